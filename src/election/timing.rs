@@ -1,0 +1,144 @@
+//! Three knobs, validated together, and what follows from them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How fast leadership fails over and what it assumes about clocks.
+///
+/// Parsed, not validated: a `Timing` that exists leaves a lease. Everything else is derived, so that a lease longer
+/// than the promise it rests on cannot be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Timing {
+    heartbeat_interval: Duration,
+    election_timeout: Duration,
+    clock_drift_ppm: u32,
+}
+
+impl Timing {
+    /// A leader renews its lease this often: 100 ms. Ten small frames a second are free on any network, and a
+    /// shorter interval buys at most half of itself in failover time.
+    pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+    /// A voter promises this much to a leader: 500 ms, the shortest time that survives two lost heartbeats and the
+    /// kernel's smallest retransmission time-out (200 ms).
+    pub const DEFAULT_ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+    /// How far a clock's rate may be off, in parts per million: 1000. Bare quartz is within 100; the rest is margin.
+    pub const DEFAULT_CLOCK_DRIFT_PPM: u32 = 1000;
+
+    /// The bounds of the knobs. Below, the margins for reading a clock are no longer small against the lease; above,
+    /// a failover would take longer than any operator waits.
+    const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(3);
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+    const LARGEST_DRIFT_PPM: u32 = 100_000;
+
+    /// What a lease gives away for reading a composed clock and for rounding.
+    const LEASE_MARGIN: Duration = Duration::from_millis(1);
+
+    /// Checks the three knobs together.
+    ///
+    /// # Errors
+    ///
+    /// When a knob is out of its bounds, or when together they leave no lease that survives one lost heartbeat: the
+    /// error names the numbers and the smallest election timeout that would do.
+    pub fn new(
+        heartbeat_interval: Duration,
+        election_timeout: Duration,
+        clock_drift_ppm: u32,
+    ) -> Result<Self, TimingError> {
+        if heartbeat_interval < Self::SHORTEST_HEARTBEAT {
+            return Err(TimingError(format!(
+                "heartbeat interval {heartbeat_interval:?} is too short: use at least {:?}",
+                Self::SHORTEST_HEARTBEAT
+            )));
+        }
+        if election_timeout > Self::LONGEST_TIMEOUT {
+            return Err(TimingError(format!(
+                "election timeout {election_timeout:?} is too long: use at most {:?}",
+                Self::LONGEST_TIMEOUT
+            )));
+        }
+        if clock_drift_ppm > Self::LARGEST_DRIFT_PPM {
+            return Err(TimingError(format!(
+                "clock drift {clock_drift_ppm} ppm is too large: use at most {} ppm",
+                Self::LARGEST_DRIFT_PPM
+            )));
+        }
+        // Suspicion (0.6 of the timeout) must survive one lost heartbeat: 0.6 D > 2 η, with a twentieth to spare.
+        let smallest = heartbeat_interval * 7 / 2;
+        if election_timeout < smallest {
+            return Err(TimingError(format!(
+                "election timeout {election_timeout:?} leaves no lease at heartbeat interval {heartbeat_interval:?}: \
+                 use at least {smallest:?}"
+            )));
+        }
+        Ok(Timing {
+            heartbeat_interval,
+            election_timeout,
+            clock_drift_ppm,
+        })
+    }
+
+    /// η: how often a leader asks for its promises anew.
+    #[must_use]
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat_interval
+    }
+
+    /// D: how long a voter promises not to elect another leader.
+    #[must_use]
+    pub fn election_timeout(&self) -> Duration {
+        self.election_timeout
+    }
+
+    /// ρ: how far the rate of any node's clock may be off, in parts per million.
+    #[must_use]
+    pub fn clock_drift_ppm(&self) -> u32 {
+        self.clock_drift_ppm
+    }
+
+    /// S: a leader that is silent for so long is suspected. Earlier than any promise ends, so that the pre-vote is
+    /// over when the vote becomes possible.
+    #[must_use]
+    pub fn suspicion(&self) -> Duration {
+        self.election_timeout * 3 / 5
+    }
+
+    /// δ: how much later the next in the line of succession starts. Long enough for one round trip and one fsync, so
+    /// that the first is heard before the second begins; short enough for eight ranks inside the promise.
+    #[must_use]
+    pub fn stagger(&self) -> Duration {
+        self.election_timeout / 20
+    }
+
+    /// How long a leader may act on a promise of `promised`, counted from when it asked: D(1−ρ)/(1+ρ) − ε.
+    ///
+    /// The two clocks may run at rates that differ by the drift bound in opposite directions. Rounded down.
+    #[must_use]
+    pub fn lease(&self, promised: Duration) -> Duration {
+        const MILLION: u128 = 1_000_000;
+        let drift = u128::from(self.clock_drift_ppm);
+        let nanos = promised.as_nanos() * (MILLION - drift) / (MILLION + drift);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).saturating_sub(Self::LEASE_MARGIN)
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            heartbeat_interval: Self::DEFAULT_HEARTBEAT_INTERVAL,
+            election_timeout: Self::DEFAULT_ELECTION_TIMEOUT,
+            clock_drift_ppm: Self::DEFAULT_CLOCK_DRIFT_PPM,
+        }
+    }
+}
+
+/// Why three knobs are not a [`Timing`], with every number involved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimingError(String);
+
+impl fmt::Display for TimingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TimingError {}

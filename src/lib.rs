@@ -1,0 +1,3 @@
+//! Leader election by majority.
+pub mod election;
+pub use election::{NodeId, NodeIdError, Timing, TimingError};
