@@ -1,19 +1,574 @@
-//! placeholder
+//! Who leads, and until when? The whole protocol as a value.
+//!
+//! A leader is elected by a majority, as in Raft (Ongaro and Ousterhout 2014, section 5.2; pre-vote and check-quorum
+//! from Ongaro's thesis, sections 9.6 and 6.2). That alone elects one leader *per term*; a leader that has been
+//! replaced does not know it. So a voter that answers a heartbeat also *promises* to elect nobody else for a while,
+//! and a leader acts only while a quorum's promises last: it holds a *lease* (Gray and Cheriton 1989). The lease is
+//! counted from when the leader *asked*, not from when it heard back, because only the asking is certain to come
+//! before the promise began; and it is shorter than the promise by what two clocks may differ in that time.
+//!
+//! # Why at most one
+//!
+//! Let A hold a lease until E, backed by the quorum Qa, and let B be elected in a later term by Qb. Some x is in
+//! both. x's answer to A came before its vote for B, because after it x rejects A's term. x gave the vote only once
+//! its promise to A had run out on its own clock; that promise began after A had asked and is longer than A's lease
+//! on any two clocks within the drift bound. So A's lease ended before B was elected. x may be A itself: it refuses
+//! votes until its own deadline has passed. x may have restarted: then it waits as long as its longest promise.
+//!
+//! # How it is driven
+//!
+//! [`Election`] reads no clock, opens no socket or file, starts no thread and draws no chance: time and chance are
+//! arguments. A driver
+//!
+//! 1. waits for a message, but no longer than until [`Election::wake_at`];
+//! 2. reads the clock, and only then calls [`Election::step`] with what came, or with [`Input::Tick`];
+//! 3. makes durable what must be, by [`Output::store`], which is the only way to the effects;
+//! 4. publishes [`Effects::lease`] to those who act as leader;
+//! 5. sends the reply and the messages;
+//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs.
+//!
+//! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
+//! sender is whoever that connection is authenticated as.
+
+mod candidate;
+mod dice;
+mod event;
 mod id;
+mod leader;
 mod memory;
+mod message;
 mod time;
 mod timing;
+mod voter;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use event::{Cause, Event, Role};
 pub use id::{NodeId, NodeIdError};
 pub use memory::{HardState, Output, Recovery, Store};
+pub use message::{Hint, Refusal, Reply, Request};
 pub use time::Instant;
 pub use timing::{Timing, TimingError};
 
-/// A numbered period with at most one leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+use candidate::{Candidate, FreshHint, PreCandidate};
+use dice::Dice;
+use leader::Leader;
+
+/// A numbered period with at most one leader. The term in which a lease was won is its fencing token.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Term(pub u64);
-impl std::fmt::Display for Term {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { self.0.fmt(f) }
+
+impl Term {
+    /// The furthest that a message may be ahead of a node's own term: one bad frame must not use up all terms.
+    pub const LARGEST_JUMP: u64 = 1 << 32;
+
+    fn next(self) -> Term {
+        Term(
+            self.0
+                .checked_add(1)
+                .expect("terms grow by at most LARGEST_JUMP a message"),
+        )
+    }
+
+    fn too_far_from(self, own: Term) -> bool {
+        self.0 > own.0.saturating_add(Self::LARGEST_JUMP)
+    }
 }
-/// ph
-#[derive(Debug)]
-pub struct Effects;
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The cluster as one of its nodes sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Setup {
+    /// This node.
+    pub me: NodeId,
+    /// All nodes, this one included. The same on every node.
+    pub voters: BTreeMap<NodeId, Voter>,
+    /// May differ between nodes, but for the drift bound.
+    pub timing: Timing,
+}
+
+/// What is configured about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Voter {
+    /// The higher, the earlier in the line of succession.
+    pub priority: i32,
+    /// Votes and never leads.
+    pub witness: bool,
+}
+
+/// What may happen to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// A peer asks.
+    Request {
+        /// The authenticated peer.
+        from: NodeId,
+        /// What it asks.
+        request: Request,
+    },
+    /// A peer answers.
+    Reply {
+        /// The authenticated peer.
+        from: NodeId,
+        /// What it answers.
+        reply: Reply,
+    },
+    /// The node is to lead no more: stop the work, then tell everybody. Without effect on a node that does not lead.
+    Relinquish {
+        /// Who should follow; the best of those who are able if none is named.
+        successor: Option<NodeId>,
+        /// How long this node does not campaign, at least the election timeout.
+        hold_off: Duration,
+    },
+    /// Nothing guarded by the lease of this term runs any more, and nothing can start.
+    WorkEnded {
+        /// The term.
+        term: Term,
+    },
+    /// Whether the node is able to lead. One that is not leads only if nobody else can.
+    Eligible(bool),
+    /// A state could not be made durable.
+    StoreFailed,
+}
+
+/// What a step wants done, in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// What those who act as leader may rest on from now on. Not a change: the whole truth after this step.
+    pub lease: Option<Deadline>,
+    /// The answer to the request that was stepped, if it was one.
+    pub reply: Option<Reply>,
+    /// What to send to whom.
+    pub messages: Vec<(NodeId, Request)>,
+    /// What to tell.
+    pub events: Vec<Event>,
+}
+
+/// Until when a node may act as leader, on its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Deadline {
+    /// The fencing token: the term of the lease.
+    pub token: Term,
+    /// The node may act strictly before this moment.
+    pub until: Instant,
+}
+
+/// One node's part in the election. See the [module](self) for how to drive it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Election {
+    setup: Setup,
+    started: Instant,
+    hard: HardState,
+    saved: HardState,
+    /// Nothing was ever saved: see [`Election::free_at`].
+    fresh: bool,
+    /// A write has failed: this node votes and promises no more.
+    mute: bool,
+    eligible: bool,
+    state: State,
+    promise: Option<Promise>,
+    heard: Option<Heard>,
+    /// The end of the quarantine after a restart.
+    voting_from: Instant,
+    /// What may still run under the lease of a term that this node no longer leads.
+    work: Option<Deadline>,
+    /// Until when this node, having handed over, leaves leading to others.
+    hold_off_until: Instant,
+    succession: Vec<NodeId>,
+    /// Whether the last candidacy failed: then the line of succession has failed, and chance decides.
+    failed: bool,
+    dice: Dice,
+}
+
+/// What only a role knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Follower {
+    leader: Option<NodeId>,
+    /// When to ask for pre-votes.
+    suspect_at: Instant,
+    /// What `leader` rests on, if this node does not hear it itself.
+    hint: Option<FreshHint>,
+}
+
+impl Follower {
+    /// Follows nobody, and waits until `suspect_at`.
+    fn waiting(suspect_at: Instant) -> Self {
+        Follower {
+            leader: None,
+            suspect_at,
+            hint: None,
+        }
+    }
+}
+
+/// Until `until`, nobody but `holder` gets this node's vote, whatever the term.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Promise {
+    holder: NodeId,
+    term: Term,
+    seq: u64,
+    until: Instant,
+}
+
+/// The last leader that this node has heard itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Heard {
+    leader: NodeId,
+    term: Term,
+    at: Instant,
+    released: bool,
+}
+
+impl Election {
+    /// A node that starts at `now`.
+    ///
+    /// `seed` must differ from start to start: candidacies are told apart by it.
+    ///
+    /// # Panics
+    ///
+    /// If the node is not among the voters.
+    #[must_use]
+    pub fn new(setup: Setup, recovery: Recovery, now: Instant, seed: u64) -> Self {
+        assert!(
+            setup.voters.contains_key(&setup.me),
+            "a node is one of the voters"
+        );
+        let timeout = setup.timing.election_timeout();
+        // Rule 7: whatever was promised before the start has run out `quarantine` after it.
+        let (hard, quarantine) = match recovery {
+            Recovery::Fresh => (HardState::default(), Duration::ZERO),
+            Recovery::Restored { state, down_for } => (state, state.cap.saturating_sub(down_for)),
+            // Rule 11: a forgotten vote, too, must be too old to be counted.
+            Recovery::Damaged { state } => (state, state.cap.max(timeout) + timeout),
+            Recovery::Stateless { first_term } => {
+                let term = Term(first_term.0.min(Term::LARGEST_JUMP));
+                (
+                    HardState {
+                        term,
+                        ..HardState::default()
+                    },
+                    timeout + timeout,
+                )
+            }
+        };
+        Election {
+            started: now,
+            hard,
+            saved: hard,
+            fresh: recovery == Recovery::Fresh,
+            mute: false,
+            eligible: true,
+            state: State::Follower(Follower::waiting(now)),
+            promise: None,
+            heard: None,
+            voting_from: now + quarantine,
+            work: None,
+            hold_off_until: Instant::ZERO,
+            succession: Vec::new(),
+            failed: false,
+            dice: Dice::new(seed),
+            setup,
+        }
+    }
+
+    /// Takes one input at the moment `now`, which is never before that of an earlier step.
+    pub fn step(&mut self, now: Instant, input: Input) -> Output {
+        let mut out = Effects::default();
+        // Rule 5, before anything else: a lease that has run out stays so, whatever is still in the queue.
+        self.expire(now, &mut out);
+        match input {
+            Input::Tick => self.tick(now, &mut out),
+            Input::Request { from, request } => {
+                out.reply = self.answer(now, from, request, &mut out)
+            }
+            Input::Reply { from, reply } => self.hear(now, from, reply, &mut out),
+            Input::Relinquish {
+                successor,
+                hold_off,
+            } => self.relinquish(now, successor, hold_off, &mut out),
+            Input::WorkEnded { term } => self.work_ended(now, term, &mut out),
+            Input::Eligible(eligible) => self.eligible = eligible,
+            Input::StoreFailed => self.fall_mute(now, &mut out),
+        }
+        out.lease = self.lease();
+        let save = (!self.mute && self.hard != self.saved).then_some(self.hard);
+        self.saved = self.hard;
+        Output { save, effects: out }
+    }
+
+    /// When the next [`Input::Tick`] is due, if nothing else happens before.
+    #[must_use]
+    pub fn wake_at(&self) -> Instant {
+        match &self.state {
+            State::Follower(follower) => follower.suspect_at,
+            State::PreCandidate(asking) => asking.wake_at(self.campaign_at(asking)),
+            State::Candidate(candidate) => candidate.wake_at(),
+            State::Leader(leader) => leader.wake_at(),
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.setup.me
+    }
+
+    /// What the node is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match &self.state {
+            State::Follower(_) => Role::Follower,
+            State::PreCandidate(asking) if asking.hinted_leader().is_some() => Role::Follower,
+            State::PreCandidate(_) | State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The highest term the node knows of.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// The leader the node knows of, itself included.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.state {
+            State::Follower(follower) => follower.leader,
+            State::PreCandidate(asking) => asking.hinted_leader(),
+            State::Candidate(_) => None,
+            State::Leader(_) => Some(self.setup.me),
+        }
+    }
+
+    /// Until when the node may act as leader; nothing if it may not. A moment that has passed says the same as
+    /// nothing: whoever acts compares it with the clock.
+    #[must_use]
+    pub fn lease(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Leader(leader) => leader.lease(self.hard.term),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => None,
+        }
+    }
+
+    /// The term whose work must be known to have ended before the node can go on: see [`Input::WorkEnded`].
+    #[must_use]
+    pub fn awaits_work(&self) -> Option<Term> {
+        match &self.state {
+            State::Leader(leader) if leader.is_relinquishing() => Some(self.hard.term),
+            _ => self.work.map(|work| work.token),
+        }
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Effects) {
+        match &mut self.state {
+            State::Follower(follower) if now >= follower.suspect_at => {
+                // Rule 10: who wakes late may have a heartbeat waiting unread.
+                let stalled = now > follower.suspect_at + self.setup.timing.heartbeat_interval();
+                if stalled && follower.leader.is_some() {
+                    follower.suspect_at = now + self.setup.timing.stagger();
+                } else {
+                    self.ask(now, out);
+                }
+            }
+            State::Follower(_) => {}
+            State::PreCandidate(_) => self.pre_candidate_tick(now, out),
+            State::Candidate(_) => self.candidate_tick(now, out),
+            State::Leader(_) => self.leader_tick(now, out),
+        }
+    }
+
+    /// Takes an answer. One that does not fit what the node is doing now is old, and dropped.
+    fn hear(&mut self, now: Instant, from: NodeId, reply: Reply, out: &mut Effects) {
+        if !self.is_peer(from) || reply.term().too_far_from(self.hard.term) {
+            return;
+        }
+        match (&self.state, reply) {
+            (
+                State::PreCandidate(asking),
+                Reply::PreVote {
+                    term,
+                    candidacy,
+                    verdict,
+                    wait,
+                    leader,
+                },
+            ) if asking.candidacy == candidacy => {
+                self.pre_vote_reply(now, from, (term, verdict), wait, leader, out)
+            }
+            (
+                State::Candidate(candidate),
+                Reply::Vote {
+                    term,
+                    candidacy,
+                    verdict,
+                    wait,
+                },
+            ) if candidate.candidacy == candidacy => {
+                self.vote_reply(now, from, (term, verdict), wait, out)
+            }
+            (
+                State::Leader(_),
+                Reply::Heartbeat {
+                    term,
+                    seq,
+                    granted,
+                    eligible,
+                },
+            ) => self.heartbeat_reply(now, from, (term, seq), granted, eligible, out),
+            _ => {}
+        }
+    }
+
+    /// Takes part in a higher term: falls back to a follower of unknown leader, and asks again only later (rule 3).
+    /// Never touches a promise.
+    fn adopt(&mut self, now: Instant, term: Term, cause: Cause, out: &mut Effects) {
+        debug_assert!(term > self.hard.term);
+        self.enter(now, term);
+        let suspect_at = now + self.setup.timing.stagger() + self.patience();
+        self.follow(None, suspect_at, cause, out);
+    }
+
+    /// Begins a higher term, in which this node has not voted.
+    fn enter(&mut self, now: Instant, term: Term) {
+        self.note_past(now);
+        self.leave_office();
+        self.hard.term = term;
+        self.hard.voted_for = None;
+    }
+
+    fn follow(
+        &mut self,
+        leader: Option<NodeId>,
+        suspect_at: Instant,
+        cause: Cause,
+        out: &mut Effects,
+    ) {
+        self.leave_office();
+        self.state = State::Follower(Follower {
+            leader,
+            suspect_at,
+            hint: None,
+        });
+        self.tell(cause, out);
+    }
+
+    /// Leads no more in the old term, before a new one begins: what it led may still be at work.
+    fn leave_office(&mut self) {
+        if let State::Leader(leader) = &self.state {
+            self.work = leader.work(self.hard.term);
+            self.state = State::Follower(Follower::waiting(Instant::NEVER));
+        }
+    }
+
+    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory.
+    fn note_past(&mut self, now: Instant) {
+        if std::mem::take(&mut self.fresh) {
+            self.voting_from = self.voting_from.max(self.forgotten_by());
+        }
+        self.note_cap(now);
+    }
+
+    /// By when a node that remembers nothing owes nothing: its promises have run out, and its votes are too old.
+    fn forgotten_by(&self) -> Instant {
+        let timeout = self.setup.timing.election_timeout();
+        self.started + timeout + timeout
+    }
+
+    /// Keeps the durable cap at the longest promise that may be outstanding.
+    fn note_cap(&mut self, now: Instant) {
+        let own = self.setup.timing.election_timeout();
+        let served = now >= self.voting_from;
+        self.hard.cap = if served { own } else { self.hard.cap.max(own) };
+    }
+
+    fn fall_mute(&mut self, now: Instant, out: &mut Effects) {
+        self.mute = true;
+        self.voting_from = Instant::NEVER;
+        let suspect_at = now + self.setup.timing.suspicion();
+        self.follow(None, suspect_at, Cause::StoreFailed, out);
+    }
+
+    /// Whether this node may ever stand for election.
+    fn may_lead(&self) -> bool {
+        !self.mute && !self.setup.voters[&self.setup.me].witness
+    }
+
+    /// Whether this node is able to lead, as its peers should know it.
+    fn able_to_lead(&self, now: Instant) -> bool {
+        self.may_lead() && self.eligible && now >= self.hold_off_until
+    }
+
+    /// How much later than the first in line this node starts.
+    fn patience(&mut self) -> Duration {
+        let stagger = self.setup.timing.stagger();
+        let last_resort = if self.eligible {
+            Duration::ZERO
+        } else {
+            self.setup.timing.election_timeout()
+        };
+        if self.failed {
+            // Rule 8: the line of succession has failed once; chance breaks the tie.
+            return last_resort + self.dice.below(stagger * 8);
+        }
+        last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
+    }
+
+    /// This node's place in the line of succession: the last leader's list, or else the configured order.
+    fn rank(&self) -> usize {
+        let me = self.setup.me;
+        if !self.succession.is_empty() {
+            let place = self.succession.iter().position(|id| *id == me);
+            return place.unwrap_or(self.succession.len());
+        }
+        let own = self.setup.voters[&me].priority;
+        let ahead = |(id, voter): &(&NodeId, &Voter)| {
+            !voter.witness && (voter.priority > own || (voter.priority == own && **id < me))
+        };
+        self.setup.voters.iter().filter(ahead).count()
+    }
+
+    fn is_peer(&self, id: NodeId) -> bool {
+        id != self.setup.me && self.setup.voters.contains_key(&id)
+    }
+
+    fn majority(&self) -> usize {
+        self.setup.voters.len() / 2 + 1
+    }
+
+    fn broadcast(&self, request: &Request, out: &mut Effects) {
+        let others = self.setup.voters.keys().filter(|id| **id != self.setup.me);
+        out.messages.extend(others.map(|id| (*id, request.clone())));
+    }
+
+    fn tell(&self, cause: Cause, out: &mut Effects) {
+        out.events.push(Event {
+            role: self.role(),
+            term: self.hard.term,
+            leader: self.leader(),
+            token: self.lease().map(|lease| lease.token),
+            cause,
+        });
+    }
+}

@@ -30,6 +30,8 @@ impl Timing {
     const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
     const LARGEST_DRIFT_PPM: u32 = 100_000;
 
+    const MILLION: u128 = 1_000_000;
+
     /// What a lease gives away for reading a composed clock and for rounding.
     const LEASE_MARGIN: Duration = Duration::from_millis(1);
 
@@ -109,15 +111,23 @@ impl Timing {
         self.election_timeout / 20
     }
 
+    /// How long to wait on this node's clock until `span` has passed on another's: span·(1+ρ)/(1−ρ).
+    #[must_use]
+    pub fn wait_for(&self, span: Duration) -> Duration {
+        let drift = u128::from(self.clock_drift_ppm);
+        let nanos = span.as_nanos() * (Self::MILLION + drift) / (Self::MILLION - drift);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     /// How long a leader may act on a promise of `promised`, counted from when it asked: D(1−ρ)/(1+ρ) − ε.
     ///
     /// The two clocks may run at rates that differ by the drift bound in opposite directions. Rounded down.
     #[must_use]
     pub fn lease(&self, promised: Duration) -> Duration {
-        const MILLION: u128 = 1_000_000;
         let drift = u128::from(self.clock_drift_ppm);
-        let nanos = promised.as_nanos() * (MILLION - drift) / (MILLION + drift);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).saturating_sub(Self::LEASE_MARGIN)
+        let nanos = promised.as_nanos() * (Self::MILLION - drift) / (Self::MILLION + drift);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+            .saturating_sub(Self::LEASE_MARGIN)
     }
 }
 

@@ -1,0 +1,318 @@
+//! What a node asks when it knows no leader: first whether it would win, then for votes.
+//!
+//! The pre-vote is hidden inside the wait for promises to run out: the answers tell when a quorum will be free, and
+//! the votes are asked for exactly then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{
+    Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term,
+};
+
+/// Asks whether it would win.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PreCandidate {
+    pub(super) candidacy: u64,
+    /// Who would vote for it, and when each is free to.
+    grants: BTreeMap<NodeId, Instant>,
+    patience: Duration,
+    /// When to ask anew, if there was no quorum.
+    pub(super) round_ends: Instant,
+    /// The leader that a peer hears, while that hint is fresh: the node asks only to renew it.
+    hint: Option<FreshHint>,
+}
+
+/// A leader that a peer hears, and until when to believe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FreshHint {
+    pub(super) leader: NodeId,
+    pub(super) until: Instant,
+}
+
+impl PreCandidate {
+    pub(super) fn hinted_leader(&self) -> Option<NodeId> {
+        self.hint.map(|hint| hint.leader)
+    }
+
+    pub(super) fn wake_at(&self, campaign_at: Instant) -> Instant {
+        let hint_ends = self.hint.map_or(Instant::NEVER, |hint| hint.until);
+        campaign_at.min(self.round_ends).min(hint_ends)
+    }
+}
+
+/// Asks for votes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Candidate {
+    pub(super) candidacy: u64,
+    started: Instant,
+    ends_at: Instant,
+    votes: BTreeSet<NodeId>,
+    /// Those who will not vote for it in this term.
+    refusals: BTreeSet<NodeId>,
+    /// When to ask whom again.
+    ask_again: BTreeMap<NodeId, Instant>,
+    /// After a hand-over: how soon to ask one again who has not yet heard of the release.
+    handover_retry: Option<Duration>,
+}
+
+impl Candidate {
+    pub(super) fn wake_at(&self) -> Instant {
+        let next = self.ask_again.values().min();
+        next.map_or(self.ends_at, |next| self.ends_at.min(*next))
+    }
+}
+
+impl Election {
+    /// Starts a round of pre-votes, or waits for others if this node never leads.
+    pub(super) fn ask(&mut self, now: Instant, out: &mut Effects) {
+        let hint = match &self.state {
+            State::Follower(follower) => follower.hint,
+            State::PreCandidate(asking) => asking.hint,
+            State::Candidate(_) | State::Leader(_) => None,
+        };
+        let hint = hint.filter(|hint| now < hint.until);
+        if !self.may_lead() {
+            let knew = self.leader().is_some();
+            self.state = State::Follower(Follower::waiting(Instant::NEVER));
+            if knew {
+                self.tell(Cause::NoLeader, out);
+            }
+            return;
+        }
+        let news = hint.is_none()
+            && !matches!(&self.state, State::PreCandidate(asking) if asking.hint.is_none());
+        let suspicion = self.setup.timing.suspicion();
+        let candidacy = self.dice.next();
+        self.state = State::PreCandidate(PreCandidate {
+            candidacy,
+            grants: BTreeMap::new(),
+            patience: self.patience(),
+            round_ends: now + suspicion + self.dice.below(suspicion / 2),
+            hint,
+        });
+        if news {
+            self.tell(Cause::NoLeader, out);
+        }
+        let term = self.hard.term.next();
+        self.broadcast(&Request::PreVote { term, candidacy }, out);
+        self.campaign_when_due(now, out);
+    }
+
+    pub(super) fn pre_candidate_tick(&mut self, now: Instant, out: &mut Effects) {
+        let State::PreCandidate(asking) = &mut self.state else {
+            return;
+        };
+        let round_ends = asking.round_ends;
+        if asking.hint.is_some_and(|hint| now >= hint.until) {
+            asking.hint = None;
+            self.tell(Cause::NoLeader, out);
+        }
+        self.campaign_when_due(now, out);
+        if matches!(self.state, State::PreCandidate(_)) && now >= round_ends {
+            self.ask(now, out);
+        }
+    }
+
+    /// When a quorum that would vote for this node will be free to, itself included.
+    pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
+        let others = self.majority() - 1;
+        let mut free: Vec<Instant> = asking.grants.values().copied().collect();
+        free.sort_unstable();
+        let quorum_free = match others {
+            0 => Instant::ZERO,
+            _ => free.get(others - 1).copied().unwrap_or(Instant::NEVER),
+        };
+        let (own, _) = self.free_at(self.setup.me, self.hard.term.next());
+        let hint_ends = asking.hint.map_or(Instant::ZERO, |hint| hint.until);
+        quorum_free.max(own).max(self.hold_off_until).max(hint_ends) + asking.patience
+    }
+
+    fn campaign_when_due(&mut self, now: Instant, out: &mut Effects) {
+        let State::PreCandidate(asking) = &self.state else {
+            return;
+        };
+        let due = self.campaign_at(asking);
+        if now < due {
+            return;
+        }
+        // Rule 10: after a stall the pre-votes are old, and a heartbeat may be waiting unread.
+        if now > due + self.setup.timing.heartbeat_interval() && self.majority() > 1 {
+            self.ask(now, out);
+        } else {
+            self.campaign(now, Cause::PreVotesWon, out);
+        }
+    }
+
+    pub(super) fn pre_vote_reply(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, verdict): (Term, Result<(), Refusal>),
+        wait: Duration,
+        hint: Option<Hint>,
+        out: &mut Effects,
+    ) {
+        if term > self.hard.term {
+            self.adopt(now, term, Cause::HigherTerm { from }, out);
+        }
+        if verdict.is_ok() {
+            let free_at = now + self.setup.timing.wait_for(wait);
+            let State::PreCandidate(asking) = &mut self.state else {
+                return;
+            };
+            asking.grants.insert(from, free_at);
+            self.campaign_when_due(now, out);
+            return;
+        }
+        let wait = wait.min(self.setup.timing.suspicion());
+        match hint {
+            Some(hint)
+                if hint.term >= self.hard.term && self.is_peer(hint.leader) && !wait.is_zero() =>
+            {
+                self.believe(now, from, hint.leader, wait, out);
+            }
+            _ => {
+                let again = now + wait.max(self.setup.timing.stagger());
+                if let State::PreCandidate(asking) = &mut self.state {
+                    asking.round_ends = asking.round_ends.min(again);
+                }
+            }
+        }
+    }
+
+    /// Rule 9: shows as leader whom a peer hears, and asks that peer again before the hint is stale.
+    fn believe(
+        &mut self,
+        now: Instant,
+        by: NodeId,
+        leader: NodeId,
+        fresh_for: Duration,
+        out: &mut Effects,
+    ) {
+        let news = self.leader() != Some(leader);
+        self.state = State::Follower(Follower {
+            leader: Some(leader),
+            suspect_at: now + fresh_for / 2,
+            hint: Some(FreshHint {
+                leader,
+                until: now + fresh_for,
+            }),
+        });
+        if news {
+            self.tell(Cause::LeaderHinted { by }, out);
+        }
+    }
+
+    /// Stands for election in the next term.
+    pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
+        let me = self.setup.me;
+        let handover = matches!(cause, Cause::NamedSuccessor { .. });
+        let timing = self.setup.timing;
+        self.fresh = false;
+        self.note_cap(now);
+        self.hard.term = self.hard.term.next();
+        self.hard.voted_for = Some(me);
+        let candidacy = self.dice.next();
+        let again = now + timing.heartbeat_interval();
+        let peers = self.setup.voters.keys().filter(|id| **id != me);
+        self.state = State::Candidate(Candidate {
+            candidacy,
+            started: now,
+            ends_at: now
+                + timing.suspicion()
+                + self
+                    .dice
+                    .below(timing.election_timeout() - timing.suspicion()),
+            votes: BTreeSet::from([me]),
+            refusals: BTreeSet::new(),
+            ask_again: peers.map(|id| (*id, again)).collect(),
+            handover_retry: handover.then(|| timing.stagger() / 16),
+        });
+        self.tell(cause, out);
+        let term = self.hard.term;
+        self.broadcast(&Request::Vote { term, candidacy }, out);
+        self.count_votes(now, out);
+    }
+
+    pub(super) fn candidate_tick(&mut self, now: Instant, out: &mut Effects) {
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        if now >= candidate.ends_at {
+            self.lose(now, out);
+            return;
+        }
+        let request = Request::Vote {
+            term: self.hard.term,
+            candidacy: candidate.candidacy,
+        };
+        for (id, at) in &mut candidate.ask_again {
+            if now >= *at {
+                *at = now + self.setup.timing.heartbeat_interval();
+                out.messages.push((*id, request.clone()));
+            }
+        }
+    }
+
+    pub(super) fn vote_reply(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, verdict): (Term, Result<(), Refusal>),
+        wait: Duration,
+        out: &mut Effects,
+    ) {
+        if term > self.hard.term {
+            self.adopt(now, term, Cause::HigherTerm { from }, out);
+            return;
+        }
+        let timing = self.setup.timing;
+        let State::Candidate(candidate) = &mut self.state else {
+            return;
+        };
+        match verdict {
+            // Rule 11: a grant counts only while its voter is sure to remember it.
+            Ok(()) if now < candidate.started + timing.lease(wait) => {
+                candidate.votes.insert(from);
+                candidate.ask_again.remove(&from);
+            }
+            Ok(()) => {}
+            Err(_) if wait.is_zero() => {
+                candidate.refusals.insert(from);
+                candidate.ask_again.remove(&from);
+            }
+            Err(_) => {
+                let mut wait = timing.wait_for(wait);
+                if let Some(retry) = &mut candidate.handover_retry {
+                    wait = wait.min(*retry);
+                    *retry = (*retry * 2).min(timing.stagger());
+                }
+                candidate.ask_again.insert(from, now + wait);
+            }
+        }
+        self.count_votes(now, out);
+    }
+
+    fn count_votes(&mut self, now: Instant, out: &mut Effects) {
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        if candidate.votes.len() >= self.majority() {
+            let votes = candidate.votes.iter().copied().collect();
+            self.win(now, votes, out);
+        } else if candidate.refusals.len() > self.setup.voters.len() - self.majority() {
+            self.lose(now, out);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, out: &mut Effects) {
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        let votes = candidate.votes.iter().copied().collect();
+        self.failed = true;
+        self.follow(None, now, Cause::CandidacyLost { votes }, out);
+        self.ask(now, out);
+    }
+}

@@ -1,0 +1,158 @@
+//! What is worth telling: each change of role, term, leader or token, and why.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{NodeId, Term};
+
+/// What a node is, as its users know it. A node that only asks whether it could win is a candidate to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Was elected. May act only while it holds a lease.
+    Leader,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        })
+    }
+}
+
+/// What a node has become, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows of, itself included.
+    pub leader: Option<NodeId>,
+    /// The fencing token, while the node holds a lease.
+    pub token: Option<Term>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a node has become what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It has just started.
+    Started,
+    /// It accepted the heartbeat of a leader.
+    LeaderHeard,
+    /// A peer hears a leader that this node does not.
+    LeaderHinted {
+        /// That peer.
+        by: NodeId,
+    },
+    /// It knows of no leader, and asks whether it would win.
+    NoLeader,
+    /// A quorum would vote for it.
+    PreVotesWon,
+    /// The leader named it as its successor.
+    NamedSuccessor {
+        /// That leader.
+        by: NodeId,
+    },
+    /// It gave its vote.
+    VoteGranted {
+        /// To this candidate.
+        to: NodeId,
+    },
+    /// It learned of a higher term.
+    HigherTerm {
+        /// From this peer.
+        from: NodeId,
+    },
+    /// Its candidacy failed.
+    CandidacyLost {
+        /// Those who voted for it.
+        votes: Vec<NodeId>,
+    },
+    /// It was elected. It may act once a quorum has answered its first heartbeat.
+    Elected {
+        /// Those who voted for it.
+        votes: Vec<NodeId>,
+        /// How long since it last knew of a leader, or since it started.
+        after: Duration,
+    },
+    /// A quorum has promised to elect nobody else: it may act.
+    LeaseWon,
+    /// No quorum answered in time: its lease ran out.
+    LeaseLost,
+    /// It was asked to lead no more, and waits for its work to end.
+    Relinquishing,
+    /// It has told everybody that it no longer leads.
+    Released {
+        /// Who was asked to follow.
+        successor: Option<NodeId>,
+    },
+    /// The leader has told that it no longer leads.
+    LeaderReleased {
+        /// That leader.
+        by: NodeId,
+    },
+    /// A write failed: it will not vote again before it is restarted.
+    StoreFailed,
+    /// A second leader of the same term: two processes run with one id, or state was copied or lost.
+    ProtocolViolation {
+        /// The second one.
+        by: NodeId,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} term={}", self.role, self.term)?;
+        if let (Some(leader), Role::Follower | Role::Candidate) = (self.leader, self.role) {
+            write!(f, " leader={leader}")?;
+        }
+        if let Some(token) = self.token {
+            write!(f, " token={token}")?;
+        }
+        write!(f, ": {}", self.cause)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Started => f.write_str("started"),
+            Cause::LeaderHeard => f.write_str("heard the leader"),
+            Cause::LeaderHinted { by } => write!(f, "{by} hears the leader"),
+            Cause::NoLeader => f.write_str("knows no leader, asks for pre-votes"),
+            Cause::PreVotesWon => f.write_str("a quorum would vote for it"),
+            Cause::NamedSuccessor { by } => write!(f, "{by} named it as successor"),
+            Cause::VoteGranted { to } => write!(f, "voted for {to}"),
+            Cause::HigherTerm { from } => write!(f, "heard a higher term from {from}"),
+            Cause::CandidacyLost { votes } => write!(f, "candidacy lost with votes={votes:?}"),
+            Cause::Elected { votes, after } => {
+                write!(f, "elected with votes={votes:?} after {after:.1?}")
+            }
+            Cause::LeaseWon => f.write_str("lease won"),
+            Cause::LeaseLost => f.write_str("lease lost, no quorum answered in time"),
+            Cause::Relinquishing => f.write_str("relinquishing, waits for its work to end"),
+            Cause::Released {
+                successor: Some(id),
+            } => write!(f, "released to {id}"),
+            Cause::Released { successor: None } => f.write_str("released to anybody"),
+            Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
+            Cause::StoreFailed => {
+                f.write_str("cannot store its vote, votes no more until restarted")
+            }
+            Cause::ProtocolViolation { by } => write!(
+                f,
+                "PROTOCOL VIOLATION: {by} leads the same term; look for two processes with one id or lost state"
+            ),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! How long may a leader act?
+//!
+//! A leader that loses the network does not know that it has been replaced. Until it notices, two nodes could act as
+//! leader. The lease closes that gap: a leader acts only while a quorum has promised to elect nobody else, and it
+//! counts each promise from the moment it *asked*, not from the moment it heard back, because only the asking is
+//! certain to come before the promise began. The lease ends when the last quorum of promises does: at the m-th
+//! latest end, with m a majority and the leader's own promise to itself without end.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Cause, Deadline, Effects, Election, Instant, NodeId, Request, State, Term};
+
+/// Was elected.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Leader {
+    /// The end of the lease, once it was won.
+    until: Option<Instant>,
+    /// When to give up if the lease is not won.
+    patience_ends: Instant,
+    seq: u64,
+    /// When each heartbeat was sent that may still be answered with a promise that counts.
+    sent: BTreeMap<u64, Instant>,
+    backers: BTreeMap<NodeId, Backer>,
+    next_heartbeat: Instant,
+    relinquishing: Option<Relinquishing>,
+}
+
+/// A peer that has promised.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Backer {
+    until: Instant,
+    eligible: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Relinquishing {
+    successor: Option<NodeId>,
+    hold_off: Duration,
+}
+
+impl Leader {
+    /// Until when the node may act.
+    pub(super) fn lease(&self, term: Term) -> Option<Deadline> {
+        self.work(term).filter(|_| self.relinquishing.is_none())
+    }
+
+    /// Until when work that the lease guarded may still run.
+    pub(super) fn work(&self, term: Term) -> Option<Deadline> {
+        self.until.map(|until| Deadline { token: term, until })
+    }
+
+    pub(super) fn is_relinquishing(&self) -> bool {
+        self.relinquishing.is_some()
+    }
+
+    pub(super) fn wake_at(&self) -> Instant {
+        match self.relinquishing {
+            Some(_) => self.ends_at(),
+            None => self.ends_at().min(self.next_heartbeat),
+        }
+    }
+
+    fn ends_at(&self) -> Instant {
+        self.until.unwrap_or(self.patience_ends)
+    }
+
+    /// The moment up to which `majority` nodes, this one included, have promised.
+    fn quorum_until(&self, majority: usize) -> Option<Instant> {
+        let mut ends: Vec<Instant> = self.backers.values().map(|backer| backer.until).collect();
+        ends.push(Instant::NEVER);
+        ends.sort_unstable_by_key(|end| Reverse(*end));
+        ends.get(majority - 1).copied()
+    }
+}
+
+impl Election {
+    pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, out: &mut Effects) {
+        let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
+        self.failed = false;
+        self.state = State::Leader(Leader {
+            until: None,
+            patience_ends: now + self.setup.timing.election_timeout(),
+            seq: 0,
+            sent: BTreeMap::new(),
+            backers: BTreeMap::new(),
+            next_heartbeat: now,
+            relinquishing: None,
+        });
+        let after = now.since(last_led);
+        self.tell(Cause::Elected { votes, after }, out);
+        self.heartbeat(now, out);
+        self.extend(now, out);
+    }
+
+    /// Rule 5: a leader whose lease has run out steps down and heartbeats no more, so that it does not keep renewing
+    /// the promises of the few it still reaches. Final: an answer that is still in the queue does not revive it.
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Effects) {
+        let State::Leader(leader) = &self.state else {
+            return;
+        };
+        if now < leader.ends_at() {
+            return;
+        }
+        if leader.is_relinquishing() {
+            self.release(now, out);
+        } else {
+            self.follow(None, now, Cause::LeaseLost, out);
+        }
+    }
+
+    pub(super) fn leader_tick(&mut self, now: Instant, out: &mut Effects) {
+        let State::Leader(leader) = &self.state else {
+            return;
+        };
+        if !leader.is_relinquishing() && now >= leader.next_heartbeat {
+            self.heartbeat(now, out);
+        }
+    }
+
+    fn heartbeat(&mut self, now: Instant, out: &mut Effects) {
+        let timing = self.setup.timing;
+        let succession = self.succession_list(now);
+        let State::Leader(leader) = &mut self.state else {
+            return;
+        };
+        leader.seq += 1;
+        leader.next_heartbeat = now + timing.heartbeat_interval();
+        leader
+            .sent
+            .retain(|_, sent| now < *sent + timing.election_timeout());
+        leader.sent.insert(leader.seq, now);
+        let request = Request::Heartbeat {
+            term: self.hard.term,
+            seq: leader.seq,
+            promise: timing.election_timeout(),
+            succession,
+        };
+        self.broadcast(&request, out);
+    }
+
+    pub(super) fn heartbeat_reply(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        granted: Duration,
+        eligible: bool,
+        out: &mut Effects,
+    ) {
+        if term > self.hard.term {
+            self.adopt(now, term, Cause::HigherTerm { from }, out);
+            return;
+        }
+        let timing = self.setup.timing;
+        let State::Leader(leader) = &mut self.state else {
+            return;
+        };
+        let Some(sent) = leader
+            .sent
+            .get(&seq)
+            .copied()
+            .filter(|_| term == self.hard.term)
+        else {
+            return;
+        };
+        let until = sent + timing.lease(granted.min(timing.election_timeout()));
+        let backer = leader
+            .backers
+            .entry(from)
+            .or_insert(Backer { until, eligible });
+        backer.until = backer.until.max(until);
+        backer.eligible = eligible;
+        self.extend(now, out);
+    }
+
+    /// Wins the lease or makes it longer, if a quorum has promised more.
+    fn extend(&mut self, now: Instant, out: &mut Effects) {
+        let majority = self.majority();
+        let State::Leader(leader) = &mut self.state else {
+            return;
+        };
+        let Some(until) = leader.quorum_until(majority) else {
+            return;
+        };
+        if leader.is_relinquishing() || until <= now || leader.until.is_some_and(|old| until <= old)
+        {
+            return;
+        }
+        let won = leader.until.replace(until).is_none();
+        if won {
+            self.tell(Cause::LeaseWon, out);
+        }
+    }
+
+    /// Rule 6: first the work stops; only then is the promise given back.
+    pub(super) fn relinquish(
+        &mut self,
+        now: Instant,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        out: &mut Effects,
+    ) {
+        let State::Leader(leader) = &mut self.state else {
+            return;
+        };
+        if leader.is_relinquishing() {
+            return;
+        }
+        leader.relinquishing = Some(Relinquishing {
+            successor,
+            hold_off,
+        });
+        let never_acted = leader.until.is_none();
+        self.tell(Cause::Relinquishing, out);
+        if never_acted {
+            self.release(now, out);
+        }
+    }
+
+    pub(super) fn work_ended(&mut self, now: Instant, term: Term, out: &mut Effects) {
+        if self.work.is_some_and(|work| work.token == term) {
+            self.work = None;
+        }
+        let ended = matches!(&self.state, State::Leader(leader) if leader.is_relinquishing());
+        if ended && term == self.hard.term {
+            self.release(now, out);
+        }
+    }
+
+    fn release(&mut self, now: Instant, out: &mut Effects) {
+        let State::Leader(leader) = &mut self.state else {
+            return;
+        };
+        let Some(Relinquishing {
+            successor,
+            hold_off,
+        }) = leader.relinquishing.take()
+        else {
+            return;
+        };
+        let seq = leader.seq;
+        let successor = successor.or_else(|| self.best_backer(now));
+        let request = Request::Release {
+            term: self.hard.term,
+            seq,
+            successor,
+        };
+        self.broadcast(&request, out);
+        let timeout = self.setup.timing.election_timeout();
+        self.hold_off_until = now + hold_off.max(timeout);
+        self.follow(None, now + timeout, Cause::Released { successor }, out);
+        self.work = None;
+    }
+
+    fn best_backer(&self, now: Instant) -> Option<NodeId> {
+        let State::Leader(leader) = &self.state else {
+            return None;
+        };
+        let best = self.succession_list(now).into_iter().next()?;
+        leader
+            .backers
+            .get(&best)
+            .filter(|backer| backer.eligible && now < backer.until)
+            .map(|_| best)
+    }
+
+    /// Rule 8: those first who are able to lead and have promised lately, then by priority. It orders and never
+    /// forbids.
+    fn succession_list(&self, now: Instant) -> Vec<NodeId> {
+        let State::Leader(leader) = &self.state else {
+            return Vec::new();
+        };
+        let voters = self
+            .setup
+            .voters
+            .iter()
+            .filter(|(id, voter)| **id != self.setup.me && !voter.witness);
+        let mut list: Vec<_> = voters
+            .map(|(id, voter)| {
+                let backer = leader.backers.get(id);
+                let able = backer.is_some_and(|backer| backer.eligible);
+                let fresh = backer.is_some_and(|backer| now < backer.until);
+                (
+                    Reverse(able && fresh),
+                    Reverse(fresh),
+                    Reverse(voter.priority),
+                    *id,
+                )
+            })
+            .collect();
+        list.sort_unstable();
+        list.into_iter().map(|(.., id)| id).collect()
+    }
+}

@@ -1,0 +1,217 @@
+//! What nodes say to each other. Who says it is known from the connection and never written in a message.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeId, Term};
+
+/// What one node asks of another. Every request may arrive twice, late, or never.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Request {
+    /// Would you vote for me? Changes nothing in the node that is asked.
+    PreVote {
+        /// The term the sender would campaign in.
+        term: Term,
+        /// Names this round of asking; the reply carries it back.
+        candidacy: u64,
+    },
+    /// Vote for me.
+    Vote {
+        /// The term of the sender's candidacy.
+        term: Term,
+        /// Names this candidacy, also across restarts; the reply carries it back.
+        candidacy: u64,
+    },
+    /// I lead. Promise me to elect nobody else for a while.
+    Heartbeat {
+        /// The term the sender was elected in.
+        term: Term,
+        /// Counts the heartbeats of that term; the reply carries it back.
+        seq: u64,
+        /// How long a promise the sender asks for.
+        promise: Duration,
+        /// Who should follow, best first, should the sender fall silent.
+        succession: Vec<NodeId>,
+    },
+    /// I no longer lead and nothing of mine acts as leader any more: your promise is void.
+    Release {
+        /// The term the sender led.
+        term: Term,
+        /// Its last heartbeat.
+        seq: u64,
+        /// Who should campaign at once.
+        successor: Option<NodeId>,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reply {
+    /// Answers [`Request::PreVote`].
+    PreVote {
+        /// The voter's term.
+        term: Term,
+        /// The round of asking that this answers.
+        candidacy: u64,
+        /// Whether the voter would vote, or why not.
+        verdict: Result<(), Refusal>,
+        /// After a grant: how long until a vote would be free of promises. After a refusal: how long until asking
+        /// again could be answered otherwise.
+        wait: Duration,
+        /// The leader that the voter itself hears.
+        leader: Option<Hint>,
+    },
+    /// Answers [`Request::Vote`].
+    Vote {
+        /// The voter's term.
+        term: Term,
+        /// The candidacy that this answers.
+        candidacy: u64,
+        /// The vote, or why not.
+        verdict: Result<(), Refusal>,
+        /// After a grant: how long it may be counted, from when it was asked for. After a refusal: how long until
+        /// asking again could be answered otherwise; zero when it could not.
+        wait: Duration,
+    },
+    /// Answers [`Request::Heartbeat`].
+    Heartbeat {
+        /// The voter's term: higher than the leader's if the heartbeat was rejected.
+        term: Term,
+        /// The heartbeat that this answers.
+        seq: u64,
+        /// How long a promise was given, counted from no earlier than the heartbeat's sending. Zero is none.
+        granted: Duration,
+        /// Whether the voter is able to lead.
+        eligible: bool,
+    },
+    /// Answers [`Request::Release`].
+    Release {
+        /// The term that was released.
+        term: Term,
+    },
+}
+
+impl Reply {
+    /// The term in the reply.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        match self {
+            Reply::PreVote { term, .. }
+            | Reply::Vote { term, .. }
+            | Reply::Heartbeat { term, .. }
+            | Reply::Release { term } => *term,
+        }
+    }
+}
+
+/// A leader that another node hears, and how long ago it last did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Hint {
+    /// Who leads.
+    pub leader: NodeId,
+    /// In which term.
+    pub term: Term,
+    /// How old the last heartbeat was when the hint was given.
+    pub age: Duration,
+}
+
+/// Why a vote or a pre-vote is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The term asked for is not ahead of the voter's.
+    TermBehind,
+    /// The term is absurdly far ahead: one bad frame must not use up all terms.
+    TermTooFar,
+    /// The voter has voted for this one in the same term.
+    AlreadyVoted(NodeId),
+    /// The voter heard from this leader not long ago.
+    LeaderHeard(NodeId),
+    /// The voter has promised this leader not to elect another.
+    Promised(NodeId),
+    /// The voter has restarted and may owe a promise that it forgot.
+    Quarantine,
+    /// Work that the voter did as leader may still run.
+    OwnWork,
+    /// The voter's disk has failed: it votes no more.
+    CannotStore,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Request::PreVote { term, .. } => write!(f, "PreVote term={term}"),
+            Request::Vote { term, .. } => write!(f, "Vote term={term}"),
+            Request::Heartbeat { term, seq, .. } => write!(f, "Heartbeat term={term} seq={seq}"),
+            Request::Release {
+                term,
+                seq,
+                successor,
+            } => {
+                write!(f, "Release term={term} seq={seq}")?;
+                successor.map_or(Ok(()), |id| write!(f, " successor={id}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::PreVote {
+                term,
+                verdict,
+                wait,
+                leader,
+                ..
+            } => {
+                write!(f, "PreVoteReply term={term} ")?;
+                match (verdict, leader) {
+                    (Ok(()), _) => write!(f, "granted, free in {wait:?}"),
+                    (Err(refusal), Some(hint)) => {
+                        write!(f, "refused: {refusal} {:?} ago", hint.age)
+                    }
+                    (Err(refusal), None) => write!(f, "refused: {refusal}"),
+                }
+            }
+            Reply::Vote {
+                term,
+                verdict,
+                wait,
+                ..
+            } => match verdict {
+                Ok(()) => write!(f, "VoteReply term={term} granted"),
+                Err(refusal) if wait.is_zero() => {
+                    write!(f, "VoteReply term={term} refused: {refusal}")
+                }
+                Err(refusal) => write!(f, "VoteReply term={term} refused: {refusal} for {wait:?}"),
+            },
+            Reply::Heartbeat {
+                term, seq, granted, ..
+            } if granted.is_zero() => write!(f, "HeartbeatReply term={term} seq={seq} no promise"),
+            Reply::Heartbeat {
+                term, seq, granted, ..
+            } => write!(
+                f,
+                "HeartbeatReply term={term} seq={seq} promised {granted:?}"
+            ),
+            Reply::Release { term } => write!(f, "ReleaseReply term={term}"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::TermBehind => f.write_str("term behind"),
+            Refusal::TermTooFar => f.write_str("term too far ahead"),
+            Refusal::AlreadyVoted(id) => write!(f, "already voted for {id}"),
+            Refusal::LeaderHeard(id) => write!(f, "heard leader {id}"),
+            Refusal::Promised(id) => write!(f, "promised {id}"),
+            Refusal::Quarantine => f.write_str("quarantine after restart"),
+            Refusal::OwnWork => f.write_str("own work may still run"),
+            Refusal::CannotStore => f.write_str("cannot store a vote"),
+        }
+    }
+}

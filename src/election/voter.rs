@@ -1,0 +1,372 @@
+//! What a node answers: votes, pre-votes and promises.
+//!
+//! A refusal changes nothing, so that a node that asks in vain disturbs nobody.
+
+use std::time::Duration;
+
+use super::{
+    Cause, Effects, Election, Follower, Heard, Hint, Instant, NodeId, Promise, Refusal, Reply,
+    Request, State, Term,
+};
+
+impl Election {
+    /// Answers a request. A sender that is no other voter gets no answer: the transport should not have let it in.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        request: Request,
+        out: &mut Effects,
+    ) -> Option<Reply> {
+        if !self.is_peer(from) {
+            return None;
+        }
+        Some(match request {
+            Request::PreVote { term, candidacy } => {
+                self.answer_pre_vote(now, from, term, candidacy)
+            }
+            Request::Vote { term, candidacy } => self.answer_vote(now, from, term, candidacy, out),
+            Request::Heartbeat {
+                term,
+                seq,
+                promise,
+                succession,
+            } => self.answer_heartbeat(now, from, (term, seq), promise, succession, out),
+            Request::Release {
+                term,
+                seq,
+                successor,
+            } => self.answer_release(now, from, (term, seq), successor, out),
+        })
+    }
+
+    /// Rule 2. Takes `&self`: a pre-vote changes nothing in the voter, not even a timer.
+    fn answer_pre_vote(&self, now: Instant, from: NodeId, term: Term, candidacy: u64) -> Reply {
+        let quiet = self.quiet_in(now, from);
+        let (verdict, wait) = match self.pre_vote_refusal(term, quiet) {
+            Some(refusal) => (Err(refusal), quiet.map_or(Duration::ZERO, |(_, wait)| wait)),
+            None => (Ok(()), self.free_at(from, term).0.since(now)),
+        };
+        Reply::PreVote {
+            term: self.hard.term,
+            candidacy,
+            verdict,
+            wait,
+            leader: self.hint(now).filter(|hint| hint.leader != from),
+        }
+    }
+
+    fn pre_vote_refusal(&self, term: Term, quiet: Option<(NodeId, Duration)>) -> Option<Refusal> {
+        if term.too_far_from(self.hard.term) {
+            return Some(Refusal::TermTooFar);
+        }
+        if self.mute {
+            return Some(Refusal::CannotStore);
+        }
+        if let Some((leader, _)) = quiet {
+            return Some(Refusal::LeaderHeard(leader));
+        }
+        (term <= self.hard.term).then_some(Refusal::TermBehind)
+    }
+
+    /// The leader that this node does not yet suspect, and how long until it does. Nobody keeps a leader from asking
+    /// for itself.
+    fn quiet_in(&self, now: Instant, asker: NodeId) -> Option<(NodeId, Duration)> {
+        let suspicion = self.setup.timing.suspicion();
+        if matches!(self.state, State::Leader(_)) {
+            return Some((self.setup.me, suspicion));
+        }
+        let heard = self
+            .heard
+            .as_ref()
+            .filter(|heard| !heard.released && heard.leader != asker)?;
+        let quiet_at = heard.at + suspicion;
+        (now < quiet_at).then(|| (heard.leader, quiet_at.since(now)))
+    }
+
+    /// Rule 9: only what this node hears itself, so that no hint lives on hints.
+    fn hint(&self, now: Instant) -> Option<Hint> {
+        if let State::Leader(leader) = &self.state {
+            return (!leader.is_relinquishing()).then_some(Hint {
+                leader: self.setup.me,
+                term: self.hard.term,
+                age: Duration::ZERO,
+            });
+        }
+        let heard = self.heard.as_ref().filter(|heard| !heard.released)?;
+        let age = now.since(heard.at);
+        (age < self.setup.timing.suspicion()).then_some(Hint {
+            leader: heard.leader,
+            term: heard.term,
+            age,
+        })
+    }
+
+    /// Rule 1.
+    fn answer_vote(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        candidacy: u64,
+        out: &mut Effects,
+    ) -> Reply {
+        let (verdict, wait) = match self.vote_refusal(now, from, term) {
+            Some((refusal, wait)) => (Err(refusal), wait),
+            None => {
+                self.grant(now, from, term, out);
+                (Ok(()), self.setup.timing.election_timeout())
+            }
+        };
+        Reply::Vote {
+            term: self.hard.term,
+            candidacy,
+            verdict,
+            wait,
+        }
+    }
+
+    fn vote_refusal(&self, now: Instant, from: NodeId, term: Term) -> Option<(Refusal, Duration)> {
+        if term.too_far_from(self.hard.term) {
+            return Some((Refusal::TermTooFar, Duration::ZERO));
+        }
+        if self.mute {
+            return Some((Refusal::CannotStore, Duration::ZERO));
+        }
+        if term < self.hard.term {
+            return Some((Refusal::TermBehind, Duration::ZERO));
+        }
+        if let Some(other) = self
+            .hard
+            .voted_for
+            .filter(|id| term == self.hard.term && *id != from)
+        {
+            return Some((Refusal::AlreadyVoted(other), Duration::ZERO));
+        }
+        let (free_at, refusal) = self.free_at(from, term);
+        (now < free_at).then(|| (refusal, free_at.since(now)))
+    }
+
+    /// When this node is free to vote for `candidate` in `term`, and what it waits for until then: no promise to
+    /// another is outstanding, the quarantine is over, and no work guarded by an own lease may still run.
+    pub(super) fn free_at(&self, candidate: NodeId, term: Term) -> (Instant, Refusal) {
+        // Rule 7: asked for a vote in a term after the first, a node without a past may be one that has lost it.
+        let doubtful = self.fresh && term > Term(1);
+        let quarantine = if doubtful {
+            self.forgotten_by()
+        } else {
+            self.voting_from
+        };
+        let work = match &self.state {
+            State::Leader(leader) => leader.work(self.hard.term),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => self.work,
+        };
+        let promise = self
+            .promise
+            .as_ref()
+            .filter(|promise| promise.holder != candidate);
+        [
+            (quarantine, Refusal::Quarantine),
+            (
+                work.map_or(Instant::ZERO, |work| work.until),
+                Refusal::OwnWork,
+            ),
+            promise.map_or((Instant::ZERO, Refusal::OwnWork), |promise| {
+                (promise.until, Refusal::Promised(promise.holder))
+            }),
+        ]
+        .into_iter()
+        .max_by_key(|(until, _)| *until)
+        .expect("three reasons to wait")
+    }
+
+    fn grant(&mut self, now: Instant, candidate: NodeId, term: Term, out: &mut Effects) {
+        if self.hard.term == term && self.hard.voted_for == Some(candidate) {
+            return;
+        }
+        self.fresh = false;
+        self.note_cap(now);
+        let suspect_at = now + self.setup.timing.suspicion() + self.patience();
+        self.leave_office();
+        self.hard.term = term;
+        self.hard.voted_for = Some(candidate);
+        self.follow(None, suspect_at, Cause::VoteGranted { to: candidate }, out);
+    }
+
+    /// Follows a leader and promises to elect nobody else for a while.
+    fn answer_heartbeat(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        asked: Duration,
+        succession: Vec<NodeId>,
+        out: &mut Effects,
+    ) -> Reply {
+        let accepted = self.accepts(from, term, out);
+        let granted = if accepted {
+            self.promise(now, from, (term, seq), asked)
+        } else {
+            Duration::ZERO
+        };
+        if accepted {
+            self.follow_heard(now, from, term, succession, out);
+        }
+        Reply::Heartbeat {
+            term: self.hard.term,
+            seq,
+            granted,
+            eligible: self.able_to_lead(now),
+        }
+    }
+
+    /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
+    fn accepts(&self, from: NodeId, term: Term, out: &mut Effects) -> bool {
+        if term < self.hard.term || term.too_far_from(self.hard.term) {
+            return false;
+        }
+        let known = match &self.state {
+            State::Leader(_) => Some((self.setup.me, self.hard.term)),
+            _ => self.heard.as_ref().map(|heard| (heard.leader, heard.term)),
+        };
+        if known.is_some_and(|(leader, of)| of == term && leader != from) {
+            self.tell(Cause::ProtocolViolation { by: from }, out);
+            return false;
+        }
+        // A leader that has released its term heartbeats no more in it: this one was overtaken.
+        !self
+            .heard
+            .as_ref()
+            .is_some_and(|heard| heard.term == term && heard.released)
+    }
+
+    fn promise(
+        &mut self,
+        now: Instant,
+        leader: NodeId,
+        (term, seq): (Term, u64),
+        asked: Duration,
+    ) -> Duration {
+        if term > self.hard.term {
+            self.enter(now, term);
+        }
+        // To follow a leader is to have spent the vote of its term.
+        self.hard.voted_for = self.hard.voted_for.or(Some(leader));
+        if self.mute {
+            return Duration::ZERO;
+        }
+        self.note_cap(now);
+        let granted = asked.min(self.setup.timing.election_timeout());
+        let old = self.promise.take();
+        let overtaken = old
+            .as_ref()
+            .is_some_and(|old| (old.term, old.seq) > (term, seq));
+        self.promise = Some(Promise {
+            holder: leader,
+            term,
+            seq: if overtaken {
+                old.as_ref().map_or(seq, |old| old.seq)
+            } else {
+                seq
+            },
+            // A promise only ever grows, also when the next leader is elected before the last one's has run out.
+            until: old
+                .map_or(Instant::ZERO, |old| old.until)
+                .max(now + granted),
+        });
+        granted
+    }
+
+    fn follow_heard(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        succession: Vec<NodeId>,
+        out: &mut Effects,
+    ) {
+        let known = self.heard.replace(Heard {
+            leader: from,
+            term,
+            at: now,
+            released: false,
+        });
+        let news = self.leader() != Some(from) || known.is_none_or(|heard| heard.term != term);
+        self.succession = succession;
+        self.failed = false;
+        let suspect_at = now + self.setup.timing.suspicion() + self.patience();
+        self.state = State::Follower(Follower {
+            leader: Some(from),
+            suspect_at,
+            hint: None,
+        });
+        if news {
+            self.tell(Cause::LeaderHeard, out);
+        }
+    }
+
+    /// Rule 6: the holder itself ends its promise.
+    fn answer_release(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        successor: Option<NodeId>,
+        out: &mut Effects,
+    ) -> Reply {
+        let reply = Reply::Release { term };
+        let held = self
+            .promise
+            .as_ref()
+            .filter(|promise| promise.holder == from);
+        if held.is_some_and(|promise| (promise.term, promise.seq) > (term, seq)) {
+            return reply; // of an earlier leadership
+        }
+        if held.is_some() {
+            self.promise = None;
+        }
+        if self.accepts(from, term, out) {
+            self.succeed(now, from, term, successor, out);
+        }
+        reply
+    }
+
+    /// The leader of this node's term, or of a higher one, is gone and has said who should follow.
+    fn succeed(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: Term,
+        successor: Option<NodeId>,
+        out: &mut Effects,
+    ) {
+        if term > self.hard.term {
+            self.enter(now, term);
+            self.hard.voted_for = Some(from);
+        }
+        self.heard = Some(Heard {
+            leader: from,
+            term,
+            at: now,
+            released: true,
+        });
+        self.failed = false;
+        self.succession.retain(|id| Some(*id) != successor);
+        let named = successor == Some(self.setup.me) && self.may_lead();
+        if named && now >= self.free_at(self.setup.me, self.hard.term.next()).0 {
+            self.campaign(now, Cause::NamedSuccessor { by: from }, out);
+            return;
+        }
+        let patience = if named {
+            Duration::ZERO
+        } else {
+            self.setup.timing.stagger() + self.patience()
+        };
+        self.follow(
+            None,
+            now + patience,
+            Cause::LeaderReleased { by: from },
+            out,
+        );
+    }
+}
