@@ -184,9 +184,11 @@ ca_key=$certs/ca-key.pem
 work=$certs/.gen_cert
 
 (umask 022 && mkdir -p "$certs") || fail "cannot make the folder $certs: see the line above"
-[ ! -e "$work" ] ||
-    fail "$work is there: another run is at work, or one was killed. If none is running, remove that folder and run this again"
-mkdir "$work" || fail "cannot make the folder $work: see the line above"
+mkdir "$work" 2>/dev/null || {
+    [ ! -e "$work" ] ||
+        fail "$work is there: another run is at work, or one was killed. If none is running, remove that folder and run this again"
+    fail "cannot make the folder $work: you must be allowed to write to $certs"
+}
 trap 'rm -rf "$work"' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
