@@ -250,8 +250,11 @@ impl Election {
         if term > self.hard.term {
             self.enter(now, term);
         }
-        // To follow a leader is to have spent the vote of its term.
-        self.hard.voted_for = self.hard.voted_for.or(Some(leader));
+        // To follow a leader is to have spent the vote of its term. Not in quarantine: there no vote is given, and a
+        // store that is in doubt stays so until one is.
+        if now >= self.voting_from {
+            self.hard.voted_for = self.hard.voted_for.or(Some(leader));
+        }
         if self.mute {
             return Duration::ZERO;
         }
@@ -342,7 +345,6 @@ impl Election {
     ) {
         if term > self.hard.term {
             self.enter(now, term);
-            self.hard.voted_for = Some(from);
         }
         self.heard = Some(Heard {
             leader: from,

@@ -1,0 +1,343 @@
+//! A cluster described in code, and the one validation that every description goes through.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, ConfigError, EXPECTED_PORT, Member, found};
+use crate::election::{NodeId, Timing};
+use crate::transport::tls::{self, CertFiles};
+
+/// The most nodes in a cluster. A leader asks every one in every interval and keeps a thread for each; what more of
+/// them would add to the availability of five, no operator can measure.
+const MAX_NODES: usize = 64;
+
+/// The longest name of a cluster: it travels in frames, whose size is bounded.
+const MAX_CLUSTER_LEN: usize = 64;
+
+/// A node for [`ConfigBuilder::node`].
+///
+/// ```
+/// use leadelect::NodeSpec;
+///
+/// let plain: NodeSpec = ("1", "10.0.0.1", 50001).into();
+/// let witness = NodeSpec::new("3", "10.0.0.3", 50001).tls_name("db-3.example").witness();
+/// # let _ = (plain, witness);
+/// ```
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    id: String,
+    pub(super) member: Member,
+}
+
+impl NodeSpec {
+    /// A node that peers dial at `addr` (an IP address or DNS name) and `port`.
+    #[must_use]
+    pub fn new(id: impl Into<String>, addr: impl Into<String>, port: u16) -> NodeSpec {
+        let (listen, tls_name) = (None, None);
+        let member = Member {
+            addr: addr.into(),
+            port,
+            listen,
+            tls_name,
+            priority: 0,
+            witness: false,
+        };
+        NodeSpec {
+            id: id.into(),
+            member,
+        }
+    }
+
+    /// Sets [`Member::listen`].
+    #[must_use]
+    pub fn listen(mut self, ip: IpAddr) -> NodeSpec {
+        self.member.listen = Some(ip);
+        self
+    }
+
+    /// Sets [`Member::tls_name`].
+    #[must_use]
+    pub fn tls_name(mut self, name: impl Into<String>) -> NodeSpec {
+        self.member.tls_name = Some(name.into());
+        self
+    }
+
+    /// Sets [`Member::priority`].
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> NodeSpec {
+        self.member.priority = priority;
+        self
+    }
+
+    /// Sets [`Member::witness`].
+    #[must_use]
+    pub fn witness(mut self) -> NodeSpec {
+        self.member.witness = true;
+        self
+    }
+}
+
+impl<I: Into<String>, A: Into<String>> From<(I, A, u16)> for NodeSpec {
+    fn from((id, addr, port): (I, A, u16)) -> NodeSpec {
+        NodeSpec::new(id, addr, port)
+    }
+}
+
+/// Describes a cluster without a file. Nothing is checked before [`ConfigBuilder::build`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = leadelect::Config::builder()
+///     .cluster("orders")
+///     .certs("ca.pem", "node.pem", "node.key")
+///     .node(("1", "10.0.0.1", 50001))
+///     .node(("2", "10.0.0.2", 50001))
+///     .node(("3", "10.0.0.3", 50001))
+///     .election_timeout(Duration::from_millis(800))
+///     .build()?;
+/// assert_eq!(config.nodes().count(), 3);
+/// # Ok::<(), leadelect::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConfigBuilder {
+    pub(super) cluster: String,
+    pub(super) certs: Option<CertFiles>,
+    pub(super) insecure: bool,
+    pub(super) nodes: Vec<NodeSpec>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) election_timeout: Duration,
+    pub(super) rpc_timeout: Option<Duration>,
+    pub(super) clock_drift_ppm: u32,
+}
+
+impl Default for ConfigBuilder {
+    fn default() -> Self {
+        ConfigBuilder {
+            cluster: "leadelect".into(),
+            certs: None,
+            insecure: false,
+            nodes: Vec::new(),
+            state_dir: None,
+            heartbeat_interval: Timing::DEFAULT_HEARTBEAT_INTERVAL,
+            election_timeout: Timing::DEFAULT_ELECTION_TIMEOUT,
+            rpc_timeout: None,
+            clock_drift_ppm: Timing::DEFAULT_CLOCK_DRIFT_PPM,
+        }
+    }
+}
+
+impl ConfigBuilder {
+    /// The cluster's name, `leadelect` unless set: 1 to 64 visible ASCII characters.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The PEM files of the CA, of the node's certificate and of its key.
+    #[must_use]
+    pub fn certs(
+        mut self,
+        ca: impl Into<PathBuf>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.certs = Some(CertFiles {
+            ca: ca.into(),
+            cert: cert.into(),
+            key: key.into(),
+        });
+        self
+    }
+
+    /// No TLS, instead of [`ConfigBuilder::certs`]: nothing is encrypted, and whoever reaches a port can vote.
+    #[must_use]
+    pub fn insecure(mut self) -> Self {
+        self.insecure = true;
+        self
+    }
+
+    /// Adds a node.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<NodeSpec>) -> Self {
+        self.nodes.push(node.into());
+        self
+    }
+
+    /// A folder for what must survive a restart. Several nodes may share it.
+    #[must_use]
+    pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(folder.into());
+        self
+    }
+
+    /// How often a leader renews its lease, see [`Timing`].
+    #[must_use]
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// How long a voter is bound to a leader, see [`Timing`].
+    #[must_use]
+    pub fn election_timeout(mut self, timeout: Duration) -> Self {
+        self.election_timeout = timeout;
+        self
+    }
+
+    /// How long one answer may take: from the heartbeat interval to less than the election timeout. Half of the
+    /// election timeout unless set: a peer that hung for one request can still answer the next in time.
+    #[must_use]
+    pub fn rpc_timeout(mut self, timeout: Duration) -> Self {
+        self.rpc_timeout = Some(timeout);
+        self
+    }
+
+    /// How far the rate of a clock may be off, in parts per million, see [`Timing`].
+    #[must_use]
+    pub fn clock_drift_ppm(mut self, ppm: u32) -> Self {
+        self.clock_drift_ppm = ppm;
+        self
+    }
+
+    /// Checks everything that can be checked without opening a file.
+    ///
+    /// # Errors
+    ///
+    /// Names the first place that is not as it should be, in the words of the YAML file.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let cluster = self.cluster;
+        let visible = cluster.bytes().all(|byte| byte.is_ascii_graphic());
+        if cluster.is_empty() || cluster.len() > MAX_CLUSTER_LEN || !visible {
+            let expected = format!("expected 1 to {MAX_CLUSTER_LEN} visible ASCII characters");
+            return Err(found("cluster", &cluster, &expected));
+        }
+        let problem = match (&self.certs, self.insecure) {
+            (Some(_), true) => {
+                Some("found certificates and `insecure: true`: expected one of them")
+            }
+            (None, false) => Some(
+                "found none: expected certificates, or `insecure: true` to go without any protection",
+            ),
+            (Some(_), false) | (None, true) => None,
+        };
+        if let Some(problem) = problem {
+            return Err(ConfigError::new("certs", problem));
+        }
+        let timing = Timing::new(
+            self.heartbeat_interval,
+            self.election_timeout,
+            self.clock_drift_ppm,
+        )
+        .map_err(|error| ConfigError::new("timing", error.to_string()))?;
+        let rpc_timeout = self.rpc_timeout.unwrap_or(self.election_timeout / 2);
+        if rpc_timeout < self.heartbeat_interval || rpc_timeout >= self.election_timeout {
+            let problem = format!(
+                "found {rpc_timeout:?}: expected at least the heartbeat interval {:?}, before which no other request \
+                 would be sent, and less than the election timeout {:?}, after which no answer counts",
+                self.heartbeat_interval, self.election_timeout
+            );
+            return Err(ConfigError::new("timing.rpc_timeout", problem));
+        }
+        let members = check_nodes(self.nodes)?;
+        let (origin, certs, state_dir) = (String::new(), self.certs, self.state_dir);
+        Ok(Config {
+            origin,
+            cluster,
+            certs,
+            state_dir,
+            timing,
+            rpc_timeout,
+            members,
+        })
+    }
+}
+
+fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
+    let fault = |problem: String| Err(ConfigError::new("nodes", problem));
+    if nodes.is_empty() {
+        return fault("found none: expected at least one node with addr and port".into());
+    }
+    if nodes.len() > MAX_NODES {
+        return fault(format!(
+            "found {}: expected at most {MAX_NODES}; five survive two failures",
+            nodes.len()
+        ));
+    }
+    let mut members = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    for NodeSpec {
+        id: text,
+        mut member,
+    } in nodes
+    {
+        let id: NodeId = text
+            .parse()
+            .map_err(|error| ConfigError::new("nodes", format!("{error}")))?;
+        check_member(id, &mut member)?;
+        let host = member
+            .addr
+            .parse()
+            .map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| {
+                ip.to_string()
+            });
+        if let Some(other) = addresses
+            .insert((host, member.port), id)
+            .filter(|other| *other != id)
+        {
+            let problem = format!(
+                "found {}:{} for node {other} too: expected an own address",
+                member.addr, member.port
+            );
+            return Err(ConfigError::new(&format!("nodes.{id}"), problem));
+        }
+        if members.insert(id, member).is_some() {
+            return fault(format!(
+                "found id {id} twice: expected a different id for every node"
+            ));
+        }
+    }
+    if members.values().all(|member| member.witness) {
+        return fault("found only witnesses: expected at least one node that may lead".into());
+    }
+    Ok(members)
+}
+
+fn check_member(id: NodeId, member: &mut Member) -> Result<(), ConfigError> {
+    let place = |key: &str| format!("nodes.{id}.{key}");
+    if let Some(bare) = member
+        .addr
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        member.addr = bare.to_owned();
+    }
+    let unspecified = member
+        .addr
+        .parse()
+        .is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    if unspecified {
+        let expected =
+            "expected the address that peers dial; for where the node itself listens use `listen`";
+        return Err(found(&place("addr"), &member.addr, expected));
+    }
+    if !tls::is_host_name(&member.addr) {
+        let expected = "expected an IP address or a DNS name, without port";
+        return Err(found(&place("addr"), &member.addr, expected));
+    }
+    if member.port == 0 {
+        return Err(found(&place("port"), "0", EXPECTED_PORT));
+    }
+    if !tls::is_host_name(member.name()) {
+        return Err(found(
+            &place("tls_name"),
+            member.name(),
+            "expected an IP address or a DNS name",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The election thread: waits on its one queue, steps the election, makes durable, publishes, sends.
+//!
+//! Everything uncertain is here and nothing is decided here. Program code never runs on this thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::clock;
+use crate::config::Member;
+use crate::election::{
+    Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
+    Voter,
+};
+use crate::inbox::Mail;
+use crate::lease::Office;
+use crate::status::Board;
+use crate::store::{StoreError, VoteFile};
+use crate::transport::Transport;
+
+/// The longest wait without a look at the clock. Waiting is done on a clock that stops while the host is suspended.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Where a node keeps what it must not forget.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    /// In a file.
+    File(VoteFile),
+    /// Nowhere: the node was configured without a state folder.
+    Nowhere,
+}
+
+impl Store for Memory {
+    type Error = StoreError;
+
+    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
+        match self {
+            Memory::File(file) => file.save(state),
+            Memory::Nowhere => Ok(()),
+        }
+    }
+}
+
+/// The election thread's own.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) election: Election,
+    pub(crate) memory: Memory,
+    pub(crate) inbox: Receiver<Mail>,
+    pub(crate) office: Arc<Office>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) transport: Transport,
+    /// How long the last words may take to arrive.
+    pub(crate) rpc_timeout: Duration,
+    /// How long work may take to end when the node stops.
+    pub(crate) election_timeout: Duration,
+}
+
+/// What the thread keeps between two steps, beside the election.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Who waits for this node to lead no more.
+    resigns: Vec<Sender<bool>>,
+    /// Who has not confirmed the release yet.
+    releases: BTreeSet<NodeId>,
+    /// When the node stops whatever is still pending.
+    stop_by: Option<Instant>,
+}
+
+impl Driver {
+    /// Runs until the node is stopped.
+    pub(crate) fn run(mut self) {
+        let mut pending = Pending::default();
+        self.tell(&Event {
+            role: self.election.role(),
+            term: self.election.term(),
+            leader: None,
+            token: None,
+            cause: Cause::Started,
+        });
+        self.step(Input::Tick, &mut pending);
+        while !self.may_stop(&pending) {
+            let wake_at = self
+                .election
+                .wake_at()
+                .min(pending.stop_by.unwrap_or(Instant::NEVER));
+            let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
+            match self.inbox.recv_timeout(wait) {
+                Ok(mail) => {
+                    self.take(mail, &mut pending);
+                    // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that
+                    // no flood keeps a timer waiting.
+                    for _ in 0..self.inbox.len() {
+                        if let Ok(mail) = self.inbox.try_recv() {
+                            self.take(mail, &mut pending);
+                        }
+                    }
+                    if clock::now() >= self.election.wake_at() {
+                        self.step(Input::Tick, &mut pending);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick, &mut pending)),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.office.publish(None);
+        self.board.close();
+        for done in pending.resigns {
+            let _ = done.send(true);
+        }
+        log::info!("node {}: stopped", self.election.me());
+        // First the queue, so that no connection waits for an answer, then the connections.
+        drop(self.inbox);
+        drop(self.transport);
+    }
+
+    fn take(&mut self, mail: Mail, pending: &mut Pending) {
+        match mail {
+            Mail::Request {
+                from,
+                request,
+                answer,
+            } => {
+                log::trace!("node {}: {from} asks {request}", self.election.me());
+                if let Some(reply) = self.step(Input::Request { from, request }, pending) {
+                    // A connection that has given up waiting is gone.
+                    let _ = answer.send(reply);
+                }
+            }
+            Mail::Reply { from, reply } => {
+                log::trace!("node {}: {from} answers {reply}", self.election.me());
+                if matches!(reply, Reply::Release { .. }) {
+                    pending.releases.remove(&from);
+                }
+                self.step(Input::Reply { from, reply }, pending);
+            }
+            Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
+            Mail::Resign { done } => {
+                if self.leads() {
+                    pending.resigns.push(done);
+                    self.relinquish(Duration::ZERO, pending);
+                } else {
+                    // The caller has gone: so be it.
+                    let _ = done.send(false);
+                }
+            }
+            Mail::WorkEnded => self.end_work(pending),
+            Mail::Stop => self.stop(pending),
+        }
+    }
+
+    fn stop(&mut self, pending: &mut Pending) {
+        if pending.stop_by.is_some() {
+            return;
+        }
+        let now = clock::now();
+        pending.stop_by = Some(now);
+        if self.leads() {
+            pending.stop_by = Some(now + self.election_timeout + self.rpc_timeout);
+            self.relinquish(Duration::MAX, pending);
+        }
+    }
+
+    fn relinquish(&mut self, hold_off: Duration, pending: &mut Pending) {
+        let successor = None;
+        self.step(
+            Input::Relinquish {
+                successor,
+                hold_off,
+            },
+            pending,
+        );
+    }
+
+    fn leads(&self) -> bool {
+        self.election.leader() == Some(self.election.me())
+    }
+
+    /// Whether nothing is left to do before the node stops.
+    fn may_stop(&self, pending: &Pending) -> bool {
+        let Some(stop_by) = pending.stop_by else {
+            return false;
+        };
+        let done = !self.leads() && pending.releases.is_empty();
+        done || clock::now() >= stop_by
+    }
+
+    /// Steps 2 to 6 of the loop that [`crate::election`] describes; returns the reply.
+    fn step(&mut self, input: Input, pending: &mut Pending) -> Option<Reply> {
+        let output = self.election.step(clock::now(), input);
+        match output.store(&mut self.memory) {
+            Ok(effects) => self.apply(effects, pending),
+            Err(error) => {
+                log::error!("node {}: {error}", self.election.me());
+                self.office.publish(None);
+                let output = self.election.step(clock::now(), Input::StoreFailed);
+                let effects = output
+                    .store(&mut Memory::Nowhere)
+                    .expect("a mute node has nothing to store");
+                self.apply(effects, pending);
+                None
+            }
+        }
+    }
+
+    fn apply(&mut self, effects: Effects, pending: &mut Pending) -> Option<Reply> {
+        self.office.publish(effects.lease);
+        for (to, request) in effects.messages {
+            log::trace!("node {}: asks {to} {request}", self.election.me());
+            if matches!(request, Request::Release { .. }) {
+                pending.releases.insert(to);
+                let last_words = clock::now() + self.rpc_timeout;
+                pending.stop_by = pending.stop_by.map(|_| last_words);
+            }
+            self.transport.send(to, request);
+        }
+        for event in &effects.events {
+            self.tell(event);
+        }
+        let election = &self.election;
+        self.board.show(
+            election.role(),
+            election.term().0,
+            election.leader(),
+            &effects.events,
+        );
+        self.end_work(pending);
+        if !self.leads() {
+            for done in pending.resigns.drain(..) {
+                let _ = done.send(true);
+            }
+        }
+        effects.reply
+    }
+
+    /// Tells the election that the work is over which it waits for, if it is.
+    fn end_work(&mut self, pending: &mut Pending) {
+        if let Some(term) = self
+            .election
+            .awaits_work()
+            .filter(|term| self.office.is_idle(*term))
+        {
+            self.step(Input::WorkEnded { term }, pending);
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let me = self.election.me();
+        match event.cause {
+            Cause::ProtocolViolation { .. } | Cause::StoreFailed => {
+                log::error!("node {me}: {event}")
+            }
+            Cause::LeaseLost => log::warn!("node {me}: {event}"),
+            _ => log::info!("node {me}: {event}"),
+        }
+    }
+}
+
+/// The election's view of the configured nodes.
+pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Voter> {
+    let voters = members.iter().map(|(id, member)| {
+        let voter = Voter {
+            priority: member.priority,
+            witness: member.witness,
+        };
+        (*id, voter)
+    });
+    voters.collect()
+}

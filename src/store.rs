@@ -1,0 +1,546 @@
+//! The vote file: what a node must not forget, in a form that a power cut cannot take away.
+//!
+//! A node that forgets its vote may vote twice, so a vote is durable before it is said. That makes this write part of
+//! every failover, and the file is shaped for one thing: **one block overwritten in place, one flush**. Writing a new
+//! file and renaming it, the usual way, needs a flush of the file, a flush of its folder and a journal commit for each.
+//! Here the file gets its full size and content once, and then two slots take turns: even records go to the first, odd
+//! ones to the second. A power cut can tear only the slot being written; the other still holds the state before. A
+//! record is shorter than a disk's smallest sector of 512 bytes, so even that is rare; where it happens, the checksum
+//! tells.
+//!
+//! **What is read is not yet durable.** A process killed between write and flush leaves a record that its successor can
+//! read and a power cut can still take away. After a failed flush it is worse: Linux marks the lost pages clean, so a
+//! second flush succeeds without having written them ("PostgreSQL's fsync() surprise", lwn.net/Articles/752063). So
+//! [`VoteFile::open`] writes the state it found once more before it hands it out, and after the first failed write
+//! nothing is written any more.
+//!
+//! **A damaged slot is a doubt about the other.** It may be a write that never ended, on which nothing rests; or the
+//! newest state gone bad, and the whole slot is the state before. Nobody can tell, so the node has to wait as if it had
+//! forgotten a vote ([`Recovery::Damaged`]). The doubt is written down with every later state, or a restart would cut
+//! the wait short; it ends with the next vote, because a node that votes has waited. A slot that is empty where there
+//! must have been a record counts as damaged.
+//!
+//! **How long a node has been down** is known only after a reboot: the boot id differs, and the host's uptime is time
+//! in which the node did not run. That holds if the host is the same one. A folder on a network volume may have moved
+//! to another host, whose boot id differs as well and whose long uptime proves nothing, hence the machine id. Inside a
+//! container neither is worth anything: LXC and systemd-nspawn make up a boot id for every start of a container, on a
+//! host that never went down, and the machine id belongs to the image. So only a process in the host's own PID
+//! namespace gets the credit, and only for the first start after a boot: the second finds the new boot id in the file.
+//!
+//! What this cannot see: a disk that acknowledges a flush and loses it, a snapshot put back, two hosts cloned with one
+//! machine id.
+
+mod slot;
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use self::slot::{FORMAT, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
+use crate::clock;
+use crate::election::{HardState, NodeId, Recovery, Store};
+
+/// The state of one node, locked for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct VoteFile {
+    path: PathBuf,
+    disk: Box<dyn Disk>,
+    owner: Owner,
+    host: Host,
+    /// The number of the next record.
+    next: u64,
+    last: HardState,
+    in_doubt: bool,
+    /// Why nothing is written any more.
+    failure: Option<String>,
+}
+
+impl VoteFile {
+    /// Opens or creates the file of `node` in `state_dir`, and the folder if need be, and locks it.
+    pub(crate) fn open(
+        state_dir: &Path,
+        node: NodeId,
+        cluster: &str,
+    ) -> Result<(VoteFile, Recovery), StoreError> {
+        Self::open_on(Host::this(), state_dir, node, cluster)
+    }
+
+    fn open_on(
+        host: Host,
+        state_dir: &Path,
+        node: NodeId,
+        cluster: &str,
+    ) -> Result<(VoteFile, Recovery), StoreError> {
+        let path = state_dir.join(file_name(node));
+        let cluster = cluster.to_owned();
+        Self::recover(&path, Owner { node, cluster }, host).map_err(|why| StoreError { path, why })
+    }
+
+    fn recover(path: &Path, owner: Owner, host: Host) -> Result<(VoteFile, Recovery), Why> {
+        if owner.cluster.len() > LONGEST_CLUSTER {
+            return Err(Why::LongCluster(owner.cluster.len()));
+        }
+        let file = open_locked(path)?;
+        let mut bytes = Vec::with_capacity(2 * SLOT);
+        let read = (&file).take(2 * SLOT as u64).read_to_end(&mut bytes);
+        read.map_err(Why::io("read"))?;
+
+        let found = newest(&bytes, &owner).map_err(Why::Unreadable)?;
+        match found {
+            None => fill(&file, path).map_err(Why::io("create"))?,
+            // The slot to be overwritten next may be the only durable one: first make sure of the other.
+            Some(_) => file.sync_data().map_err(Why::io("flush"))?,
+        }
+        let mut vote_file = VoteFile {
+            path: path.to_owned(),
+            disk: Box::new(file),
+            owner,
+            host,
+            next: found.map_or(0, |record| record.number + 1),
+            last: found.map_or_else(HardState::default, |record| record.state),
+            in_doubt: found.is_some_and(|record| record.in_doubt),
+            failure: None,
+        };
+        let Some(record) = found else {
+            return Ok((vote_file, Recovery::Fresh));
+        };
+        let state = record.state;
+        vote_file.write(state, record.in_doubt)?;
+        if record.in_doubt {
+            return Ok((vote_file, Recovery::Damaged { state }));
+        }
+        let down_for = host.certain_downtime(&record);
+        Ok((vote_file, Recovery::Restored { state, down_for }))
+    }
+
+    fn write(&mut self, state: HardState, in_doubt: bool) -> Result<(), Why> {
+        if let Some(first) = &self.failure {
+            return Err(Why::Stopped(first.clone()));
+        }
+        let record = Record {
+            number: self.next,
+            state,
+            in_doubt,
+            machine: self.host.machine,
+            boot: self.host.boot,
+        };
+        let slot = record.encode(&self.owner);
+        if let Err(error) = self.disk.write_durably(&slot, record.offset()) {
+            self.failure = Some(error.to_string());
+            return Err(Why::Io("write", error));
+        }
+        self.next += 1;
+        (self.last, self.in_doubt) = (state, in_doubt);
+        Ok(())
+    }
+}
+
+impl Store for VoteFile {
+    type Error = StoreError;
+
+    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
+        let last = self.last;
+        let same_vote = state.term == last.term && state.voted_for == last.voted_for;
+        let may_vote = state.term > last.term || last.voted_for.is_none();
+        assert!(
+            state.term >= last.term,
+            "TermDurable: {state:?} after {last:?}"
+        );
+        assert!(same_vote || may_vote, "VoteOnce: {state:?} after {last:?}");
+
+        let votes = state.voted_for.is_some() && !same_vote;
+        let written = self.write(*state, self.in_doubt && !votes);
+        written.map_err(|why| StoreError {
+            path: self.path.clone(),
+            why,
+        })
+    }
+}
+
+/// Where a slot goes: a trait, so that a test can let it fail.
+trait Disk: fmt::Debug + Send {
+    fn write_durably(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+}
+
+impl Disk for File {
+    fn write_durably(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)?;
+        self.sync_data()
+    }
+}
+
+/// The lock is on the vote file itself, which is never replaced, and ends with the process however that ends.
+fn open_locked(path: &Path) -> Result<File, Why> {
+    if let Some(folder) = path.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(Why::io("create the folder of"))?;
+    }
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let file = options.open(path).map_err(Why::io("open"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Why::Locked),
+        Err(error) => Err(Why::Io("lock", error)),
+    }
+}
+
+/// Gives a new file its size. Zeros are written, not left as a hole: the first vote must neither wait for an
+/// allocation nor find no space. The file lasts only if its entry in the folder does, and so on upwards.
+fn fill(file: &File, path: &Path) -> io::Result<()> {
+    file.write_all_at(&[0; 2 * SLOT], 0)?;
+    file.sync_all()?;
+    let path = fs::canonicalize(path)?;
+    for (height, folder) in path.ancestors().skip(1).enumerate() {
+        let flushed = File::open(folder).and_then(|folder| folder.sync_all());
+        // A folder above that this process may not open is not one that it made.
+        if height == 0 {
+            flushed?;
+        }
+    }
+    Ok(())
+}
+
+/// `node-<id>.vote`, with everything that a file system might take amiss as `%` and two digits.
+fn file_name(node: NodeId) -> String {
+    let mut name = String::from("node-");
+    for (at, byte) in node.as_str().bytes().enumerate() {
+        let plain =
+            byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && at > 0);
+        if plain {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    name + ".vote"
+}
+
+/// What is known of the host that this process runs on.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    machine: Option<u128>,
+    boot: Option<u128>,
+    uptime: Option<Duration>,
+}
+
+impl Host {
+    /// The number that the kernel gives its first PID namespace (`PID_NS_INIT_INO` in linux/nsfs.h).
+    const OWN_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+    fn this() -> Host {
+        let namespace = fs::read_link("/proc/self/ns/pid");
+        let bare = namespace.is_ok_and(|name| name == Path::new(Self::OWN_PID_NAMESPACE));
+        Host {
+            machine: if bare {
+                read_id("/etc/machine-id")
+            } else {
+                None
+            },
+            boot: read_id("/proc/sys/kernel/random/boot_id"),
+            uptime: clock::uptime(),
+        }
+    }
+
+    /// How long the node that wrote `record` has certainly not been running. See the top of this file.
+    fn certain_downtime(&self, record: &Record) -> Duration {
+        let same_machine = self.machine.is_some() && self.machine == record.machine;
+        let rebooted = self.boot.is_some() && record.boot.is_some() && self.boot != record.boot;
+        match self.uptime {
+            Some(uptime) if same_machine && rebooted => uptime,
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+}
+
+/// 32 hexadecimal digits, with or without dashes; nothing if the file is missing or not yet filled.
+fn read_id(path: &str) -> Option<u128> {
+    let digits = fs::read_to_string(path).ok()?.trim().replace('-', "");
+    let id = u128::from_str_radix(&digits, 16).ok()?;
+    (digits.len() == 32 && id != 0).then_some(id)
+}
+
+/// Why a node's state cannot be read or made durable, and what to do.
+#[derive(Debug)]
+pub(crate) struct StoreError {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// What was being done to the file.
+    Io(&'static str, io::Error),
+    Locked,
+    Unreadable(Unreadable),
+    LongCluster(usize),
+    /// The first failure.
+    Stopped(String),
+}
+
+impl Why {
+    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Why {
+        move |error| Why::Io(doing, error)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.why {
+            Why::Io(doing, error) if error.kind() == ErrorKind::StorageFull => write!(
+                f,
+                "cannot {doing} {path}: {error}: free some space and start the node again"
+            ),
+            Why::Io(doing, error) => write!(
+                f,
+                "cannot {doing} {path}: {error}: the node needs a folder it may write to, on a disk that works"
+            ),
+            Why::Locked => write!(
+                f,
+                "another process uses this state: {path}: stop it, or give this node a state folder of its own"
+            ),
+            Why::Unreadable(Unreadable::Damaged) => write!(
+                f,
+                "{path} is damaged: neither of its two records is whole. If this node's state is really lost, keep \
+                 the node stopped for at least two election timeouts, remove the file and start the node again"
+            ),
+            Why::Unreadable(Unreadable::Foreign { found, expected }) => write!(
+                f,
+                "{path} is the state of {found}, expected {expected}: correct the config or the state folder"
+            ),
+            Why::Unreadable(Unreadable::NewerFormat { found }) => write!(
+                f,
+                "{path} has format {found}, this program knows formats up to {FORMAT}: run the newer program again"
+            ),
+            Why::LongCluster(found) => write!(
+                f,
+                "the name of the cluster has {found} bytes, at most {LONGEST_CLUSTER} fit into {path}: shorten it on \
+                 every node"
+            ),
+            Why::Stopped(first) => write!(
+                f,
+                "{path} is not written any more, because a write failed ({first}): repair the disk and restart"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::Term;
+
+    const HOST: Host = Host {
+        machine: Some(1),
+        boot: Some(1),
+        uptime: Some(Duration::from_secs(60)),
+    };
+
+    fn state(term: u64, voted_for: Option<u16>) -> HardState {
+        HardState {
+            term: Term(term),
+            voted_for: voted_for.map(NodeId::from),
+            cap: Duration::from_millis(500),
+        }
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    fn open_on(host: Host, folder: &tempfile::TempDir) -> (VoteFile, Recovery) {
+        VoteFile::open_on(host, folder.path(), 1.into(), "east").expect("opened")
+    }
+
+    /// What the folder holds after these states were saved in it.
+    fn saved(states: &[HardState]) -> tempfile::TempDir {
+        let folder = folder();
+        let (mut file, _) = open_on(HOST, &folder);
+        for state in states {
+            file.save(state).expect("saved");
+        }
+        folder
+    }
+
+    fn refusal(state_dir: &Path, node: u16, cluster: &str) -> String {
+        let opened = VoteFile::open_on(HOST, state_dir, node.into(), cluster);
+        opened.expect_err("refused").to_string()
+    }
+
+    fn restored(state: HardState) -> Recovery {
+        let down_for = Duration::ZERO;
+        Recovery::Restored { state, down_for }
+    }
+
+    #[test]
+    fn a_node_is_new_until_its_first_save_and_restored_ever_after() {
+        let folder = folder();
+        let state_dir = folder.path().join("not/yet/there");
+        let open = || VoteFile::open(&state_dir, 1.into(), "east").expect("opened");
+        assert_eq!(open().1, Recovery::Fresh);
+        assert_eq!(open().1, Recovery::Fresh);
+        for term in 1..6 {
+            let now = state(term, Some(3));
+            open().0.save(&now).expect("saved");
+            assert_eq!(open().1, restored(now));
+            assert_eq!(open().1, restored(now));
+        }
+    }
+
+    #[test]
+    fn a_state_in_use_is_locked_and_free_again_afterwards() {
+        let folder = folder();
+        let first = open_on(HOST, &folder);
+        let error = refusal(folder.path(), 1, "east");
+        assert!(
+            error.starts_with("another process uses this state: "),
+            "{error}"
+        );
+        drop(first);
+        open_on(HOST, &folder);
+    }
+
+    #[test]
+    fn after_one_failed_write_nothing_is_written_any_more() {
+        #[derive(Debug)]
+        struct FailsOnce(bool);
+        impl Disk for FailsOnce {
+            fn write_durably(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+                assert!(
+                    !std::mem::replace(&mut self.0, true),
+                    "written after a failure"
+                );
+                Err(ErrorKind::StorageFull.into())
+            }
+        }
+        let (mut file, _) = open_on(HOST, &folder());
+        file.disk = Box::new(FailsOnce(false));
+        let mut error = || file.save(&state(1, None)).expect_err("failed").to_string();
+        assert!(error().contains("free some space"));
+        assert!(error().contains("is not written any more"));
+        assert!(error().contains("is not written any more"));
+    }
+
+    #[test]
+    fn what_is_handed_out_was_written_again_first() {
+        let folder = saved(&[state(1, None)]);
+        let path = folder.path().join("node-1.vote");
+        let before = fs::read(&path).expect("read");
+        drop(open_on(HOST, &folder));
+        let after = fs::read(&path).expect("read");
+        assert_eq!(before[..SLOT], after[..SLOT]);
+        assert_ne!(before[SLOT..], after[SLOT..]);
+    }
+
+    #[test]
+    fn a_doubt_outlives_restarts_and_ends_with_a_vote() {
+        let folder = saved(&[state(1, None), state(2, Some(3))]);
+        let path = folder.path().join("node-1.vote");
+        let whole = fs::read(&path).expect("read");
+        fs::write(&path, &whole[..SLOT + 100]).expect("cut");
+        let damaged = |state| Recovery::Damaged { state };
+
+        assert_eq!(open_on(HOST, &folder).1, damaged(state(1, None)));
+        let (mut file, recovery) = open_on(HOST, &folder);
+        assert_eq!(recovery, damaged(state(1, None)));
+        file.save(&state(2, None)).expect("saved");
+        drop(file);
+        let (mut file, recovery) = open_on(HOST, &folder);
+        assert_eq!(recovery, damaged(state(2, None)));
+        file.save(&state(2, Some(1))).expect("saved");
+        drop(file);
+        assert_eq!(open_on(HOST, &folder).1, restored(state(2, Some(1))));
+    }
+
+    #[test]
+    fn only_the_first_start_after_a_boot_of_the_same_machine_counts_the_uptime() {
+        let down_for = |host| {
+            let folder = saved(&[state(1, None)]);
+            [(); 2].map(|()| match open_on(host, &folder).1 {
+                Recovery::Restored { down_for, .. } => down_for.as_secs(),
+                other => panic!("{other:?}"),
+            })
+        };
+        let (boot, machine, uptime) = (Some(2), Some(2), None);
+        assert_eq!(down_for(Host { boot, ..HOST }), [60, 0]);
+        assert_eq!(
+            down_for(Host {
+                boot,
+                uptime,
+                ..HOST
+            }),
+            [0, 0]
+        );
+        assert_eq!(down_for(HOST), [0, 0]);
+        assert_eq!(down_for(Host { boot: None, ..HOST }), [0, 0]);
+        assert_eq!(
+            down_for(Host {
+                boot,
+                machine,
+                ..HOST
+            }),
+            [0, 0]
+        );
+        assert_eq!(
+            down_for(Host {
+                boot,
+                machine: None,
+                ..HOST
+            }),
+            [0, 0]
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_was_found_and_what_was_expected() {
+        let folder = saved(&[state(1, None)]);
+        let path = |node| folder.path().join(format!("node-{node}.vote"));
+        let error = refusal(folder.path(), 1, "west");
+        assert!(
+            error.contains("node 1 of cluster \"east\", expected node 1 of cluster \"west\""),
+            "{error}"
+        );
+        fs::copy(path(1), path(2)).expect("copied");
+        let error = refusal(folder.path(), 2, "east");
+        assert!(
+            error.contains("node 1 of cluster \"east\", expected node 2 of cluster \"east\""),
+            "{error}"
+        );
+
+        fs::write(path(3), "something else").expect("written");
+        assert!(refusal(folder.path(), 3, "east").contains("is damaged: neither"));
+        let error = refusal(&path(3), 1, "east");
+        assert!(error.contains("cannot create the folder of"), "{error}");
+        assert!(refusal(folder.path(), 1, &"c".repeat(256)).contains("has 256 bytes, at most 255"));
+    }
+
+    #[test]
+    #[should_panic = "VoteOnce"]
+    fn a_vote_once_given_is_never_overwritten_in_its_term() {
+        let (mut file, _) = open_on(HOST, &saved(&[state(1, Some(2))]));
+        let _ = file.save(&state(1, Some(3)));
+    }
+
+    #[test]
+    fn an_id_makes_a_harmless_file_name() {
+        for (id, name) in [
+            ("db-east_1.a", "node-db-east_1.a.vote"),
+            ("../x%", "node-%2E.%2Fx%25.vote"),
+        ] {
+            assert_eq!(file_name(id.parse().expect("an id")), name);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! What is written in a vote file, and which of its two records counts.
+//!
+//! A record starts its slot and is followed by zeros. Numbers are little-endian, a text is one byte of length and its
+//! bytes. Magic, format and checksum stay where they are in every format to come.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `leadvote` |
+//! | 8..12 | format, 1 |
+//! | 12..16 | CRC-32 of all other bytes of the slot |
+//! | 16..24 | number of the record, from 0; record n is in slot n mod 2 |
+//! | 24..32 | term |
+//! | 32..40 | cap, in nanoseconds |
+//! | 40..56 | machine id, 0 if unknown |
+//! | 56..72 | boot id, 0 if unknown |
+//! | 72 | 1 if an earlier state may be lost |
+//! | 73.. | three texts: who got the vote (empty if nobody), the node, its cluster |
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::election::{HardState, NodeId, Term};
+
+/// The distance of the slots: a page and a disk block, so that writing one never touches the other.
+pub(super) const SLOT: usize = 4096;
+pub(super) const FORMAT: u32 = 1;
+/// The longest name of a cluster, in bytes: its length takes one.
+pub(super) const LONGEST_CLUSTER: usize = 255;
+
+const MAGIC: &[u8] = b"leadvote";
+const FORMAT_AT: Range<usize> = 8..12;
+const CHECKSUM_AT: Range<usize> = 12..16;
+
+/// Whose state a file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) node: NodeId,
+    pub(super) cluster: String,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {:?}", self.node, self.cluster)
+    }
+}
+
+/// What one slot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) number: u64,
+    pub(super) state: HardState,
+    /// A state after this one may have been lost.
+    pub(super) in_doubt: bool,
+    pub(super) machine: Option<u128>,
+    pub(super) boot: Option<u128>,
+}
+
+impl Record {
+    /// Where in the file the record goes.
+    pub(super) fn offset(&self) -> u64 {
+        self.number % 2 * SLOT as u64
+    }
+
+    /// The slot that says this.
+    pub(super) fn encode(&self, owner: &Owner) -> Vec<u8> {
+        let cap = u64::try_from(self.state.cap.as_nanos()).unwrap_or(u64::MAX);
+        let voted_for = self.state.voted_for.as_ref().map_or("", NodeId::as_str);
+
+        let mut slot = Vec::with_capacity(SLOT);
+        slot.extend_from_slice(MAGIC);
+        slot.extend_from_slice(&FORMAT.to_le_bytes());
+        slot.resize(CHECKSUM_AT.end, 0);
+        slot.extend_from_slice(&self.number.to_le_bytes());
+        slot.extend_from_slice(&self.state.term.0.to_le_bytes());
+        slot.extend_from_slice(&cap.to_le_bytes());
+        slot.extend_from_slice(&self.machine.unwrap_or(0).to_le_bytes());
+        slot.extend_from_slice(&self.boot.unwrap_or(0).to_le_bytes());
+        slot.push(u8::from(self.in_doubt));
+        for text in [voted_for, owner.node.as_str(), &owner.cluster] {
+            assert!(text.len() <= LONGEST_CLUSTER, "open lets no longer text in");
+            slot.push(text.len() as u8);
+            slot.extend_from_slice(text.as_bytes());
+        }
+        slot.resize(SLOT, 0);
+        let checksum = checksum(&slot).to_le_bytes();
+        slot[CHECKSUM_AT].copy_from_slice(&checksum);
+        slot
+    }
+
+    fn decode(slot: &[u8]) -> Option<(Record, Owner)> {
+        let mut rest = slot.get(CHECKSUM_AT.end..)?;
+        let number = u64::from_le_bytes(take(&mut rest)?);
+        let term = Term(u64::from_le_bytes(take(&mut rest)?));
+        let cap = Duration::from_nanos(u64::from_le_bytes(take(&mut rest)?));
+        let machine = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
+        let boot = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
+        let in_doubt = take::<1>(&mut rest)? != [0];
+        let voted_for = match take_text(&mut rest)? {
+            "" => None,
+            id => Some(id.parse().ok()?),
+        };
+        let node = take_text(&mut rest)?.parse().ok()?;
+        let cluster = take_text(&mut rest)?.to_owned();
+        let record = Record {
+            number,
+            state: HardState {
+                term,
+                voted_for,
+                cap,
+            },
+            in_doubt,
+            machine,
+            boot,
+        };
+        Some((record, Owner { node, cluster }))
+    }
+}
+
+fn checksum(slot: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&slot[..CHECKSUM_AT.start]);
+    hasher.update(&slot[CHECKSUM_AT.end..]);
+    hasher.finalize()
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let [length] = take(rest)?;
+    let (text, left) = rest.split_at_checked(length.into())?;
+    *rest = left;
+    std::str::from_utf8(text).ok()
+}
+
+/// Why no state can be read from a file that holds something.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// No slot is whole.
+    Damaged,
+    /// The file is of another node.
+    Foreign { found: String, expected: String },
+    /// The file was written by a newer program.
+    NewerFormat { found: u32 },
+}
+
+/// The newest state that a file holds, or none in a file that was never written to.
+///
+/// A file that is short and holds only zeros is a creation that did not end: the first record goes to the front, so
+/// whatever is cut from a used file, there is more left than zeros.
+pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Record>, Unreadable> {
+    if is_zero(file) {
+        return Ok(None);
+    }
+    let (first, second) = file.split_at(file.len().min(SLOT));
+    match (Slot::read(first, 0, owner)?, Slot::read(second, 1, owner)?) {
+        (Slot::Whole(first), Slot::Whole(second)) => {
+            let newest = if first.number > second.number {
+                first
+            } else {
+                second
+            };
+            let missing = first.number.abs_diff(second.number) != 1;
+            let in_doubt = newest.in_doubt || missing;
+            Ok(Some(Record { in_doubt, ..newest }))
+        }
+        (Slot::Whole(only), Slot::Blank) if only.number == 0 => Ok(Some(only)),
+        (Slot::Whole(left), Slot::Blank | Slot::Damaged)
+        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => {
+            let in_doubt = true;
+            Ok(Some(Record { in_doubt, ..left }))
+        }
+        (Slot::Blank | Slot::Damaged, Slot::Blank | Slot::Damaged) => Err(Unreadable::Damaged),
+    }
+}
+
+enum Slot {
+    /// Never written.
+    Blank,
+    Whole(Record),
+    Damaged,
+}
+
+impl Slot {
+    fn read(slot: &[u8], parity: u64, owner: &Owner) -> Result<Slot, Unreadable> {
+        if slot.len() != SLOT {
+            return Ok(Slot::Damaged);
+        }
+        if is_zero(slot) {
+            return Ok(Slot::Blank);
+        }
+        if !slot.starts_with(MAGIC) || slot[CHECKSUM_AT] != checksum(slot).to_le_bytes() {
+            return Ok(Slot::Damaged);
+        }
+        let format = take(&mut &slot[FORMAT_AT]).map_or(0, u32::from_le_bytes);
+        if format > FORMAT {
+            return Err(Unreadable::NewerFormat { found: format });
+        }
+        match Record::decode(slot) {
+            Some((_, found)) if found != *owner => Err(Unreadable::Foreign {
+                found: found.to_string(),
+                expected: owner.to_string(),
+            }),
+            Some((record, _)) if record.number % 2 == parity && format == FORMAT => {
+                Ok(Slot::Whole(record))
+            }
+            Some(_) | None => Ok(Slot::Damaged),
+        }
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(node: u16, cluster: &str) -> Owner {
+        let (node, cluster) = (node.into(), cluster.to_owned());
+        Owner { node, cluster }
+    }
+
+    fn record(number: u64) -> Record {
+        let state = HardState {
+            term: Term(100 + number),
+            voted_for: Some(3.into()),
+            cap: Duration::from_millis(500),
+        };
+        let (machine, boot) = (Some(7), Some(8));
+        Record {
+            number,
+            state,
+            in_doubt: false,
+            machine,
+            boot,
+        }
+    }
+
+    /// A file as the last two of `numbers` leave it.
+    fn file(numbers: Range<u64>) -> Vec<u8> {
+        let mut file = vec![0; 2 * SLOT];
+        for number in numbers {
+            let at = record(number).offset() as usize;
+            file[at..at + SLOT].copy_from_slice(&record(number).encode(&owner(1, "east")));
+        }
+        file
+    }
+
+    fn read(file: &[u8]) -> Result<Option<Record>, Unreadable> {
+        newest(file, &owner(1, "east"))
+    }
+
+    fn doubtful(number: u64) -> Result<Option<Record>, Unreadable> {
+        Ok(Some(Record {
+            in_doubt: true,
+            ..record(number)
+        }))
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_stay_what_they_are() {
+        let golden: [&[u8]; 12] = [
+            b"leadvote",
+            b"\x01\0\0\0",
+            b"\xe3\xc9\x9b\xc9",
+            b"\x02\0\0\0\0\0\0\0",
+            b"\x66\0\0\0\0\0\0\0",
+            b"\x00\x65\xcd\x1d\0\0\0\0",
+            b"\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            b"\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            b"\0",
+            b"\x013",
+            b"\x011",
+            b"\x04east",
+        ];
+        let slot = record(2).encode(&owner(1, "east"));
+        assert_eq!(slot.len(), SLOT);
+        assert_eq!(slot[..golden.concat().len()], golden.concat());
+        assert!(is_zero(&slot[golden.concat().len()..]));
+    }
+
+    #[test]
+    fn the_longest_record_fits_the_smallest_sector() {
+        let id = "n".repeat(NodeId::MAX_LEN).parse().ok();
+        let owner = Owner {
+            node: id.expect("an id"),
+            cluster: "c".repeat(LONGEST_CLUSTER),
+        };
+        let state = HardState {
+            term: Term(u64::MAX),
+            voted_for: id,
+            cap: Duration::MAX,
+        };
+        let longest = Record {
+            number: u64::MAX - 1,
+            state,
+            in_doubt: true,
+            machine: None,
+            boot: None,
+        };
+        let slot = longest.encode(&owner);
+
+        assert!(is_zero(&slot[512..]));
+        let cap = Duration::from_nanos(u64::MAX);
+        let state = HardState { cap, ..state };
+        assert_eq!(
+            Record::decode(&slot),
+            Some((Record { state, ..longest }, owner))
+        );
+    }
+
+    #[test]
+    fn the_higher_number_counts() {
+        assert_eq!(read(&file(0..0)), Ok(None));
+        for last in 0..5 {
+            assert_eq!(read(&file(0..last + 1)), Ok(Some(record(last))));
+        }
+    }
+
+    #[test]
+    fn a_write_torn_at_any_byte_leaves_the_state_before_or_is_whole() {
+        for number in 1..4 {
+            let (before, after) = (file(0..number), file(0..number + 1));
+            let start = record(number).offset() as usize;
+            for torn_at in 0..=SLOT {
+                let mut torn = before.clone();
+                torn[start..start + torn_at].copy_from_slice(&after[start..start + torn_at]);
+                let expected = if torn == after {
+                    Ok(Some(record(number)))
+                } else if torn == before {
+                    Ok(Some(record(number - 1)))
+                } else {
+                    doubtful(number - 1)
+                };
+                assert_eq!(read(&torn), expected, "record {number} torn at {torn_at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_never_taken_for_new_or_for_whole() {
+        let whole = file(0..2);
+        for length in 1..whole.len() {
+            let expected = if length < SLOT {
+                Err(Unreadable::Damaged)
+            } else {
+                doubtful(0)
+            };
+            assert_eq!(read(&whole[..length]), expected, "cut to {length}");
+        }
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[0; 100]), Ok(None));
+    }
+
+    #[test]
+    fn a_flipped_bit_puts_in_doubt_and_is_never_believed() {
+        for numbers in [0..2, 0..3] {
+            let newest_slot = (numbers.end as usize - 1) % 2;
+            let (mut file, newest) = (file(numbers.clone()), numbers.end - 1);
+            for at in 0..file.len() {
+                let expected = doubtful(if at / SLOT == newest_slot {
+                    newest - 1
+                } else {
+                    newest
+                });
+                for bit in if at % SLOT < 128 { 0..8 } else { 0..1 } {
+                    file[at] ^= 1 << bit;
+                    assert_eq!(read(&file), expected, "bit {bit} of byte {at}");
+                    file[at] ^= 1 << bit;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_that_must_have_been_written_and_is_not_puts_in_doubt() {
+        let mut lost = file(0..2);
+        lost[..SLOT].fill(0);
+        assert_eq!(read(&lost), doubtful(1));
+        lost[SLOT..].fill(0);
+        lost[0] = 1;
+        assert_eq!(read(&lost), Err(Unreadable::Damaged));
+
+        let mut stale = file(0..2);
+        stale[..SLOT].copy_from_slice(&file(0..5)[..SLOT]);
+        assert_eq!(read(&stale), doubtful(4));
+
+        let mut misplaced = file(0..2);
+        misplaced.copy_within(..SLOT, SLOT);
+        assert_eq!(read(&misplaced), doubtful(0));
+    }
+
+    #[test]
+    fn the_file_of_another_is_refused() {
+        for other in [owner(2, "east"), owner(1, "west")] {
+            let (found, expected) = (owner(1, "east").to_string(), other.to_string());
+            let refused = Err(Unreadable::Foreign { found, expected });
+            assert_eq!(newest(&file(0..2), &other), refused);
+        }
+        let mut newer = file(0..2);
+        newer[FORMAT_AT].copy_from_slice(&9_u32.to_le_bytes());
+        assert_eq!(
+            read(&newer),
+            doubtful(1),
+            "the format is under the checksum"
+        );
+        let checksum = checksum(&newer[..SLOT]).to_le_bytes();
+        newer[CHECKSUM_AT].copy_from_slice(&checksum);
+        assert_eq!(read(&newer), Err(Unreadable::NewerFormat { found: 9 }));
+    }
+}

@@ -1,0 +1,376 @@
+//! One thread that accepts, and one per accepted connection, for what this node answers.
+//!
+//! The accepting thread does no handshake, so that nobody is kept waiting by a stranger. Handshakes under way are
+//! bounded, in all and per address, and each has one deadline for the whole of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::peer::Outbox;
+use super::tls::{self, Stream};
+use super::wire::{Frame, Hello};
+use super::{Connections, LinkError, Local, PROBE_INTERVAL, receive, send, spawn};
+use crate::clock;
+use crate::election::{Instant, NodeId, Request};
+use crate::inbox::Mail;
+
+/// Connections that have not said yet who they are: in all, and from one address. Enough for every node of the
+/// largest cluster to dial at once from one host.
+const MOST_HANDSHAKES: usize = 64;
+const MOST_HANDSHAKES_PER_ADDRESS: usize = 32;
+
+/// The dialler probes an idle connection; one that is silent for so long is dead.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs());
+
+/// After a failed accept, most likely for want of file descriptors.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Strangers get at most one line in the log in so much time.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Accepts connections and answers them.
+pub(super) struct Acceptor {
+    local: Arc<Local>,
+    connections: Arc<Connections>,
+    outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+    visitors: Mutex<Visitors>,
+}
+
+/// Who is connected, and who is about to be.
+#[derive(Default)]
+struct Visitors {
+    handshakes: BTreeMap<IpAddr, usize>,
+    sessions: BTreeMap<NodeId, Session>,
+    log: Throttle,
+}
+
+/// The process that last spoke for a node.
+struct Session {
+    instance: u64,
+    addr: IpAddr,
+    heard_at: Instant,
+    connections: usize,
+    /// What to tell that process: another speaks for the same node.
+    contested: Option<String>,
+}
+
+/// Says how many lines were not logged.
+#[derive(Default)]
+struct Throttle {
+    next: Instant,
+    suppressed: u32,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        local: Arc<Local>,
+        connections: Arc<Connections>,
+        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+    ) -> Arc<Self> {
+        Arc::new(Acceptor {
+            local,
+            connections,
+            outboxes,
+            visitors: Mutex::default(),
+        })
+    }
+
+    pub(super) fn run(self: Arc<Self>, listener: &TcpListener) {
+        while !self.connections.is_stopped() {
+            match listener.accept() {
+                Ok(_) if self.connections.is_stopped() => {}
+                Ok((tcp, addr)) => self.admit(tcp, addr.ip()),
+                Err(error) => {
+                    self.complain(&format!("cannot accept connections: {error}"));
+                    self.connections.wait(PAUSE_AFTER_FAILURE);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, tcp: TcpStream, addr: IpAddr) {
+        let Some(handshake) = self.begin_handshake(addr) else {
+            self.complain(&format!(
+                "turned away {addr}: too many handshakes under way"
+            ));
+            return;
+        };
+        let this = self.clone();
+        let name = format!("le{}-accept", self.local.id);
+        let spawned = spawn(&name, move || {
+            if let Err(error) = this.serve(tcp, addr, handshake) {
+                this.part(addr, &error);
+            }
+        });
+        if let Err(error) = spawned {
+            self.complain(&format!(
+                "turned away {addr}: cannot start a thread: {error}"
+            ));
+        }
+    }
+
+    fn serve(&self, tcp: TcpStream, addr: IpAddr, handshake: Handshake) -> Result<(), LinkError> {
+        let gone = |error: io::Error| LinkError::Gone(error.to_string());
+        let _registration = self.connections.register(&tcp).map_err(gone)?;
+        tcp.set_nodelay(true).map_err(gone)?;
+        let deadline = self.local.handshake_deadline();
+        let mut stream = match self.local.credentials() {
+            Some(credentials) => tls::accept(tcp, &credentials, deadline)?,
+            None => Stream::plain(tcp, deadline),
+        };
+        let hello = match receive(&mut stream, "a hello", deadline)? {
+            Frame::Hello(hello) => hello,
+            other => {
+                return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
+            }
+        };
+        let session = match self
+            .check(&hello, &stream)
+            .and_then(|()| self.begin_session(&hello, addr))
+        {
+            Ok(session) => session,
+            Err(reason) => return Err(self.refuse(&mut stream, reason)),
+        };
+        send(&mut stream, &Frame::Welcome(self.local.hello(hello.from)))?;
+        drop(handshake);
+        let certificate_ends = stream
+            .peer_certificate()
+            .and_then(|certificate| certificate.not_after());
+        self.local.board.heard(hello.from, None);
+        self.outboxes[&hello.from].redial();
+        self.converse(
+            &mut stream,
+            &session,
+            self.local.connection_ends(certificate_ends),
+        )
+    }
+
+    /// Whether this is who it claims to be, and takes the same for granted.
+    fn check(&self, theirs: &Hello, stream: &Stream) -> Result<(), String> {
+        self.local.hello(theirs.from).agree(theirs)?;
+        if theirs.to != self.local.id {
+            return Err(format!(
+                "this is node {}, not node {}: check the addresses",
+                self.local.id, theirs.to
+            ));
+        }
+        let Some(member) = self
+            .local
+            .members
+            .get(&theirs.from)
+            .filter(|_| theirs.from != self.local.id)
+        else {
+            return Err(format!(
+                "node {} speaks to itself: check the addresses",
+                theirs.from
+            ));
+        };
+        let Some(certificate) = stream.peer_certificate() else {
+            return Ok(()); // `insecure: true`
+        };
+        certificate
+            .check_name(member.name())
+            .map_err(|problem| format!("node {} shows a certificate that {problem}", theirs.from))
+    }
+
+    fn converse(
+        &self,
+        stream: &mut Stream,
+        session: &Speaker<'_>,
+        ends_at: Instant,
+    ) -> Result<(), LinkError> {
+        loop {
+            let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
+            let frame = receive(stream, "a request", deadline)?;
+            stream.set_deadline(clock::now() + self.local.rpc_timeout);
+            if let Some(reason) = session.speak() {
+                return Err(self.refuse(stream, reason));
+            }
+            match frame {
+                Frame::Request(request) => {
+                    let reply = self.answer(session.node, request)?;
+                    send(stream, &reply)?;
+                }
+                Frame::Probe => send(stream, &Frame::Alive)?,
+                other => {
+                    return Err(self.refuse(stream, format!("expected a request, found {other:?}")));
+                }
+            }
+        }
+    }
+
+    /// Has the election thread answer.
+    fn answer(&self, from: NodeId, request: Request) -> Result<Frame, LinkError> {
+        self.local.board.heard(from, None);
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        let stops = || LinkError::Gone("this node stops".into());
+        self.local
+            .inbox
+            .send(Mail::Request {
+                from,
+                request,
+                answer,
+            })
+            .map_err(|_| stops())?;
+        match answered.recv_timeout(self.local.rpc_timeout) {
+            Ok(reply) => Ok(Frame::Reply(reply)),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LinkError::Silent {
+                waited_for: "this node's own election thread, which may wait for its disk",
+                after: self.local.rpc_timeout,
+            }),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(stops()),
+        }
+    }
+
+    fn refuse(&self, stream: &mut Stream, reason: String) -> LinkError {
+        // Whether it can still be told or not, it is refused.
+        let _ = send(stream, &Frame::Refused(reason.clone()));
+        LinkError::Refused(reason)
+    }
+
+    fn part(&self, addr: IpAddr, error: &LinkError) {
+        match error {
+            _ if self.connections.is_stopped() => {}
+            LinkError::Refused(reason) => self.complain(&format!("refused {addr}: {reason}")),
+            LinkError::Gone(_) | LinkError::Silent { .. } => {
+                log::debug!("node {}: connection from {addr}: {error}", self.local.id);
+            }
+        }
+    }
+
+    fn complain(&self, line: &str) {
+        if let Some(suppressed) = self.visitors().log.admit(clock::now()) {
+            let more = if suppressed > 0 {
+                format!(" ({suppressed} more lines like this)")
+            } else {
+                String::new()
+            };
+            log::warn!("node {}: {line}{more}", self.local.id);
+        }
+    }
+
+    fn begin_handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
+        let mut visitors = self.visitors();
+        let in_all: usize = visitors.handshakes.values().sum();
+        let from_here = visitors.handshakes.entry(addr).or_default();
+        if in_all >= MOST_HANDSHAKES || *from_here >= MOST_HANDSHAKES_PER_ADDRESS {
+            return None;
+        }
+        *from_here += 1;
+        Some(Handshake {
+            acceptor: self.clone(),
+            addr,
+        })
+    }
+
+    /// Lets a process speak for its node, unless another one does.
+    fn begin_session(&self, hello: &Hello, addr: IpAddr) -> Result<Speaker<'_>, String> {
+        let now = clock::now();
+        let id = hello.from;
+        let mut visitors = self.visitors();
+        let session = visitors
+            .sessions
+            .entry(id)
+            .or_insert_with(|| Session::new(hello.instance, addr, now));
+        if session.instance != hello.instance {
+            let lately = now.since(session.heard_at) < self.local.timing.election_timeout();
+            if session.connections > 0 && lately {
+                let told = |by: IpAddr| {
+                    format!("two processes run as node {id}; the other one is at {by}: stop one")
+                };
+                session.contested = Some(told(addr));
+                return Err(told(session.addr));
+            }
+            *session = Session::new(hello.instance, addr, now);
+        }
+        session.connections += 1;
+        Ok(Speaker {
+            acceptor: self,
+            node: id,
+            instance: hello.instance,
+        })
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, Visitors> {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn new(instance: u64, addr: IpAddr, heard_at: Instant) -> Self {
+        Session {
+            instance,
+            addr,
+            heard_at,
+            connections: 0,
+            contested: None,
+        }
+    }
+}
+
+/// Counts a handshake for as long as it is under way.
+struct Handshake {
+    acceptor: Arc<Acceptor>,
+    addr: IpAddr,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let mut visitors = self.acceptor.visitors();
+        if let Some(count) = visitors.handshakes.get_mut(&self.addr) {
+            *count -= 1;
+            if *count == 0 {
+                visitors.handshakes.remove(&self.addr);
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as its process speaks for the node.
+struct Speaker<'a> {
+    acceptor: &'a Acceptor,
+    node: NodeId,
+    instance: u64,
+}
+
+impl Speaker<'_> {
+    /// Notes that the process has spoken, and returns why it no longer may.
+    fn speak(&self) -> Option<String> {
+        let mut visitors = self.acceptor.visitors();
+        let session = visitors.sessions.get_mut(&self.node)?;
+        if session.instance != self.instance {
+            return Some(format!(
+                "two processes run as node {}; the other one is at {}: stop one",
+                self.node, session.addr
+            ));
+        }
+        session.heard_at = clock::now();
+        session.contested.take()
+    }
+}
+
+impl Drop for Speaker<'_> {
+    fn drop(&mut self) {
+        let mut visitors = self.acceptor.visitors();
+        if let Some(session) = visitors.sessions.get_mut(&self.node) {
+            if session.instance == self.instance {
+                session.connections -= 1;
+            }
+        }
+    }
+}
+
+impl Throttle {
+    /// Whether a line may be logged now, and how many were not since the last.
+    fn admit(&mut self, now: Instant) -> Option<u32> {
+        if now < self.next {
+            self.suppressed += 1;
+            return None;
+        }
+        self.next = now + LOG_INTERVAL;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}

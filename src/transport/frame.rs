@@ -1,0 +1,210 @@
+//! Where one message ends and the next begins: a frame is a length (`u32`, big-endian) and that many bytes.
+//!
+//! The length is checked before anything is allocated, so a peer cannot make this node reserve memory by claiming a
+//! huge one. After any error nobody knows where the next frame starts, a read that timed out in the middle included:
+//! the connection is of no further use.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+
+/// The longest body. The two longest messages, a heartbeat and a hello, list at most 64 ids of 33 bytes each (2112)
+/// beside a few numbers and a cluster name of at most 255 bytes; this is the next power of two above them.
+pub(crate) const MAX_FRAME: usize = 4096;
+
+const HEADER: usize = size_of::<u32>();
+
+/// Why there is no frame.
+#[derive(Debug)]
+pub(crate) enum FrameError {
+    /// The peer closed the connection between two frames.
+    Closed,
+    /// The connection ended inside a header or a body, after `found` of `expected` bytes.
+    Truncated { found: usize, expected: usize },
+    /// The peer announced a frame of no bytes: there is no such message.
+    Empty,
+    /// The peer announced a body of `found` bytes: longer than any message.
+    Oversize { found: u32, limit: usize },
+    /// Reading failed, or did not end in time.
+    Io(io::Error),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => write!(f, "the peer closed the connection"),
+            Self::Truncated { found, expected } => {
+                write!(f, "the connection ended after {found} of {expected} bytes")
+            }
+            Self::Empty => write!(f, "expected a frame of at least 1 byte, found 0"),
+            Self::Oversize { found, limit } => {
+                write!(
+                    f,
+                    "expected a frame of at most {limit} bytes, found {found}"
+                )
+            }
+            Self::Io(error) => write!(f, "reading a frame failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// Writes one frame in one piece: with `TCP_NODELAY`, a header written alone would travel alone.
+pub(crate) fn write_frame(writer: &mut impl Write, body: &[u8]) -> io::Result<()> {
+    if body.is_empty() || body.len() > MAX_FRAME {
+        let found = body.len();
+        let message = format!("expected a frame of 1 to {MAX_FRAME} bytes, found {found}");
+        return Err(io::Error::new(ErrorKind::InvalidInput, message));
+    }
+    let length = body.len() as u32;
+    writer.write_all(&[&length.to_be_bytes(), body].concat())
+}
+
+/// Reads one frame into `body`, in place of what was there; after an error that has no meaning.
+pub(crate) fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> Result<(), FrameError> {
+    let mut header = [0; HEADER];
+    let (found, expected) = (fill(reader, &mut header)?, HEADER);
+    if found == 0 {
+        return Err(FrameError::Closed);
+    }
+    if found < expected {
+        return Err(FrameError::Truncated { found, expected });
+    }
+    let length = u32::from_be_bytes(header);
+    if length == 0 {
+        return Err(FrameError::Empty);
+    }
+    if length > MAX_FRAME as u32 {
+        let (found, limit) = (length, MAX_FRAME);
+        return Err(FrameError::Oversize { found, limit });
+    }
+    body.resize(length as usize, 0);
+    let (found, expected) = (fill(reader, body)?, body.len());
+    if found < expected {
+        return Err(FrameError::Truncated { found, expected });
+    }
+    Ok(())
+}
+
+/// Reads until `buffer` is full or the stream ends, and says how many bytes there were.
+///
+/// rustls reports a peer that ended without a goodbye, a killed one for example, as [`ErrorKind::UnexpectedEof`].
+/// Here that is an end like any other: the lengths tell whether something is missing.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, FrameError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(FrameError::Io(error)),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that takes and gives these answers, one per call.
+    struct Script(Vec<Result<Vec<u8>, ErrorKind>>);
+
+    impl Read for Script {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.0.remove(0)?;
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(Ok(bytes.to_vec()));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, body).expect("a vector takes everything");
+        bytes
+    }
+
+    fn read(reader: &mut impl Read) -> Result<Vec<u8>, FrameError> {
+        let mut body = b"left over".to_vec();
+        read_frame(reader, &mut body).map(|()| body)
+    }
+
+    #[test]
+    fn a_frame_is_a_big_endian_length_and_its_bytes_written_in_one_piece() {
+        let mut pieces = Script(Vec::new());
+        write_frame(&mut pieces, b"abc").expect("written");
+        assert_eq!(pieces.0, [Ok(b"\0\0\0\x03abc".to_vec())]);
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_even_byte_by_byte() {
+        let bodies = [vec![1], vec![7; MAX_FRAME], vec![0; 300]];
+        let bytes = bodies.each_ref().map(|body| framed(body)).concat();
+        let interrupted_bytes = bytes
+            .iter()
+            .flat_map(|&byte| [Err(ErrorKind::Interrupted), Ok(vec![byte])]);
+        let mut trickle = Script(
+            interrupted_bytes
+                .chain([Err(ErrorKind::UnexpectedEof)])
+                .collect(),
+        );
+        let mut whole = &bytes[..];
+        for body in &bodies {
+            assert_eq!(&read(&mut whole).expect("a frame"), body);
+            assert_eq!(&read(&mut trickle).expect("a frame"), body);
+        }
+        assert!(matches!(read(&mut whole), Err(FrameError::Closed)));
+        assert!(matches!(read(&mut trickle), Err(FrameError::Closed)));
+    }
+
+    #[test]
+    fn an_end_at_any_byte_is_told_from_a_close() {
+        let bytes = framed(b"twelve bytes");
+        for end in 1..bytes.len() {
+            let (had, of) = if end < HEADER {
+                (end, HEADER)
+            } else {
+                (end - HEADER, 12)
+            };
+            let error = read(&mut &bytes[..end]).expect_err("cut short").to_string();
+            assert_eq!(
+                error,
+                format!("the connection ended after {had} of {of} bytes")
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_that_no_message_has_is_refused_and_reserves_nothing() {
+        for length in [MAX_FRAME as u32 + 1, u32::MAX] {
+            let mut body = Vec::new();
+            let error =
+                read_frame(&mut &length.to_be_bytes()[..], &mut body).expect_err("too long");
+            assert!(
+                matches!(error, FrameError::Oversize { found, limit: MAX_FRAME } if found == length)
+            );
+            assert_eq!(body.capacity(), 0);
+        }
+        assert!(matches!(read(&mut &[0; 8][..]), Err(FrameError::Empty)));
+        assert!(write_frame(&mut Vec::new(), &[]).is_err());
+        assert!(write_frame(&mut Vec::new(), &[0; MAX_FRAME + 1]).is_err());
+    }
+
+    #[test]
+    fn a_failing_read_is_passed_on() {
+        let error = read(&mut Script(vec![Err(ErrorKind::TimedOut)])).expect_err("late");
+        assert!(matches!(error, FrameError::Io(error) if error.kind() == ErrorKind::TimedOut));
+    }
+}

@@ -1,0 +1,322 @@
+//! One thread per peer: dials it, and asks it what the election thread wants asked.
+//!
+//! 1. Dial, with a pause after a failure that doubles up to a quarter of the election timeout. A connection accepted
+//!    from the peer ends the pause: the peer is there.
+//! 2. Wait for the newest request, and probe the connection when there is none for long.
+//! 3. Send it and wait for the answer, for `rpc_timeout` at most.
+//! 4. A request that dies with a connection that was used before is sent again at once on a fresh one: the other
+//!    process may have restarted, and the first vote must not be lost. All requests are idempotent.
+//! 5. A request without an answer ends the connection, which may be stuck in retransmissions.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::tls::{self, Stream};
+use super::wire::Frame;
+use super::{Connections, LinkError, Local, PROBE_INTERVAL, Registration, receive, send};
+use crate::clock;
+use crate::config::Member;
+use crate::election::{Instant, NodeId, Request};
+use crate::inbox::Mail;
+
+/// The shortest pause between two dials.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The newest request to a peer: room for one, because a newer one makes an older one pointless. A later heartbeat
+/// asks for a longer promise, a vote follows its pre-vote, and after a release nothing of that term matters.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    request: Option<Request>,
+    redial: bool,
+    stop: bool,
+}
+
+/// What to do next with an open connection.
+enum Order {
+    Ask(Request),
+    Probe,
+    Stop,
+}
+
+impl Outbox {
+    pub(super) fn put(&self, request: Request) {
+        self.orders().request = Some(request);
+        self.changed.notify_all();
+    }
+
+    /// Tells that the peer is there.
+    pub(super) fn redial(&self) {
+        self.orders().redial = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn stop(&self) {
+        self.orders().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn next(&self) -> Order {
+        let wait = |orders: &mut Orders| orders.request.is_none() && !orders.stop;
+        let orders = self.orders();
+        let (mut orders, _) = self
+            .changed
+            .wait_timeout_while(orders, PROBE_INTERVAL, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        if orders.stop {
+            return Order::Stop;
+        }
+        orders.request.take().map_or(Order::Probe, Order::Ask)
+    }
+
+    fn take(&self) -> Option<Request> {
+        self.orders().request.take()
+    }
+
+    /// Keeps a request that could not be sent, unless something newer waits already.
+    fn put_back(&self, request: Request) {
+        self.orders().request.get_or_insert(request);
+    }
+
+    /// Waits until it is time to dial again; tells whether to stop instead.
+    fn pause(&self, pause: Duration) -> bool {
+        let wait = |orders: &mut Orders| !orders.redial && !orders.stop;
+        let orders = self.orders();
+        let (mut orders, _) = self
+            .changed
+            .wait_timeout_while(orders, pause, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        orders.redial = false;
+        orders.stop
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that asks one peer.
+pub(super) struct Dialler {
+    local: Arc<Local>,
+    peer: NodeId,
+    member: Member,
+    outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+    connections: Arc<Connections>,
+}
+
+/// An open connection that this node has dialled.
+struct Link {
+    stream: Stream,
+    /// Whether a request was answered on it: then it may have died since.
+    used: bool,
+    ends_at: Instant,
+    _registration: Registration,
+}
+
+impl Dialler {
+    pub(super) fn new(
+        local: Arc<Local>,
+        peer: NodeId,
+        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+        connections: Arc<Connections>,
+    ) -> Self {
+        let member = local.members[&peer].clone();
+        Dialler {
+            local,
+            peer,
+            member,
+            outboxes,
+            connections,
+        }
+    }
+
+    pub(super) fn run(self) {
+        let outbox = &self.outboxes[&self.peer];
+        let longest_pause = self.local.timing.election_timeout() / 4;
+        let mut pause = SHORTEST_PAUSE;
+        let mut open = None;
+        loop {
+            let result = match open.take() {
+                None => self.dial(),
+                Some(link) => match outbox.next() {
+                    Order::Stop => return Link::close(link),
+                    Order::Ask(request) => self.ask(link, Frame::Request(request)),
+                    Order::Probe => self.ask(link, Frame::Probe),
+                },
+            };
+            match result {
+                Ok(link) => {
+                    pause = SHORTEST_PAUSE;
+                    open = Some(link);
+                }
+                Err(error) => {
+                    self.note(&error);
+                    if outbox.pause(pause) {
+                        return;
+                    }
+                    pause = (pause * 2).min(longest_pause);
+                }
+            }
+        }
+    }
+
+    /// Asks on `link`, or on a fresh connection if that one is dead.
+    fn ask(&self, mut link: Link, frame: Frame) -> Result<Link, LinkError> {
+        let reusable = clock::now() < link.ends_at && link.stream.is_quiet();
+        if reusable {
+            match self.exchange(&mut link, &frame) {
+                Err(LinkError::Gone(_)) if link.used => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(link),
+            }
+        }
+        drop(link);
+        let outbox = &self.outboxes[&self.peer];
+        if let Frame::Request(request) = frame {
+            outbox.put_back(request);
+        }
+        let mut fresh = self.dial()?;
+        // Dialling takes a while: by now something newer may be waiting.
+        let frame = outbox.take().map_or(Frame::Probe, Frame::Request);
+        self.exchange(&mut fresh, &frame)?;
+        Ok(fresh)
+    }
+
+    fn exchange(&self, link: &mut Link, frame: &Frame) -> Result<(), LinkError> {
+        let asked = clock::now();
+        let deadline = asked + self.local.rpc_timeout;
+        link.stream.set_deadline(deadline);
+        send(&mut link.stream, frame)?;
+        let reply = receive(&mut link.stream, "an answer", deadline)?;
+        self.local
+            .board
+            .heard(self.peer, Some(clock::now().since(asked)));
+        match (frame, reply) {
+            (Frame::Request(_), Frame::Reply(reply)) => {
+                // Nobody reads it any more when the node stops.
+                let _ = self.local.inbox.send(Mail::Reply {
+                    from: self.peer,
+                    reply,
+                });
+            }
+            (Frame::Probe, Frame::Alive) => {}
+            (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),
+            (_, other) => {
+                return Err(LinkError::Refused(format!(
+                    "expected an answer, found {other:?}"
+                )));
+            }
+        }
+        link.used = true;
+        Ok(())
+    }
+
+    fn dial(&self) -> Result<Link, LinkError> {
+        if self.connections.is_stopped() {
+            return Err(LinkError::Gone("this node stops".into()));
+        }
+        let tcp = self.connect()?;
+        let registration = self
+            .connections
+            .register(&tcp)
+            .map_err(|error| LinkError::Gone(error.to_string()))?;
+        let deadline = self.local.handshake_deadline();
+        let mut stream = match self.local.credentials() {
+            Some(credentials) => tls::connect(tcp, self.member.name(), &credentials, deadline)?,
+            None => Stream::plain(tcp, deadline),
+        };
+        send(&mut stream, &Frame::Hello(self.local.hello(self.peer)))?;
+        match receive(&mut stream, "a welcome", deadline)? {
+            Frame::Welcome(theirs) => {
+                self.local
+                    .hello(self.peer)
+                    .agree(&theirs)
+                    .map_err(LinkError::Refused)?;
+                if (theirs.from, theirs.to) != (self.peer, self.local.id) {
+                    let what = format!("expected node {}, found node {}", self.peer, theirs.from);
+                    return Err(LinkError::Refused(what));
+                }
+            }
+            Frame::Refused(reason) => {
+                return Err(LinkError::Refused(format!(
+                    "refused by {}: {reason}",
+                    self.peer
+                )));
+            }
+            other => {
+                return Err(LinkError::Refused(format!(
+                    "expected a welcome, found {other:?}"
+                )));
+            }
+        }
+        let certificate_ends = stream
+            .peer_certificate()
+            .and_then(|certificate| certificate.not_after());
+        self.local.board.connected(self.peer, certificate_ends);
+        self.local.board.heard(self.peer, None);
+        log::debug!("node {}: connected to {}", self.local.id, self.peer);
+        Ok(Link {
+            stream,
+            used: false,
+            ends_at: self.local.connection_ends(certificate_ends),
+            _registration: registration,
+        })
+    }
+
+    /// Looks the name up and tries every address it has.
+    fn connect(&self) -> Result<TcpStream, LinkError> {
+        let (host, port) = (self.member.addr.as_str(), self.member.port);
+        let deadline = clock::now() + self.local.rpc_timeout;
+        let found = (host, port).to_socket_addrs();
+        let addrs: Vec<SocketAddr> = found
+            .map_err(|error| LinkError::Gone(format!("cannot look up {host}: {error}")))?
+            .collect();
+        let mut problem = format!("{host} has no address");
+        for addr in addrs {
+            let left = deadline.since(clock::now());
+            if left.is_zero() {
+                break;
+            }
+            match TcpStream::connect_timeout(&addr, left) {
+                Ok(tcp) => {
+                    tcp.set_nodelay(true)
+                        .map_err(|error| LinkError::Gone(error.to_string()))?;
+                    return Ok(tcp);
+                }
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    problem = format!("{addr} did not answer within {:?}", self.local.rpc_timeout);
+                }
+                Err(error) => problem = format!("{addr}: {error}"),
+            }
+        }
+        Err(LinkError::Gone(problem))
+    }
+
+    fn note(&self, error: &LinkError) {
+        let (me, peer) = (self.local.id, self.peer);
+        if self.local.board.failed(peer, error.to_string()) && !self.connections.is_stopped() {
+            match error {
+                LinkError::Refused(_) => log::warn!("node {me}: peer {peer}: {error}"),
+                LinkError::Gone(_) | LinkError::Silent { .. } => {
+                    log::info!("node {me}: peer {peer}: {error}")
+                }
+            }
+        }
+        // What waits to be sent stays: it is sent if the peer comes back before anything newer.
+        let _ = self.local.inbox.send(Mail::Unanswered { by: peer });
+    }
+}
+
+impl Link {
+    fn close(self) {
+        self.stream.close();
+    }
+}

@@ -1,0 +1,616 @@
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::thread;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use rustls::HandshakeKind;
+use tempfile::TempDir;
+
+use super::*;
+use crate::transport::identity::Identity;
+
+/// A certificate authority for one test, with a folder for what it signs.
+pub(crate) struct TestCa {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl TestCa {
+    pub(crate) fn new(common_name: &str) -> TestCa {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        let ca = params.self_signed(&key).expect("a CA");
+        fs::write(folder.path().join("ca.pem"), ca.pem()).expect("written");
+        TestCa {
+            folder,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Signs a certificate for `names` and writes `file`.pem and `file`.key.
+    pub(crate) fn sign(&self, file: &str, names: &[&str]) -> CertFiles {
+        self.sign_with(file, names, |_| {})
+    }
+
+    pub(crate) fn sign_with(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertFiles {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let files = CertFiles {
+            ca: self.path("ca.pem"),
+            cert: self.path(&format!("{file}.pem")),
+            key: self.path(&format!("{file}.key")),
+        };
+        fs::write(&files.cert, certificate.pem()).expect("written");
+        fs::write(&files.key, key.serialize_pem()).expect("written");
+        files
+    }
+}
+
+/// A change to a certificate: it ends so many days from now.
+pub(crate) fn ends_in(days: u64) -> impl FnOnce(&mut CertificateParams) {
+    let end = Duration::from_secs(UnixTime::now().as_secs() + days * DAY + DAY / 2);
+    move |params| params.not_after = date_time_ymd(1970, 1, 1) + end
+}
+
+fn in_millis(millis: u64) -> Instant {
+    clock::now() + Duration::from_millis(millis)
+}
+
+/// Longer than anything but a lost peer takes on a busy machine.
+fn ample() -> Instant {
+    in_millis(20_000)
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dialled =
+        TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    (dialled, listener.accept().expect("accepted").0)
+}
+
+/// Dials `name` with one side's files and accepts with the other's.
+fn meet(
+    client: &CertFiles,
+    name: &str,
+    server: &CertFiles,
+) -> (
+    Result<Stream, HandshakeError>,
+    Result<Stream, HandshakeError>,
+) {
+    let client = Credentials::load(client).expect("client credentials");
+    let server = Credentials::load(server).expect("server credentials");
+    let (dialled, accepted) = tcp_pair();
+    let accepting = thread::spawn(move || accept(accepted, &server, ample()));
+    let dialled = connect(dialled, name, &client, ample());
+    (dialled, accepting.join().expect("no panic"))
+}
+
+fn refusal(load: Result<Credentials, TlsError>) -> String {
+    load.expect_err("should be refused").to_string()
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+}
+
+#[test]
+fn two_members_talk_and_know_each_other() {
+    let ca = TestCa::new("ca");
+    let one = ca.sign("one", &["one.example", "127.0.0.1"]);
+    let two = ca.sign("two", &["two.example"]);
+
+    let (dialled, accepted) = meet(&one, "two.example", &two);
+    let (mut dialled, mut accepted) = (dialled.expect("dialled"), accepted.expect("accepted"));
+    dialled.write_all(b"ping").expect("written");
+    let mut got = [0; 4];
+    accepted.read_exact(&mut got).expect("read");
+    accepted.write_all(b"pong").expect("written");
+    dialled.read_exact(&mut got).expect("read");
+    assert_eq!(&got, b"pong");
+    let seen = accepted.peer_certificate().expect("mutual");
+    assert!(seen.is_valid_for("one.example") && seen.is_valid_for("127.0.0.1"));
+    let wrong = seen.check_name("two.example").expect_err("another's name");
+    assert_says(
+        &wrong,
+        &["one.example", "127.0.0.1", "not for \"two.example\""],
+    );
+    assert!(!seen.is_valid_for("127.0.0.2") && !seen.is_valid_for("no name at all"));
+
+    assert!(dialled.is_quiet());
+    accepted.close();
+    let closed = dialled.read(&mut got).expect("a clean end");
+    assert_eq!(closed, 0);
+    assert!(!dialled.is_quiet());
+}
+
+#[test]
+fn a_node_is_dialled_by_its_ip_address() {
+    let ca = TestCa::new("ca");
+    let shared = ca.sign("shared", &["127.0.0.1", "::1"]);
+    for name in ["127.0.0.1", "::1"] {
+        let (dialled, accepted) = meet(&shared, name, &shared);
+        assert!(
+            dialled.is_ok() && accepted.is_ok(),
+            "{name}: {dialled:?} {accepted:?}"
+        );
+    }
+}
+
+#[test]
+fn no_session_is_resumed() {
+    let ca = TestCa::new("ca");
+    let credentials = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
+    let credentials = Arc::new(credentials);
+    for _ in 0..2 {
+        let (dialled, accepted) = tcp_pair();
+        let server = credentials.clone();
+        let accepting = thread::spawn(move || {
+            let mut stream = accept(accepted, &server, ample()).expect("accepted");
+            stream.write_all(b"!").expect("written");
+            stream.tls.expect("TLS").handshake_kind()
+        });
+        let mut stream = connect(dialled, "one.example", &credentials, ample()).expect("dialled");
+        // A ticket would have come before the byte.
+        stream.read_exact(&mut [0]).expect("read");
+        let kinds = [
+            stream.tls.expect("TLS").handshake_kind(),
+            accepting.join().expect("no panic"),
+        ];
+        assert_eq!(kinds, [Some(HandshakeKind::Full); 2]);
+    }
+}
+
+#[test]
+fn a_peer_of_another_ca_is_refused_and_both_are_told() {
+    let (ours, theirs) = (TestCa::new("ours"), TestCa::new("theirs"));
+    let one = ours.sign("one", &["one.example"]);
+    let two = theirs.sign("two", &["two.example"]);
+    let (dialled, accepted) = meet(&one, "two.example", &two);
+    let text = dialled.expect_err("a stranger").to_string();
+    assert_says(
+        &text,
+        &["the peer has a certificate that is not signed by a CA in `certs.ca`"],
+    );
+    let text = accepted.expect_err("refused").to_string();
+    assert_says(
+        &text,
+        &[
+            "the peer refuses this node",
+            "did not sign this node's certificate",
+            "UnknownCA",
+        ],
+    );
+}
+
+#[test]
+fn a_ca_made_anew_under_its_old_name_is_recognised() {
+    let (old, new) = (TestCa::new("same"), TestCa::new("same"));
+    let one = old.sign("one", &["one.example"]);
+    let two = new.sign("two", &["two.example"]);
+    let (dialled, _) = meet(&one, "two.example", &two);
+    assert_says(
+        &dialled.expect_err("a stranger").to_string(),
+        &["was the CA made anew?"],
+    );
+}
+
+#[test]
+fn a_dialler_of_another_ca_learns_of_its_refusal_at_the_first_read() {
+    let (ours, theirs) = (TestCa::new("ours"), TestCa::new("theirs"));
+    let one = ours.sign("one", &["one.example"]);
+    // The stranger trusts our CA, but its own certificate is of another.
+    let mut stranger =
+        Credentials::load(&theirs.sign("stranger", &["stranger.example"])).expect("loaded");
+    let trusting = Credentials::load(&one).expect("loaded");
+    let mut client = (*trusting.client).clone();
+    client.client_auth_cert_resolver = stranger.client.client_auth_cert_resolver.clone();
+    stranger.client = Arc::new(client);
+
+    let (dialled, accepted) = tcp_pair();
+    let accepting = thread::spawn(move || accept(accepted, &trusting, ample()));
+    let mut dialled = connect(dialled, "one.example", &stranger, ample()).expect("its own half");
+    dialled.write_all(b"a first request").expect("written");
+    let error = dialled.read(&mut [0]).expect_err("refused");
+    assert_says(
+        &error.to_string(),
+        &["the peer refuses this node", "UnknownCA"],
+    );
+    assert!(matches!(
+        accepting.join().expect("no panic"),
+        Err(HandshakeError::BadPeer(_))
+    ));
+}
+
+#[test]
+fn a_peer_with_another_name_is_refused_and_both_names_are_told() {
+    let ca = TestCa::new("ca");
+    let one = ca.sign("one", &["one.example"]);
+    let two = ca.sign("two", &["two.example", "10.0.0.2"]);
+    let (dialled, accepted) = meet(&one, "three.example", &two);
+    let text = dialled.expect_err("not three").to_string();
+    assert_says(
+        &text,
+        &["two.example", "10.0.0.2", "not for \"three.example\""],
+    );
+    let text = accepted.expect_err("refused").to_string();
+    assert_says(&text, &["the peer refuses this node", "tls_name"]);
+}
+
+#[test]
+fn a_peer_without_certificate_is_refused() {
+    let ca = TestCa::new("ca");
+    let one = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
+    let mut roots = RootCertStore::empty();
+    let pem = fs::read(ca.path("ca.pem")).expect("read");
+    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+        roots
+            .add(certificate.expect("a certificate"))
+            .expect("a root");
+    }
+    let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let expectations = [
+        (&b"leadelect/1"[..], "shows no certificate"),
+        (b"h2", "not the protocol leadelect/1"),
+    ];
+    for (alpn, expected) in expectations {
+        let mut nobody = nobody.clone();
+        nobody.alpn_protocols = vec![alpn.to_vec()];
+        let server = Credentials {
+            own: one.own.clone(),
+            client: Arc::new(nobody),
+            server: one.server.clone(),
+        };
+        let (dialled, accepted) = tcp_pair();
+        let accepting = thread::spawn(move || {
+            let _ = connect(dialled, "one.example", &server, ample());
+        });
+        let error = accept(accepted, &one, ample()).expect_err("refused");
+        assert_says(&error.to_string(), &[expected]);
+        accepting.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_peer_that_offers_no_protocol_at_all_is_refused() {
+    let ca = TestCa::new("ca");
+    let one = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
+    let mut client = (*one.client).clone();
+    client.alpn_protocols.clear();
+    let other = Credentials {
+        own: one.own.clone(),
+        client: Arc::new(client),
+        server: one.server.clone(),
+    };
+    let (dialled, accepted) = tcp_pair();
+    let dialling =
+        thread::spawn(move || connect(dialled, "one.example", &other, ample()).map(|_| ()));
+    assert!(matches!(
+        accept(accepted, &one, ample()),
+        Err(HandshakeError::BadPeer(_))
+    ));
+    assert!(matches!(
+        dialling.join().expect("no panic"),
+        Err(HandshakeError::BadPeer(_))
+    ));
+}
+
+#[test]
+fn a_peer_without_tls_is_called_that_on_either_side() {
+    let ca = TestCa::new("ca");
+    let one = Credentials::load(&ca.sign("one", &["127.0.0.1"])).expect("loaded");
+    let frame = [&[0, 0, 0, 90][..], &[7; 90]].concat();
+    for bytes in [&b"GET / HTTP/1.1\r\nHost: one\r\n\r\n"[..], &frame] {
+        let (mut plain, accepted) = tcp_pair();
+        plain.write_all(bytes).expect("written");
+        let error = accept(accepted, &one, ample()).expect_err("no TLS");
+        assert_says(&error.to_string(), &["the peer does not speak TLS"]);
+
+        let (dialled, mut plain) = tcp_pair();
+        plain.write_all(bytes).expect("written");
+        let error = connect(dialled, "127.0.0.1", &one, ample()).expect_err("no TLS");
+        assert_says(&error.to_string(), &["the peer does not speak TLS"]);
+    }
+    let (dialled, plain) = tcp_pair();
+    drop(plain);
+    let error = connect(dialled, "127.0.0.1", &one, ample()).expect_err("closed");
+    assert!(matches!(error, HandshakeError::Network(_)), "{error}");
+}
+
+#[test]
+fn a_silent_peer_holds_a_handshake_until_the_deadline_and_no_longer() {
+    let ca = TestCa::new("ca");
+    let one = Credentials::load(&ca.sign("one", &["127.0.0.1"])).expect("loaded");
+    let (_silent, accepted) = tcp_pair();
+    let (dialled, _silent_too) = tcp_pair();
+    let start = clock::now();
+    let errors = [
+        accept(accepted, &one, in_millis(200)).expect_err("nobody"),
+        connect(dialled, "127.0.0.1", &one, in_millis(200)).expect_err("nobody"),
+    ];
+    let took = clock::now().since(start);
+    assert!(
+        (Duration::from_millis(390)..Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    for error in errors {
+        assert!(matches!(&error, HandshakeError::Network(io) if io.kind() == ErrorKind::TimedOut));
+        assert_says(&error.to_string(), &["did not finish within"]);
+    }
+}
+
+#[test]
+fn a_dripping_peer_is_cut_at_the_deadline() {
+    let ca = TestCa::new("ca");
+    let one = Credentials::load(&ca.sign("one", &["127.0.0.1"])).expect("loaded");
+    let (mut dripping, accepted) = tcp_pair();
+    // The head of a TLS record that announces 16 KiB, and then its bytes one by one.
+    dripping
+        .write_all(&[0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb])
+        .expect("written");
+    let drip = thread::spawn(move || {
+        while dripping.write_all(&[3]).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let start = clock::now();
+    let error = accept(accepted, &one, in_millis(400)).expect_err("too slow");
+    let took = clock::now().since(start);
+    assert!(
+        (Duration::from_millis(390)..Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    assert!(matches!(error, HandshakeError::Network(io) if io.kind() == ErrorKind::TimedOut));
+    drip.join().expect("no panic");
+}
+
+#[test]
+fn reads_and_writes_end_at_the_deadline_with_and_without_tls() {
+    let ca = TestCa::new("ca");
+    let shared = ca.sign("shared", &["one.example"]);
+    let (dialled, _accepted) = meet(&shared, "one.example", &shared);
+    let (plain, _other) = tcp_pair();
+    for mut stream in [
+        dialled.expect("dialled"),
+        Stream::plain(plain, Instant::NEVER),
+    ] {
+        stream.set_deadline(in_millis(100));
+        let error = stream.read(&mut [0]).expect_err("nothing comes");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        // The peer does not read: sooner or later nothing more can be written.
+        stream.set_deadline(in_millis(300));
+        let endless = vec![0; 1 << 16];
+        let error = (0..10_000).find_map(|_| stream.write_all(&endless).err());
+        assert_eq!(error.expect("buffers end").kind(), ErrorKind::TimedOut);
+    }
+}
+
+#[test]
+fn certificates_that_peers_would_refuse_are_not_loaded() {
+    let ca = TestCa::new("ca");
+    let names = &["one.example"][..];
+    let old = ca.sign_with("old", names, |params| {
+        params.not_after = date_time_ymd(2020, 2, 29)
+    });
+    assert_says(
+        &refusal(Credentials::load(&old)),
+        &["old.pem", "expired on 2020-02-29", "days ago"],
+    );
+    let early = ca.sign_with("early", names, |params| {
+        params.not_before = date_time_ymd(2999, 1, 2)
+    });
+    assert_says(
+        &refusal(Credentials::load(&early)),
+        &["early.pem", "not valid before 2999-01-02, in "],
+    );
+
+    for usage in [
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ] {
+        let half = ca.sign_with("half", names, |params| {
+            params.extended_key_usages = vec![usage]
+        });
+        assert_says(
+            &refusal(Credentials::load(&half)),
+            &["half.pem", "both serverAuth and clientAuth"],
+        );
+    }
+    let both = [
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let both = ca.sign_with("both", names, |params| {
+        params.extended_key_usages = both.to_vec()
+    });
+    assert!(Credentials::load(&both).is_ok());
+
+    let stranger = TestCa::new("stranger").sign("stranger", names);
+    let stranger = CertFiles {
+        ca: ca.path("ca.pem"),
+        ..stranger
+    };
+    assert_says(
+        &refusal(Credentials::load(&stranger)),
+        &["stranger.pem", "cannot be read"],
+    );
+    let others = TestCa::new("others");
+    let stranger = CertFiles {
+        ca: ca.path("ca.pem"),
+        ..others.sign("stranger", names)
+    };
+    let text = refusal(Credentials::load(&stranger));
+    assert_says(&text, &["stranger.pem", "not signed by a CA in `certs.ca`"]);
+    let itself = CertFiles {
+        cert: ca.path("ca.pem"),
+        ..both
+    };
+    assert_says(
+        &refusal(Credentials::load(&itself)),
+        &["ca.pem", "cannot be used", "not a CA"],
+    );
+}
+
+#[test]
+fn a_host_whose_clock_was_never_set_is_told_so() {
+    let context = CertificateError::NotValidYetContext {
+        time: UnixTime::since_unix_epoch(Duration::from_secs(90)),
+        not_before: UnixTime::since_unix_epoch(Duration::from_secs(1_772_409_600)),
+    };
+    assert_says(
+        &explain(&context.into()),
+        &["before 2026-03-02", "clock of this host says 1970-01-01"],
+    );
+}
+
+#[test]
+fn files_that_are_no_certificates_are_named_with_what_is_in_them() {
+    let ca = TestCa::new("ca");
+    let good = ca.sign("one", &["one.example"]);
+    let other = ca.sign("other", &["one.example"]);
+    let write = |name: &str, content: &[u8]| {
+        fs::write(ca.path(name), content).expect("written");
+        ca.path(name)
+    };
+    let encrypted =
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let huge = vec![b'x'; MAX_FILE_BYTES as usize + 1];
+    let with_cert = |cert| CertFiles {
+        cert,
+        ..good.clone()
+    };
+    let with_key = |key| CertFiles {
+        key,
+        ..good.clone()
+    };
+    let cases = [
+        (
+            with_cert(ca.path("none.pem")),
+            CertFile::Cert,
+            "cannot be read",
+        ),
+        (
+            with_cert(write("empty.pem", b"")),
+            CertFile::Cert,
+            "found 0 bytes without any PEM section",
+        ),
+        (
+            with_cert(write("der.pem", &[0x30, 0xff, 0])),
+            CertFile::Cert,
+            "found 3 bytes without any PEM",
+        ),
+        (
+            with_cert(write("cut.pem", b"-----BEGIN CERTIFICATE-----\nMAA=\n")),
+            CertFile::Cert,
+            "damaged PEM",
+        ),
+        (
+            with_cert(write("huge.pem", &huge)),
+            CertFile::Cert,
+            "more than 1048576 bytes",
+        ),
+        (
+            with_cert(good.key.clone()),
+            CertFile::Cert,
+            "found PRIVATE KEY: expected a PEM file with a CERTIFICATE",
+        ),
+        (
+            with_key(good.cert.clone()),
+            CertFile::Key,
+            "found CERTIFICATE: expected",
+        ),
+        (
+            with_key(write("locked.key", encrypted)),
+            CertFile::Key,
+            "found ENCRYPTED PRIVATE KEY: expected a PEM file with an unencrypted",
+        ),
+        (
+            with_key(other.key.clone()),
+            CertFile::Key,
+            "found the key of another certificate",
+        ),
+        (
+            CertFiles {
+                ca: ca.path("."),
+                ..good.clone()
+            },
+            CertFile::Ca,
+            "found a folder, expected a file",
+        ),
+    ];
+    for (files, at_fault, expected) in cases {
+        let error = Credentials::load(&files).expect_err(expected);
+        assert_eq!(error.file, at_fault, "{error}");
+        assert_says(
+            &error.to_string(),
+            &[expected, &files.path(at_fault).display().to_string()],
+        );
+    }
+}
+
+#[test]
+fn replaced_files_are_loaded_and_bad_ones_are_not() {
+    let ca = TestCa::new("ca");
+    let files = ca.sign_with("one", &["one.example"], ends_in(20));
+    assert!(Identity::load(files.clone(), "two.example").is_err());
+    let identity = Identity::load(files.clone(), "one.example").expect("loaded");
+    assert_eq!(identity.current().days_left(), Some(20));
+    assert_eq!(identity.refresh(), Ok(false));
+
+    ca.sign("one", &["one.example", "a-longer-certificate.example"]);
+    assert_eq!(identity.refresh(), Ok(true));
+    assert!(identity.current().days_left() > Some(700_000));
+    assert_eq!(identity.refresh(), Ok(false));
+
+    ca.sign("one", &["two.example"]);
+    let error = identity.refresh().expect_err("another's name");
+    assert_says(
+        &error.to_string(),
+        &["one.pem", "two.example", "not for \"one.example\""],
+    );
+    fs::write(&files.key, "half writ").expect("written");
+    assert!(identity.refresh().is_err() && identity.refresh().is_err());
+    assert!(identity.current().certificate().is_valid_for("one.example"));
+}
+
+#[test]
+fn dates_are_calendar_dates() {
+    let expected = [
+        (0, "1970-01-01"),
+        (951_782_399, "2000-02-28"),
+        (951_782_400, "2000-02-29"),
+        (1_709_251_199, "2024-02-29"),
+        (1_735_689_599, "2024-12-31"),
+        (4_107_542_400, "2100-03-01"),
+        (253_402_300_799, "9999-12-31"),
+    ];
+    for (seconds, day) in expected {
+        assert_eq!(date(seconds), day);
+    }
+}
