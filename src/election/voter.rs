@@ -318,6 +318,9 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let reply = Reply::Release { term };
+        if term.too_far_from(self.hard.term) {
+            return reply;
+        }
         let held = self
             .promise
             .as_ref()
