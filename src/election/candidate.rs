@@ -84,11 +84,13 @@ impl Election {
             && !matches!(&self.state, State::PreCandidate(asking) if asking.hint.is_none());
         let suspicion = self.setup.timing.suspicion();
         let candidacy = self.dice.next();
+        let patience = self.patience();
         self.state = State::PreCandidate(PreCandidate {
             candidacy,
             grants: BTreeMap::new(),
-            patience: self.patience(),
-            round_ends: now + suspicion + self.dice.below(suspicion / 2),
+            patience,
+            // Longer than its own patience, or the patient would ask for ever and never campaign.
+            round_ends: now + patience + suspicion + self.dice.below(suspicion / 2),
             hint,
         });
         if news {
