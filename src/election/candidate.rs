@@ -174,6 +174,8 @@ impl Election {
             {
                 self.believe(now, from, hint.leader, wait, out);
             }
+            // Waiting changes nothing: the round goes on for the others.
+            _ if wait.is_zero() => {}
             _ => {
                 let again = now + wait.max(self.setup.timing.stagger());
                 if let State::PreCandidate(asking) = &mut self.state {
