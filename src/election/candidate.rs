@@ -195,9 +195,11 @@ impl Election {
         out: &mut Effects,
     ) {
         let news = self.leader() != Some(leader);
+        let stagger = self.setup.timing.stagger();
         self.state = State::Follower(Follower {
             leader: Some(leader),
-            suspect_at: now + fresh_for / 2,
+            // Half of less and less would be ever more questions to ever fewer answers.
+            suspect_at: now + (fresh_for / 2).max(stagger).min(fresh_for),
             hint: Some(FreshHint {
                 leader,
                 until: now + fresh_for,
