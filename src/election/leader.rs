@@ -202,6 +202,8 @@ impl Election {
         hold_off: Duration,
         out: &mut Effects,
     ) {
+        // Chosen now: when the work has ended late, nobody has promised lately any more.
+        let successor = successor.or_else(|| self.best_backer(now));
         let State::Leader(leader) = &mut self.state else {
             return;
         };
@@ -241,7 +243,6 @@ impl Election {
             return;
         };
         let seq = leader.seq;
-        let successor = successor.or_else(|| self.best_backer(now));
         let request = Request::Release {
             term: self.hard.term,
             seq,
