@@ -129,7 +129,7 @@ impl fmt::Display for Cause {
             Cause::Started => f.write_str("started"),
             Cause::LeaderHeard => f.write_str("heard the leader"),
             Cause::LeaderHinted { by } => write!(f, "{by} hears the leader"),
-            Cause::NoLeader => f.write_str("knows no leader, asks for pre-votes"),
+            Cause::NoLeader => f.write_str("knows no leader"),
             Cause::PreVotesWon => f.write_str("a quorum would vote for it"),
             Cause::NamedSuccessor { by } => write!(f, "{by} named it as successor"),
             Cause::VoteGranted { to } => write!(f, "voted for {to}"),
