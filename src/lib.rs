@@ -1,10 +1,58 @@
-//! Leader election by majority.
+//! Elects one leader among a small fixed set of nodes, only by a majority, and lets a program act as leader only
+//! while that is provably safe. Threads and blocking I/O; no async runtime.
+//!
+//! ```no_run
+//! use leadelect::{Config, Node};
+//! use std::time::Duration;
+//!
+//! let node = Node::start(Config::from_yaml_file("cfg.yaml")?.for_node("1")?)?;
+//! # let stop = || true;
+//! # let act_as_leader = |_token: u64| ();
+//! while !stop() {
+//!     match node.lease() {
+//!         // At most one node of the cluster holds a valid lease at any instant.
+//!         Some(lease) if lease.is_valid() => act_as_leader(lease.token()),
+//!         _ => {}
+//!     }
+//!     std::thread::sleep(Duration::from_millis(100));
+//! }
+//! node.shutdown(); // hands leadership over first
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it promises
+//!
+//! - **At most one leader acts at any instant**, provided that no two clocks run at rates that differ by more than
+//!   the configured drift and that whoever acts asks [`Lease::is_valid`] at the moment of use.
+//! - **Tokens only grow** from leader to leader, provided that the nodes have a `state_dir`.
+//! - **A vote survives a power cut**, and a restarted node breaks no promise it gave before.
+//! - **Peers prove who they are**, in both directions, with a certificate for the name they are configured with.
+//!
+//! # What it does not
+//!
+//! - It replicates no log and stores nothing for the program.
+//! - The set of nodes is fixed; changing it means restarting all of them.
+//! - It cannot reach into a resource. A program that is stopped *between* asking [`Lease::is_valid`] and acting, or
+//!   whose virtual machine is paused, acts late: only a resource that refuses old tokens stops that. Send
+//!   [`Lease::token`] along with whatever you change.
+//!
+//! # Where to go from here
+//!
+//! | to | see |
+//! |---|---|
+//! | run a node in a program | [`Node`], [`Lease`] |
+//! | configure it | [`Config`] |
+//! | watch it | [`Status`], [`Events`] |
+//! | use the protocol over another transport, or check it | [`election`] |
+//! | understand it, secure it, operate it | [`manual`] |
+
 mod clock;
 mod config;
 mod driver;
 pub mod election;
 mod inbox;
 mod lease;
+pub mod manual;
 mod node;
 mod status;
 mod store;

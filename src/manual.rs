@@ -1,0 +1,15 @@
+//! Long reads: how it works, what it assumes, and how to run it.
+//!
+//! These pages hold no code.
+
+#[doc = include_str!("manual/protocol.md")]
+pub mod protocol {}
+
+#[doc = include_str!("manual/clocks.md")]
+pub mod clocks {}
+
+#[doc = include_str!("manual/security.md")]
+pub mod security {}
+
+#[doc = include_str!("manual/operations.md")]
+pub mod operations {}
