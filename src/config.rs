@@ -547,6 +547,5 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod probe;
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Memory {
     /// In a file.
-    File(VoteFile),
+    File(Box<VoteFile>),
     /// Nowhere: the node was configured without a state folder.
     Nowhere,
 }
@@ -189,7 +189,11 @@ impl Driver {
 
     /// Steps 2 to 6 of the loop that [`crate::election`] describes; returns the reply.
     fn step(&mut self, input: Input, pending: &mut Pending) -> Option<Reply> {
+        let role = self.election.role();
         let output = self.election.step(clock::now(), input);
+        if self.election.role() != role {
+            self.transport.withdraw();
+        }
         match output.store(&mut self.memory) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {

@@ -195,7 +195,9 @@ mod tests {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = calls.clone();
         (
-            Office::new(move || drop(counted.fetch_add(1, Ordering::SeqCst))),
+            Office::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }),
             calls,
         )
     }

@@ -200,7 +200,7 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
             folder.display()
         );
     }
-    Ok((Memory::File(file), recovery))
+    Ok((Memory::File(Box::new(file)), recovery))
 }
 
 fn listen(config: &NodeConfig) -> Result<TcpListener, StartError> {

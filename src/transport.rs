@@ -153,6 +153,13 @@ impl Transport {
             outbox.put(request);
         }
     }
+
+    /// Forgets what could not be sent yet: the node's role has changed, and it no longer means it.
+    pub(crate) fn withdraw(&self) {
+        for outbox in self.outboxes.values() {
+            outbox.withdraw();
+        }
+    }
 }
 
 /// Ends every thread. Nothing waits for longer than one look-up of a name or one connect, and those are bounded.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const MOST_HANDSHAKES_PER_ADDRESS: usize = 32;
 
 /// The dialler probes an idle connection; one that is silent for so long is dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs());
+
+/// Two processes that speak for one node within so much time both run: each is heard at least once per probe.
+const TWO_VOICES: Duration = Duration::from_millis(3 * PROBE_INTERVAL.as_millis() as u64 / 2);
 
 /// After a failed accept, most likely for want of file descriptors.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -44,6 +47,8 @@ pub(super) struct Acceptor {
 struct Visitors {
     handshakes: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<NodeId, Session>,
+    /// How many connections there have been.
+    connections: u64,
     log: Throttle,
 }
 
@@ -52,7 +57,9 @@ struct Session {
     instance: u64,
     addr: IpAddr,
     heard_at: Instant,
-    connections: usize,
+    /// Its one connection, with a number that tells it from those before. A process dials again only after it has
+    /// given the last connection up.
+    connection: Option<(u64, TcpStream)>,
     /// What to tell that process: another speaks for the same node.
     contested: Option<String>,
 }
@@ -129,7 +136,7 @@ impl Acceptor {
         };
         let session = match self
             .check(&hello, &stream)
-            .and_then(|()| self.begin_session(&hello, addr))
+            .and_then(|()| self.begin_session(&hello, addr, stream.tcp()))
         {
             Ok(session) => session,
             Err(reason) => return Err(self.refuse(&mut stream, reason)),
@@ -186,7 +193,7 @@ impl Acceptor {
             let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
             let frame = receive(stream, "a request", deadline)?;
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
-            if let Some(reason) = session.speak() {
+            if let Err(reason) = session.speak() {
                 return Err(self.refuse(stream, reason));
             }
             match frame {
@@ -221,7 +228,9 @@ impl Acceptor {
                 waited_for: "this node's own election thread, which may wait for its disk",
                 after: self.local.rpc_timeout,
             }),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(stops()),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(LinkError::Gone(
+                "this node has no answer: it stops, or cannot store its vote".into(),
+            )),
         }
     }
 
@@ -266,31 +275,42 @@ impl Acceptor {
         })
     }
 
-    /// Lets a process speak for its node, unless another one does.
-    fn begin_session(&self, hello: &Hello, addr: IpAddr) -> Result<Speaker<'_>, String> {
-        let now = clock::now();
-        let id = hello.from;
+    /// Lets a process speak for its node, unless another one does. Ends the connection it had before.
+    fn begin_session(
+        &self,
+        hello: &Hello,
+        addr: IpAddr,
+        tcp: &TcpStream,
+    ) -> Result<Speaker<'_>, String> {
+        let tcp = tcp
+            .try_clone()
+            .map_err(|error| format!("cannot keep the connection: {error}"))?;
+        let (id, now) = (hello.from, clock::now());
         let mut visitors = self.visitors();
-        let session = visitors
-            .sessions
-            .entry(id)
-            .or_insert_with(|| Session::new(hello.instance, addr, now));
+        visitors.connections += 1;
+        let number = visitors.connections;
+        let fresh = || Session {
+            instance: hello.instance,
+            addr,
+            heard_at: now,
+            connection: None,
+            contested: None,
+        };
+        let session = visitors.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
-            let lately = now.since(session.heard_at) < self.local.timing.election_timeout();
-            if session.connections > 0 && lately {
-                let told = |by: IpAddr| {
-                    format!("two processes run as node {id}; the other one is at {by}: stop one")
-                };
-                session.contested = Some(told(addr));
-                return Err(told(session.addr));
+            if session.connection.is_some() && now.since(session.heard_at) < TWO_VOICES {
+                session.contested = Some(two_voices(id, addr));
+                return Err(two_voices(id, session.addr));
             }
-            *session = Session::new(hello.instance, addr, now);
+            session.close();
+            *session = fresh();
         }
-        session.connections += 1;
+        session.close();
+        session.connection = Some((number, tcp));
         Ok(Speaker {
             acceptor: self,
             node: id,
-            instance: hello.instance,
+            number,
         })
     }
 
@@ -300,15 +320,22 @@ impl Acceptor {
 }
 
 impl Session {
-    fn new(instance: u64, addr: IpAddr, heard_at: Instant) -> Self {
-        Session {
-            instance,
-            addr,
-            heard_at,
-            connections: 0,
-            contested: None,
+    fn is(&self, number: u64) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|(own, _)| *own == number)
+    }
+
+    fn close(&mut self) {
+        if let Some((_, tcp)) = self.connection.take() {
+            // Closed by the other side already: just as well.
+            let _ = tcp.shutdown(Shutdown::Both);
         }
     }
+}
+
+fn two_voices(node: NodeId, other: IpAddr) -> String {
+    format!("two processes run as node {node}, the other one at {other}: stop one of them")
 }
 
 /// Counts a handshake for as long as it is under way.
@@ -329,36 +356,42 @@ impl Drop for Handshake {
     }
 }
 
-/// Counts a connection for as long as its process speaks for the node.
+/// The right of a connection to speak for a node, until a newer one of the same node takes it over.
 struct Speaker<'a> {
     acceptor: &'a Acceptor,
     node: NodeId,
-    instance: u64,
+    number: u64,
 }
 
 impl Speaker<'_> {
-    /// Notes that the process has spoken, and returns why it no longer may.
-    fn speak(&self) -> Option<String> {
+    /// Notes that the process has spoken.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the process instead of an answer.
+    fn speak(&self) -> Result<(), String> {
         let mut visitors = self.acceptor.visitors();
-        let session = visitors.sessions.get_mut(&self.node)?;
-        if session.instance != self.instance {
-            return Some(format!(
-                "two processes run as node {}; the other one is at {}: stop one",
-                self.node, session.addr
-            ));
-        }
+        let session = visitors
+            .sessions
+            .get_mut(&self.node)
+            .filter(|session| session.is(self.number));
+        let Some(session) = session else {
+            return Err(format!("node {} has another connection", self.node));
+        };
         session.heard_at = clock::now();
-        session.contested.take()
+        session.contested.take().map_or(Ok(()), Err)
     }
 }
 
 impl Drop for Speaker<'_> {
     fn drop(&mut self) {
         let mut visitors = self.acceptor.visitors();
-        if let Some(session) = visitors.sessions.get_mut(&self.node) {
-            if session.instance == self.instance {
-                session.connections -= 1;
-            }
+        let session = visitors
+            .sessions
+            .get_mut(&self.node)
+            .filter(|session| session.is(self.number));
+        if let Some(session) = session {
+            session.connection = None;
         }
     }
 }

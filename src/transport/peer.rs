@@ -81,9 +81,16 @@ impl Outbox {
         self.orders().request.take()
     }
 
+    /// Forgets what waits.
+    pub(super) fn withdraw(&self) {
+        self.orders().request = None;
+    }
+
     /// Keeps a request that could not be sent, unless something newer waits already.
-    fn put_back(&self, request: Request) {
-        self.orders().request.get_or_insert(request);
+    fn put_back(&self, frame: Frame) {
+        if let Frame::Request(request) = frame {
+            self.orders().request.get_or_insert(request);
+        }
     }
 
     /// Waits until it is time to dial again; tells whether to stop instead.
@@ -170,19 +177,22 @@ impl Dialler {
 
     /// Asks on `link`, or on a fresh connection if that one is dead.
     fn ask(&self, mut link: Link, frame: Frame) -> Result<Link, LinkError> {
-        let reusable = clock::now() < link.ends_at && link.stream.is_quiet();
-        if reusable {
+        let outbox = &self.outboxes[&self.peer];
+        if clock::now() < link.ends_at && link.stream.is_quiet() {
             match self.exchange(&mut link, &frame) {
-                Err(LinkError::Gone(_)) if link.used => {}
-                Err(error) => return Err(error),
                 Ok(()) => return Ok(link),
+                Err(error @ LinkError::Gone(_)) => {
+                    outbox.put_back(frame);
+                    if !link.used {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
+        } else {
+            outbox.put_back(frame);
         }
         drop(link);
-        let outbox = &self.outboxes[&self.peer];
-        if let Frame::Request(request) = frame {
-            outbox.put_back(request);
-        }
         let mut fresh = self.dial()?;
         // Dialling takes a while: by now something newer may be waiting.
         let frame = outbox.take().map_or(Frame::Probe, Frame::Request);
