@@ -59,8 +59,15 @@ use crate::election::{NodeId, Timing};
 use crate::transport::identity::Identity;
 use crate::transport::tls::{self, CertFile, CertFiles};
 
+/// The largest config: five times 64 nodes with every key set. The parser's time grows with the square of the nesting,
+/// and a config of this size that is nothing but braces costs it a second.
+const MAX_YAML_BYTES: usize = 64 << 10;
+
 /// An error shows so many characters of what was found: a slip in quotes can swallow the rest of a file.
 const MAX_SHOWN: usize = 80;
+
+/// The parser's errors quote without bound.
+const MAX_YAML_ERROR: usize = 500;
 
 /// So many days before its certificate ends, a node begins to warn.
 const EXPIRY_WARNING_DAYS: i64 = 30;
@@ -175,9 +182,9 @@ impl Config {
         let voters = self.members.len();
         if voters % 2 == 0 {
             let (survived, fewer) = ((voters - 1) / 2, voters - 1);
-            let failures = if survived == 1 { "failure" } else { "failures" };
             warnings.push(format!(
-                "{voters} voters tolerate {survived} {failures}, as {fewer} do: an odd number costs one node less"
+                "{voters} voters survive the loss of {survived}, just as {fewer} would: \
+                 an odd number costs one node less"
             ));
         }
         let Some(identity) = identity else {
@@ -427,15 +434,21 @@ const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
 const EXPECTED_TIME: &str = "expected a time such as `100ms`, `1.5s` or `1500us`";
 
 fn from_yaml(text: &str, folder: &Path) -> Result<Config, ConfigError> {
+    let fault = |problem: String| ConfigError::new("", problem);
+    if text.len() > MAX_YAML_BYTES {
+        let found = text.len();
+        return Err(fault(format!(
+            "found {found} bytes: expected a config of at most {MAX_YAML_BYTES}"
+        )));
+    }
     let only_comments = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if text.lines().all(only_comments) {
-        return Err(ConfigError::new(
-            "",
-            "found nothing: expected `nodes`, and `certs` or `insecure: true`",
+        return Err(fault(
+            "found nothing: expected `nodes`, and `certs` or `insecure: true`".into(),
         ));
     }
-    let yaml: FileYaml =
-        serde_yaml::from_str(text).map_err(|error| ConfigError::new("", error.to_string()))?;
+    let yaml: FileYaml = serde_yaml::from_str(text)
+        .map_err(|error| fault(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
     let timing = yaml.timing.unwrap_or_default();
     let mut builder = Config::builder();
     if let Some(name) = yaml.cluster {
@@ -546,6 +559,5 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     Some(total)
 }
 
-#[cfg(test)]
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,7 @@ impl Node {
             rpc_timeout: config.rpc_timeout(),
             identity: config.identity().cloned(),
             instance,
+            last_problem: Mutex::default(),
             board: board.clone(),
             inbox: inbox.clone(),
         };

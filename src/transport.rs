@@ -49,6 +49,8 @@ pub(crate) struct Local {
     pub(crate) identity: Option<Arc<Identity>>,
     /// Tells this process from another with the same id.
     pub(crate) instance: u64,
+    /// Why certificates could not be renewed, as last logged.
+    pub(crate) last_problem: Mutex<String>,
     pub(crate) board: Arc<Board>,
     pub(crate) inbox: Sender<Mail>,
 }
@@ -62,6 +64,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A connection ends at this age, so that a renewed or withdrawn certificate takes effect.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
+
+/// How a TLS handshake looks to whoever expects the length of a frame.
+const TLS_HANDSHAKE: u32 = 0x1603;
 
 /// The shortest time that a whole handshake is given: slow processors need most of it for their signatures.
 const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
@@ -97,9 +102,21 @@ impl Local {
         match identity.refresh() {
             Ok(true) => log::info!("node {}: read the renewed certificates", self.id),
             Ok(false) => {}
-            Err(error) => log::warn!("node {}: keeps its old certificates: {error}", self.id),
+            Err(error) => self.warn_of_renewal(&error.to_string()),
         }
         Some(identity.current())
+    }
+
+    /// Once: it is tried again for every connection.
+    fn warn_of_renewal(&self, problem: &str) {
+        let mut last = self
+            .last_problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *last != problem {
+            log::warn!("node {}: keeps its old certificates: {problem}", self.id);
+            *last = problem.to_owned();
+        }
     }
 }
 
@@ -307,6 +324,16 @@ impl fmt::Display for LinkError {
     }
 }
 
+/// TLS breaks where it is read, as when the other side refuses this node's certificate.
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<HandshakeError>() {
+            Ok(error) => error.into(),
+            Err(error) => LinkError::Gone(error.to_string()),
+        }
+    }
+}
+
 impl From<HandshakeError> for LinkError {
     fn from(error: HandshakeError) -> Self {
         match error {
@@ -320,8 +347,7 @@ impl From<HandshakeError> for LinkError {
 
 /// Writes one frame.
 fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
-    frame::write_frame(stream, &wire::encode(frame))
-        .map_err(|error| LinkError::Gone(format!("writing failed: {error}")))
+    frame::write_frame(stream, &wire::encode(frame)).map_err(LinkError::from)
 }
 
 /// Reads one frame, until `deadline`.
@@ -340,6 +366,12 @@ fn receive(
                 waited_for,
                 after: clock::now().since(started),
             })
+        }
+        Err(FrameError::Io(error)) => Err(LinkError::from(error)),
+        Err(FrameError::Oversize { found, .. }) if found >> 16 == TLS_HANDSHAKE => {
+            Err(LinkError::Refused(
+                "the peer speaks TLS, and this node's config says `insecure: true`".into(),
+            ))
         }
         Err(error @ (FrameError::Empty | FrameError::Oversize { .. })) => {
             Err(LinkError::Refused(error.to_string()))

@@ -20,17 +20,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection,
-    InconsistentKeys,
-};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, InconsistentKeys};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use rustls_pemfile::Item;
 
+mod fault;
+
+pub(crate) use self::fault::HandshakeError;
+use self::fault::{DAY, explain, tls_error};
 use super::deadline::DeadlineSocket;
 use crate::clock;
 use crate::election::Instant;
@@ -40,9 +42,6 @@ const ALPN: &[u8] = b"leadelect/1";
 
 /// The largest file that is read: a thousand certificates. A path to a disk or a log is a slip, not a reason to swap.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// A clock that shows an earlier time than this (2020) was never set.
-const CLOCK_WAS_SET: u64 = 1_577_836_800;
 
 /// How long, and for how many reads, a failed handshake waits for the peer to take the alert that says why.
 const PARTING_TIME: Duration = Duration::from_millis(100);
@@ -177,69 +176,24 @@ impl Credentials {
     ///
     /// When a peer would refuse it, or a file is not what it should be.
     pub(crate) fn load(files: &CertFiles) -> Result<Credentials, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for ca in certificates(files, CertFile::Ca)? {
-            roots.add(ca).map_err(|error| {
-                files.fault(
-                    CertFile::Ca,
-                    format!("found a CA certificate that {}", explain(&error)),
-                )
-            })?;
-        }
-        let roots = Arc::new(roots);
+        let roots = Arc::new(roots(files)?);
         let chain = certificates(files, CertFile::Cert)?;
         let key = private_key(files)?;
         let own = Certificate(chain[0].clone());
-
-        let provider = Arc::new(ring::default_provider());
-        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .map_err(|error| files.fault(CertFile::Ca, error.to_string()))?;
-        let now = UnixTime::now();
-        let as_client = clients
-            .verify_client_cert(&own.0, &chain[1..], now)
-            .map(|_| ());
-        as_client
-            .and_then(|()| verify_as_server(&chain, &roots, now, &provider))
-            .map_err(|error| {
-                files.fault(
-                    CertFile::Cert,
-                    format!("found a certificate that {}", explain(&error)),
-                )
-            })?;
-
-        let bad_key = |error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => files.fault(
+        check_own(files, &chain, &roots)?;
+        let (client, server) = configs(roots, chain, key).map_err(|error| {
+            let found = match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    "the key of another certificate".to_owned()
+                }
+                other => format!("a private key that cannot be used ({other})"),
+            };
+            let cert = files.cert.display();
+            files.fault(
                 CertFile::Key,
-                format!(
-                    "found the key of another certificate: expected the key of {}",
-                    files.cert.display()
-                ),
-            ),
-            other => files.fault(
-                CertFile::Key,
-                format!("found a private key that cannot be used: {other}"),
-            ),
-        };
-        let versions = "ring supports TLS 1.3";
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&TLS13])
-            .expect(versions)
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(bad_key)?;
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        client.resumption = Resumption::disabled();
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .expect(versions)
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, key)
-            .map_err(bad_key)?;
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-
+                format!("found {found}: expected the key of {cert}"),
+            )
+        })?;
         Ok(Credentials {
             own,
             client: Arc::new(client),
@@ -267,15 +221,69 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn verify_as_server(
+fn roots(files: &CertFiles) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for ca in certificates(files, CertFile::Ca)? {
+        roots.add(ca).map_err(|error| {
+            let problem = format!("found a CA certificate that {}", explain(&error));
+            files.fault(CertFile::Ca, problem)
+        })?;
+    }
+    Ok(roots)
+}
+
+/// Tries the own certificate as those will whom this node dials, and as those who dial it.
+fn check_own(
+    files: &CertFiles,
     chain: &[CertificateDer<'static>],
-    roots: &RootCertStore,
-    now: UnixTime,
-    provider: &CryptoProvider,
-) -> Result<(), rustls::Error> {
-    let algorithms = provider.signature_verification_algorithms.all;
-    let leaf = ParsedCertificate::try_from(&chain[0])?;
-    verify_server_cert_signed_by_trust_anchor(&leaf, roots, &chain[1..], now, algorithms)
+    roots: &Arc<RootCertStore>,
+) -> Result<(), TlsError> {
+    let now = UnixTime::now();
+    let algorithms = ring::default_provider()
+        .signature_verification_algorithms
+        .all;
+    let as_server = |leaf: &ParsedCertificate<'_>| {
+        verify_server_cert_signed_by_trust_anchor(leaf, roots, &chain[1..], now, algorithms)
+    };
+    let as_client =
+        || client_verifier(roots.clone()).verify_client_cert(&chain[0], &chain[1..], now);
+    ParsedCertificate::try_from(&chain[0])
+        .and_then(|leaf| as_server(&leaf))
+        .and_then(|()| as_client().map(|_| ()))
+        .map_err(|error| {
+            let problem = format!("found a certificate that {}", explain(&error));
+            files.fault(CertFile::Cert, problem)
+        })
+}
+
+fn client_verifier(roots: Arc<RootCertStore>) -> Arc<dyn ClientCertVerifier> {
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
+        .build()
+        .expect("there is a root, and no revocation list that could be damaged")
+}
+
+/// The only TLS that is spoken: version 1.3, both sides with certificate, one protocol inside, no session resumed.
+fn configs(
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<(ClientConfig, ServerConfig), rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let mut client = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots.clone())
+        .with_client_auth_cert(chain.clone(), key.clone_key())?;
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = Resumption::disabled();
+
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(client_verifier(roots))
+        .with_single_cert(chain, key)?;
+    server.alpn_protocols = vec![ALPN.to_vec()];
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok((client, server))
 }
 
 /// The certificates in a PEM file, at least one.
@@ -429,7 +437,7 @@ fn handshake(
 }
 
 /// Lets the peer learn why it is refused: what rustls has left to say is the alert, and to close a socket with unread
-/// bytes would reset the connection, and the alert would be lost with it.
+/// bytes would reset the connection, and the alert could be lost with it.
 fn part(tls: &mut Connection, socket: &mut DeadlineSocket) {
     socket.deadline = socket.deadline.min(clock::now() + PARTING_TIME);
     let said = flush_tls(tls, socket).and_then(|()| socket.tcp.shutdown(Shutdown::Write));
@@ -536,180 +544,6 @@ impl fmt::Debug for Stream {
             .field("socket", &self.socket)
             .finish_non_exhaustive()
     }
-}
-
-/// Why there is no TLS connection, by whose fault.
-#[derive(Debug)]
-pub(crate) enum HandshakeError {
-    /// Time ran out, or the connection broke. Worth another try.
-    Network(io::Error),
-    /// The peer is not what the config says it is. Its operator, or ours, must act.
-    BadPeer(String),
-    /// The peer refused this node.
-    RefusedByPeer(String),
-}
-
-impl HandshakeError {
-    fn from_io(error: io::Error, allowed: Duration) -> Self {
-        if let Some(tls) = tls_error(&error) {
-            return HandshakeError::from_tls(tls);
-        }
-        let reason = match error.kind() {
-            io::ErrorKind::TimedOut => format!("the TLS handshake did not finish within {allowed:?}"),
-            io::ErrorKind::UnexpectedEof => {
-                "the peer closed the connection within the TLS handshake: it shuts down, is overloaded, or has \
-                 `insecure: true` in its config"
-                    .into()
-            }
-            _ => format!("the TLS handshake broke: {error}"),
-        };
-        HandshakeError::Network(io::Error::new(error.kind(), reason))
-    }
-
-    fn from_tls(error: &rustls::Error) -> Self {
-        use rustls::Error as Tls;
-        match error {
-            Tls::AlertReceived(alert) => HandshakeError::RefusedByPeer(explain_alert(*alert)),
-            Tls::InvalidMessage(_) => HandshakeError::BadPeer(
-                "the peer does not speak TLS: another program, or `insecure: true` in its config"
-                    .into(),
-            ),
-            Tls::InvalidCertificate(_) => HandshakeError::BadPeer(format!(
-                "the peer has a certificate that {}",
-                explain(error)
-            )),
-            Tls::NoCertificatesPresented => {
-                HandshakeError::BadPeer("the peer shows no certificate".into())
-            }
-            Tls::NoApplicationProtocol => HandshakeError::BadPeer(
-                "the peer speaks TLS, but not the protocol leadelect/1 inside".into(),
-            ),
-            Tls::PeerIncompatible(reason) => HandshakeError::BadPeer(format!(
-                "the peer cannot do the TLS 1.3 that is expected: {reason:?}"
-            )),
-            other => HandshakeError::BadPeer(format!("the peer broke TLS: {other}")),
-        }
-    }
-}
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HandshakeError::Network(error) => error.fmt(f),
-            HandshakeError::BadPeer(reason) | HandshakeError::RefusedByPeer(reason) => {
-                f.write_str(reason)
-            }
-        }
-    }
-}
-
-impl std::error::Error for HandshakeError {}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn explain_alert(alert: AlertDescription) -> String {
-    let why = match alert {
-        AlertDescription::UnknownCA => "its CA did not sign this node's certificate",
-        AlertDescription::DecryptError => {
-            "its CA has the name of ours and another key: was the CA made anew?"
-        }
-        AlertDescription::CertificateExpired => {
-            "by its clock this node's certificate has ended or not begun: compare the clocks and the dates"
-        }
-        AlertDescription::BadCertificate => {
-            "this node's certificate is not valid for the name in the peer's config (tls_name, or else addr)"
-        }
-        AlertDescription::UnsupportedCertificate => {
-            "this node's certificate lacks serverAuth or clientAuth"
-        }
-        AlertDescription::CertificateRequired => "it got no certificate from this node",
-        AlertDescription::NoApplicationProtocol => "it does not speak the protocol leadelect/1",
-        AlertDescription::ProtocolVersion => "it does not speak TLS 1.3",
-        _ => "see its log",
-    };
-    format!("the peer refuses this node: {why} (TLS alert {alert:?})")
-}
-
-/// What is wrong with a certificate: a sentence without its subject, "found a certificate that ...".
-fn explain(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(error) = error else {
-        return format!("cannot be used: {error}");
-    };
-    match error {
-        CertificateError::UnknownIssuer => "is not signed by a CA in `certs.ca`".into(),
-        CertificateError::BadSignature => {
-            "names a CA in `certs.ca` and is not signed by its key: was the CA made anew?".into()
-        }
-        CertificateError::ExpiredContext { time, not_after } => {
-            let ago = span(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("expired on {}, {ago} ago", date(not_after.as_secs()))
-        }
-        CertificateError::NotValidYetContext { time, not_before }
-            if time.as_secs() < CLOCK_WAS_SET =>
-        {
-            format!(
-                "is not valid before {}, and the clock of this host says {}: set the clock first",
-                date(not_before.as_secs()),
-                date(time.as_secs())
-            )
-        }
-        CertificateError::NotValidYetContext { time, not_before } => {
-            let ahead = span(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!(
-                "is not valid before {}, in {ahead}",
-                date(not_before.as_secs())
-            )
-        }
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
-            let presented = if presented.is_empty() {
-                "no name".into()
-            } else {
-                presented.join(", ")
-            };
-            format!("is valid for {presented}, not for {:?}", expected.to_str())
-        }
-        CertificateError::InvalidPurposeContext { .. } => {
-            format!(
-                "has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}"
-            )
-        }
-        other => format!(
-            "cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"
-        ),
-    }
-}
-
-const DAY: u64 = 86_400;
-
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..7_200 => format!("{seconds} s"),
-        7_200..172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / DAY),
-    }
-}
-
-/// The day of a moment given in seconds since 1970, after Howard Hinnant, "chrono-compatible low-level date
-/// algorithms": years begin in March, so that the leap day comes last.
-fn date(seconds: u64) -> String {
-    let days = seconds / DAY + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 {
-        (0, month + 3)
-    } else {
-        (1, month - 9)
-    };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + year)
 }
 
 #[cfg(test)]

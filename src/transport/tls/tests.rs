@@ -260,20 +260,14 @@ fn a_peer_with_another_name_is_refused_and_both_names_are_told() {
 }
 
 #[test]
-fn a_peer_without_certificate_is_refused() {
+fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
     let ca = TestCa::new("ca");
-    let one = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
-    let mut roots = RootCertStore::empty();
-    let pem = fs::read(ca.path("ca.pem")).expect("read");
-    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-        roots
-            .add(certificate.expect("a certificate"))
-            .expect("a root");
-    }
+    let files = ca.sign("one", &["one.example"]);
+    let one = Credentials::load(&files).expect("loaded");
     let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(&files).expect("roots"))
         .with_no_client_auth();
     let expectations = [
         (&b"leadelect/1"[..], "shows no certificate"),
@@ -282,18 +276,18 @@ fn a_peer_without_certificate_is_refused() {
     for (alpn, expected) in expectations {
         let mut nobody = nobody.clone();
         nobody.alpn_protocols = vec![alpn.to_vec()];
-        let server = Credentials {
+        let nobody = Credentials {
             own: one.own.clone(),
             client: Arc::new(nobody),
             server: one.server.clone(),
         };
         let (dialled, accepted) = tcp_pair();
-        let accepting = thread::spawn(move || {
-            let _ = connect(dialled, "one.example", &server, ample());
+        let dialling = thread::spawn(move || {
+            let _ = connect(dialled, "one.example", &nobody, ample());
         });
         let error = accept(accepted, &one, ample()).expect_err("refused");
         assert_says(&error.to_string(), &[expected]);
-        accepting.join().expect("no panic");
+        dialling.join().expect("no panic");
     }
 }
 
@@ -376,7 +370,7 @@ fn a_dripping_peer_is_cut_at_the_deadline() {
         .expect("written");
     let drip = thread::spawn(move || {
         while dripping.write_all(&[3]).is_ok() {
-            thread::sleep(Duration::from_millis(20));
+            thread::park_timeout(Duration::from_millis(20));
         }
     });
     let start = clock::now();
@@ -611,6 +605,6 @@ fn dates_are_calendar_dates() {
         (253_402_300_799, "9999-12-31"),
     ];
     for (seconds, day) in expected {
-        assert_eq!(date(seconds), day);
+        assert_eq!(fault::date(seconds), day);
     }
 }

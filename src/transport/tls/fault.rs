@@ -1,0 +1,184 @@
+//! What went wrong in TLS, in words, and by whose fault.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError};
+
+/// A clock that shows an earlier time than this (2020) was never set.
+const CLOCK_WAS_SET: u64 = 1_577_836_800;
+
+/// Why there is no TLS connection, by whose fault.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    /// Time ran out, or the connection broke. Worth another try.
+    Network(io::Error),
+    /// The peer is not what the config says it is. Its operator, or ours, must act.
+    BadPeer(String),
+    /// The peer refused this node.
+    RefusedByPeer(String),
+}
+
+impl HandshakeError {
+    pub(super) fn from_io(error: io::Error, allowed: Duration) -> Self {
+        if let Some(tls) = tls_error(&error) {
+            return HandshakeError::from_tls(tls);
+        }
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => format!("the TLS handshake did not finish within {allowed:?}"),
+            io::ErrorKind::UnexpectedEof => {
+                "the peer closed the connection within the TLS handshake: it shuts down, is overloaded, or has \
+                 `insecure: true` in its config"
+                    .into()
+            }
+            _ => format!("the TLS handshake broke: {error}"),
+        };
+        HandshakeError::Network(io::Error::new(error.kind(), reason))
+    }
+
+    pub(super) fn from_tls(error: &rustls::Error) -> Self {
+        use rustls::Error as Tls;
+        match error {
+            Tls::AlertReceived(alert) => HandshakeError::RefusedByPeer(explain_alert(*alert)),
+            Tls::InvalidMessage(_) => HandshakeError::BadPeer(
+                "the peer does not speak TLS: another program, or `insecure: true` in its config"
+                    .into(),
+            ),
+            Tls::InvalidCertificate(_) => HandshakeError::BadPeer(format!(
+                "the peer has a certificate that {}",
+                explain(error)
+            )),
+            Tls::NoCertificatesPresented => {
+                HandshakeError::BadPeer("the peer shows no certificate".into())
+            }
+            Tls::NoApplicationProtocol => HandshakeError::BadPeer(
+                "the peer speaks TLS, but not the protocol leadelect/1 inside".into(),
+            ),
+            Tls::PeerIncompatible(reason) => HandshakeError::BadPeer(format!(
+                "the peer cannot do the TLS 1.3 that is expected: {reason:?}"
+            )),
+            other => HandshakeError::BadPeer(format!("the peer broke TLS: {other}")),
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandshakeError::Network(error) => error.fmt(f),
+            HandshakeError::BadPeer(reason) | HandshakeError::RefusedByPeer(reason) => {
+                f.write_str(reason)
+            }
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn explain_alert(alert: AlertDescription) -> String {
+    let why = match alert {
+        AlertDescription::UnknownCA => "its CA did not sign this node's certificate",
+        AlertDescription::DecryptError => {
+            "its CA has the name of ours and another key: was the CA made anew?"
+        }
+        AlertDescription::CertificateExpired => {
+            "by its clock this node's certificate has ended or not begun: compare the clocks and the dates"
+        }
+        AlertDescription::BadCertificate => {
+            "this node's certificate is not valid for the name in the peer's config (tls_name, or else addr)"
+        }
+        AlertDescription::UnsupportedCertificate => {
+            "this node's certificate lacks serverAuth or clientAuth"
+        }
+        AlertDescription::CertificateRequired => "it got no certificate from this node",
+        AlertDescription::NoApplicationProtocol => "it does not speak the protocol leadelect/1",
+        AlertDescription::ProtocolVersion => "it does not speak TLS 1.3",
+        _ => "see its log",
+    };
+    format!("the peer refuses this node: {why} (TLS alert {alert:?})")
+}
+
+/// What is wrong with a certificate: a sentence without its subject, "found a certificate that ...".
+pub(super) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(error) = error else {
+        return format!("cannot be used: {error}");
+    };
+    match error {
+        CertificateError::UnknownIssuer => "is not signed by a CA in `certs.ca`".into(),
+        CertificateError::BadSignature => {
+            "names a CA in `certs.ca` and is not signed by its key: was the CA made anew?".into()
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            let ago = span(time.as_secs().saturating_sub(not_after.as_secs()));
+            format!("expired on {}, {ago} ago", date(not_after.as_secs()))
+        }
+        CertificateError::NotValidYetContext { time, not_before }
+            if time.as_secs() < CLOCK_WAS_SET =>
+        {
+            format!(
+                "is not valid before {}, and the clock of this host says {}: set the clock first",
+                date(not_before.as_secs()),
+                date(time.as_secs())
+            )
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let ahead = span(not_before.as_secs().saturating_sub(time.as_secs()));
+            format!(
+                "is not valid before {}, in {ahead}",
+                date(not_before.as_secs())
+            )
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let presented = if presented.is_empty() {
+                "no name".into()
+            } else {
+                presented.join(", ")
+            };
+            format!("is valid for {presented}, not for {:?}", expected.to_str())
+        }
+        CertificateError::InvalidPurposeContext { .. } => {
+            format!(
+                "has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}"
+            )
+        }
+        other => format!(
+            "cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"
+        ),
+    }
+}
+
+pub(super) const DAY: u64 = 86_400;
+
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..7_200 => format!("{seconds} s"),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / DAY),
+    }
+}
+
+/// The day of a moment given in seconds since 1970, after Howard Hinnant, "chrono-compatible low-level date
+/// algorithms": years begin in March, so that the leap day comes last.
+pub(super) fn date(seconds: u64) -> String {
+    let days = seconds / DAY + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 {
+        (0, month + 3)
+    } else {
+        (1, month - 9)
+    };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + year)
+}
