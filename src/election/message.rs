@@ -168,9 +168,9 @@ impl fmt::Display for Reply {
             } => {
                 write!(f, "PreVoteReply term={term} ")?;
                 match (verdict, leader) {
-                    (Ok(()), _) => write!(f, "granted, free in {wait:?}"),
+                    (Ok(()), _) => write!(f, "granted, free in {wait:.1?}"),
                     (Err(refusal), Some(hint)) => {
-                        write!(f, "refused: {refusal} {:?} ago", hint.age)
+                        write!(f, "refused: {refusal} {:.1?} ago", hint.age)
                     }
                     (Err(refusal), None) => write!(f, "refused: {refusal}"),
                 }
@@ -185,7 +185,9 @@ impl fmt::Display for Reply {
                 Err(refusal) if wait.is_zero() => {
                     write!(f, "VoteReply term={term} refused: {refusal}")
                 }
-                Err(refusal) => write!(f, "VoteReply term={term} refused: {refusal} for {wait:?}"),
+                Err(refusal) => {
+                    write!(f, "VoteReply term={term} refused: {refusal} for {wait:.1?}")
+                }
             },
             Reply::Heartbeat {
                 term, seq, granted, ..
@@ -194,7 +196,7 @@ impl fmt::Display for Reply {
                 term, seq, granted, ..
             } => write!(
                 f,
-                "HeartbeatReply term={term} seq={seq} promised {granted:?}"
+                "HeartbeatReply term={term} seq={seq} promised {granted:.1?}"
             ),
             Reply::Release { term } => write!(f, "ReleaseReply term={term}"),
         }

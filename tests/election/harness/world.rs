@@ -1,0 +1,587 @@
+//! The cluster: nodes with their drivers, programs and hosts, and the one queue of what happens next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use leadelect::NodeId;
+use leadelect::election::{
+    Deadline, Effects, Election, Input, Instant, Recovery, Reply, Request, Role, Setup, Term,
+};
+
+use super::Dice;
+use super::checker::{Checker, Step, Work};
+use super::clock::{Clock, Real};
+use super::disk::Disk;
+use super::network::Network;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: Real,
+    pub(crate) network: Network,
+    pub(crate) checker: Checker,
+    /// What is said and told, if somebody wants to read it.
+    pub(crate) story: Option<Vec<String>>,
+    /// Whether the story tells every heartbeat, and not only the first of a term.
+    pub(crate) every_heartbeat: bool,
+    nodes: BTreeMap<NodeId, Node>,
+    next: BTreeMap<(Real, u64), Happening>,
+    serial: u64,
+    dice: Dice,
+    told: BTreeSet<(NodeId, NodeId, Term, bool)>,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Arrival {
+        to: NodeId,
+        letter: Letter,
+    },
+    /// A node looks at its clock and its queue.
+    Look(NodeId),
+}
+
+#[derive(Debug, Clone)]
+enum Letter {
+    /// `life` is the sender's: the connection that takes the reply back ends with it.
+    Request {
+        from: NodeId,
+        life: u64,
+        request: Request,
+    },
+    Reply {
+        from: NodeId,
+        life: u64,
+        reply: Reply,
+    },
+    Order(Input),
+}
+
+/// One host and what runs on it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) setup: Setup,
+    pub(crate) clock: Clock,
+    pub(crate) disk: Disk,
+    /// Runs without a place to remember things; its wall clock is off by so many seconds.
+    pub(crate) stateless: Option<u64>,
+    /// How long work goes on that was told to stop. No longer than the lease in any case.
+    pub(crate) winds_up_in: WindUp,
+    election: Option<Election>,
+    life: u64,
+    booted_in_life: bool,
+    paused: bool,
+    queue: VecDeque<Letter>,
+    /// A step whose state is still being written.
+    writing: Option<Written>,
+    published: Option<Deadline>,
+    work: Option<Work>,
+    winding_up: bool,
+    looks_at: Real,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WindUp {
+    After(Duration),
+    /// Each time differently: at once, when the lease ends, or between.
+    Anyhow,
+}
+
+#[derive(Debug)]
+struct Written {
+    until: Real,
+    effects: Effects,
+    step: Step,
+    asked: Option<(NodeId, u64)>,
+}
+
+/// More steps than that at one moment are a busy loop.
+const STEPS_AT_ONCE: u32 = 10_000;
+
+impl World {
+    pub(crate) fn new(setups: Vec<Setup>, seed: u64) -> Self {
+        let ids: Vec<NodeId> = setups.iter().map(|setup| setup.me).collect();
+        let nodes = setups.into_iter().map(|setup| (setup.me, Node::new(setup)));
+        World {
+            now: Real::ZERO,
+            network: Network::new(&ids),
+            checker: Checker::default(),
+            story: None,
+            every_heartbeat: false,
+            nodes: nodes.collect(),
+            next: BTreeMap::new(),
+            serial: 0,
+            dice: Dice(seed),
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[&id]
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node")
+    }
+
+    /// Who could act as leader now and was not told to stop.
+    pub(crate) fn acting(&self) -> Option<(NodeId, Term)> {
+        let acts =
+            |node: &&Node| node.work.is_some_and(|work| self.now < work.until) && !node.winding_up;
+        let node = self.nodes.values().find(acts)?;
+        Some((node.setup.me, node.work?.token))
+    }
+
+    // ---- what may be done to a node ----
+
+    /// Starts the node's process. `forgets`: with an empty disk.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let now = self.now;
+        let seed = self.dice.next();
+        let node = self.nodes.get_mut(&id).expect("a node");
+        if node.election.is_some() {
+            return;
+        }
+        node.life += 1;
+        self.checker.started(id);
+        let local = node.clock.at(now);
+        let recovery = match (node.stateless, node.disk.durable()) {
+            (Some(wall), _) => {
+                self.checker.forgot(id);
+                Recovery::Stateless {
+                    first_term: Term(wall + now.0 / 1_000_000_000),
+                }
+            }
+            (None, None) if !node.disk.torn => Recovery::Fresh,
+            (None, state) if node.disk.torn => Recovery::Damaged {
+                state: state.unwrap_or_default(),
+            },
+            (None, state) => Recovery::Restored {
+                state: state.unwrap_or_default(),
+                down_for: match node.booted_in_life {
+                    true => local.since(Instant::ZERO),
+                    false => Duration::ZERO,
+                },
+            },
+        };
+        node.booted_in_life = false;
+        node.disk.failed = false;
+        node.paused = false;
+        node.election = Some(Election::new(node.setup.clone(), recovery, local, seed));
+        self.look(id, now);
+    }
+
+    /// Ends the process at once: what is being written is left half done.
+    pub(crate) fn crash(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        if let Some(written) = node.writing.take() {
+            if written.until <= now {
+                node.disk.finish_write();
+            } else {
+                node.disk.break_write(&mut self.dice);
+            }
+        }
+        node.election = None;
+        node.queue.clear();
+        node.published = None;
+        node.paused = false;
+        let step = node.step(now);
+        self.set_work(id, &step, None);
+        self.checker.published(&step, None);
+    }
+
+    /// The host goes down and its clock starts anew; the process is to be started later.
+    pub(crate) fn reboot(&mut self, id: NodeId) {
+        self.crash(id);
+        let now = self.now;
+        let node = self.node_mut(id);
+        node.clock.set_at = now;
+        node.clock.showed = Instant::ZERO;
+        node.booted_in_life = true;
+    }
+
+    /// The disk is replaced by an empty one.
+    pub(crate) fn lose_disk(&mut self, id: NodeId) {
+        self.node_mut(id).disk = Disk::empty();
+        self.checker.forgot(id);
+    }
+
+    /// Stops the process, but not its clock, nor the work that it guards.
+    pub(crate) fn pause(&mut self, id: NodeId) {
+        self.node_mut(id).paused = true;
+    }
+
+    pub(crate) fn resume(&mut self, id: NodeId) {
+        self.node_mut(id).paused = false;
+        self.look(id, self.now);
+    }
+
+    /// Puts an order into the node's queue.
+    pub(crate) fn order(&mut self, id: NodeId, input: Input) {
+        let node = self.node_mut(id);
+        if node.election.is_some() {
+            node.queue.push_back(Letter::Order(input));
+            self.drive(id);
+        }
+    }
+
+    // ---- time ----
+
+    pub(crate) fn run_until(&mut self, end: Real) {
+        self.run_to(end, |_| false);
+    }
+
+    /// Runs until `end`, or until `enough` after any happening.
+    pub(crate) fn run_to(&mut self, end: Real, enough: impl Fn(&World) -> bool) -> bool {
+        while self.checker.violation.is_none() {
+            if enough(self) {
+                return true;
+            }
+            let Some(entry) = self.next.first_entry() else {
+                break;
+            };
+            let (at, _) = *entry.key();
+            if at > end {
+                break;
+            }
+            let happening = entry.remove();
+            self.now = at;
+            match happening {
+                Happening::Arrival { to, letter } => self.arrive(to, letter),
+                Happening::Look(id) => self.drive(id),
+            }
+        }
+        self.now = self.now.max(end);
+        false
+    }
+
+    fn happens(&mut self, at: Real, what: Happening) {
+        self.serial += 1;
+        self.next.insert((at, self.serial), what);
+    }
+
+    fn look(&mut self, id: NodeId, at: Real) {
+        if at != Real::NEVER {
+            self.happens(at, Happening::Look(id));
+        }
+    }
+
+    fn arrive(&mut self, to: NodeId, letter: Letter) {
+        let node = self.nodes.get_mut(&to).expect("a node");
+        if node.election.is_none() {
+            return;
+        }
+        if matches!(&letter, Letter::Reply { life, .. } if *life != node.life) {
+            return; // the connection that it would have come on has ended
+        }
+        node.queue.push_back(letter);
+        self.drive(to);
+    }
+
+    // ---- the driver ----
+
+    /// The election thread: the queue first, then the clock; nothing while it is stopped or waits for the disk.
+    fn drive(&mut self, id: NodeId) {
+        for _ in 0..STEPS_AT_ONCE {
+            if self.checker.violation.is_some() || !self.drive_once(id) {
+                return;
+            }
+        }
+        self.checker
+            .fail("BusyLoop", format!("{id} is never done at {:?}", self.now));
+    }
+
+    /// Takes one step, and tells whether there may be another to take now.
+    fn drive_once(&mut self, id: NodeId) -> bool {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        let Some(election) = node.election.as_ref().filter(|_| !node.paused) else {
+            return false;
+        };
+        if let Some(written) = node.writing.take_if(|written| written.until <= now) {
+            node.disk.finish_write();
+            self.release(id, written);
+            return true;
+        }
+        if let Some(written) = &node.writing {
+            let until = written.until;
+            self.look(id, until);
+            return false;
+        }
+        if let Some(letter) = node.queue.pop_front() {
+            match letter {
+                Letter::Request {
+                    from,
+                    life,
+                    request,
+                } => {
+                    self.checker.hears(id, (from, life), &request);
+                    self.step(id, Input::Request { from, request }, Some((from, life)));
+                }
+                Letter::Reply { from, reply, .. } => {
+                    self.step(id, Input::Reply { from, reply }, None);
+                }
+                Letter::Order(input) => self.step(id, input, None),
+            }
+            return true;
+        }
+        if let Some(term) = election.awaits_work() {
+            let running = node
+                .work
+                .filter(|work| work.token == term && now < work.until);
+            match running {
+                Some(work) => self.look(id, work.until),
+                None => {
+                    self.narrate(|| format!("{id} has ended the work of term {term}"));
+                    self.step(id, Input::WorkEnded { term }, None);
+                    return true;
+                }
+            }
+        }
+        let node = self.nodes.get_mut(&id).expect("a node");
+        let Some(election) = &node.election else {
+            return false;
+        };
+        let wake_at = election.wake_at();
+        if node.clock.at(now) >= wake_at {
+            self.step(id, Input::Tick, None);
+            return true;
+        }
+        let at = node.clock.reaches(wake_at);
+        if node.looks_at != at {
+            node.looks_at = at;
+            self.look(id, at);
+        }
+        false
+    }
+
+    fn step(&mut self, id: NodeId, input: Input, asked: Option<(NodeId, u64)>) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        let local = node.clock.at(now);
+        let election = node.election.as_mut().expect("a running node");
+        let asks_pre_vote = matches!(
+            &input,
+            Input::Request {
+                request: Request::PreVote { .. },
+                ..
+            }
+        );
+        let before = asks_pre_vote.then(|| election.clone());
+        let output = election.step(local, input);
+        if let Some(before) = before {
+            self.checker.pre_vote_pure(&before, election, local);
+        }
+        match output.store(&mut node.disk) {
+            Ok(effects) => {
+                let until = now.after(node.disk.busy_for());
+                let step = node.step(now);
+                node.writing = Some(Written {
+                    until,
+                    effects,
+                    step,
+                    asked,
+                });
+            }
+            Err(()) => {
+                node.disk.break_write(&mut self.dice);
+                self.narrate(|| format!("{id} could not write"));
+                self.step(id, Input::StoreFailed, None);
+            }
+        }
+    }
+
+    /// What a step wanted done, once its state is durable, in the order that the core asks for.
+    fn release(&mut self, id: NodeId, written: Written) {
+        let Written {
+            effects,
+            mut step,
+            asked,
+            ..
+        } = written;
+        step.durable = self.nodes[&id].step(step.at).durable;
+        self.checker.published(&step, effects.lease);
+        self.set_work(id, &step, effects.lease);
+        for event in &effects.events {
+            self.checker.tells(&step, event);
+            self.narrate(|| format!("{id} {event}"));
+        }
+        if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
+            self.checker.answers(&step, (to, life), &reply);
+            let news = match &reply {
+                Reply::Heartbeat { term, granted, .. } => {
+                    granted.is_zero() || self.told.insert((id, to, *term, true))
+                }
+                Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
+            };
+            let text = self.story.as_ref().map(|_| reply.to_string());
+            let letter = Letter::Reply {
+                from: id,
+                life,
+                reply,
+            };
+            self.send(
+                id,
+                to,
+                letter,
+                text.filter(|_| news || self.every_heartbeat),
+            );
+        }
+        for (to, request) in effects.messages {
+            self.checker.asks(&step, &request);
+            let news = match &request {
+                Request::Heartbeat { term, .. } => self.told.insert((id, to, *term, false)),
+                Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
+            };
+            let text = self.story.as_ref().map(|_| request.to_string());
+            let letter = Letter::Request {
+                from: id,
+                life: step.life,
+                request,
+            };
+            self.send(
+                id,
+                to,
+                letter,
+                text.filter(|_| news || self.every_heartbeat),
+            );
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, letter: Letter, text: Option<String>) {
+        let delays = self.network.carry(from, to, &mut self.dice);
+        if let Some(text) = text {
+            let arrow = if delays.is_empty() { "-x" } else { "->" };
+            self.narrate(|| format!("{from} {arrow} {to} {text}"));
+        }
+        for delay in delays {
+            let letter = letter.clone();
+            self.happens(self.now.after(delay), Happening::Arrival { to, letter });
+        }
+    }
+
+    /// The program: acts on a lease until its last nanosecond, and, told to stop, goes on for a while.
+    fn set_work(&mut self, id: NodeId, step: &Step, lease: Option<Deadline>) {
+        let now = self.now;
+        let dice = &mut self.dice;
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.published = lease;
+        let running = node.work.filter(|work| now < work.until);
+        let work = match (lease, running) {
+            (Some(lease), _) => {
+                node.winding_up = false;
+                Work {
+                    token: lease.token,
+                    until: node.clock.reaches(lease.until),
+                }
+            }
+            (None, None) => return,
+            (None, Some(work)) if node.election.is_none() => Work { until: now, ..work },
+            (None, Some(_)) if node.winding_up => return,
+            (None, Some(work)) => {
+                node.winding_up = true;
+                let rest = work.until.0 - now.0;
+                let span = match (node.winds_up_in, dice.below(3)) {
+                    (WindUp::After(span), _) => super::clock::nanos(span),
+                    (WindUp::Anyhow, 0) => 0,
+                    (WindUp::Anyhow, 1) => rest,
+                    (WindUp::Anyhow, _) => dice.below(rest),
+                };
+                Work {
+                    until: Real(now.0.saturating_add(span).min(work.until.0)),
+                    ..work
+                }
+            }
+        };
+        if running.is_some_and(|old| old.token != work.token) {
+            let text = format!(
+                "{id} begins the work of term {} before {running:?} has ended",
+                work.token
+            );
+            self.checker.fail("OneWorkAtATime", text);
+        }
+        node.work = Some(work);
+        self.checker.acts(step, now, work);
+    }
+
+    pub(crate) fn narrate(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            let millis = self.now.0 as f64 / 1e6;
+            story.push(format!("{millis:>9.1}  {}", line()));
+        }
+    }
+}
+
+impl Node {
+    fn new(setup: Setup) -> Self {
+        Node {
+            setup,
+            clock: Clock {
+                set_at: Real::ZERO,
+                showed: Instant::from_nanos(3_600_000_000_000),
+                ppm: 0,
+            },
+            disk: Disk::empty(),
+            stateless: None,
+            winds_up_in: WindUp::After(Duration::ZERO),
+            election: None,
+            life: 0,
+            booted_in_life: false,
+            paused: false,
+            queue: VecDeque::new(),
+            writing: None,
+            published: None,
+            work: None,
+            winding_up: false,
+            looks_at: Real::NEVER,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.election.is_some()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.election
+            .as_ref()
+            .map_or(Term::default(), Election::term)
+    }
+
+    /// The node as its users see it.
+    pub(crate) fn status(&self, now: Real) -> String {
+        let Some(election) = &self.election else {
+            return "down".to_owned();
+        };
+        let mut text = format!("{} term={}", election.role(), election.term());
+        if let (Some(leader), Role::Follower | Role::Candidate) =
+            (election.leader(), election.role())
+        {
+            text += &format!(" leader={leader}");
+        }
+        if let Some(lease) = self.published {
+            let left = lease.until.since(self.clock.at(now));
+            text += &format!(" token={} lease {:.1?} left", lease.token, left);
+        }
+        text
+    }
+
+    fn step(&self, at: Real) -> Step {
+        let durable = self.disk.durable().unwrap_or_default();
+        Step {
+            node: self.setup.me,
+            life: self.life,
+            at,
+            clock: self.clock,
+            durable: self.stateless.is_none().then_some(durable),
+            mute: self.disk.failed,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The election without the world: no thread, socket, file, sleep or clock.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod scenarios;
+mod simulation;

@@ -1,0 +1,478 @@
+//! Whole clusters at random: every fault there is, mixed anew by each seed, and then peace.
+//!
+//! A run is one seed: a cluster of 2 to 7 nodes with its clocks, timings, links and disks; 20 to 60 simulated seconds
+//! in which nodes crash, restart, reboot and stop, links break, delay, lose, repeat and reorder, disks fail, and
+//! operators ask for hand-overs; some kinds of fault only, so that rare ones are not always hidden by common ones
+//! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader
+//! whom nothing disturbs any more. The [checker](crate::harness::checker) watches all the time.
+//!
+//! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many;
+//! - `FROM=1000000` starts there;
+//! - `SEED=17` replays one, and tells what was said.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use leadelect::NodeId;
+use leadelect::election::{Input, Instant, Setup, Term, Timing, Voter};
+
+use crate::harness::Dice;
+use crate::harness::clock::Real;
+use crate::harness::disk::Mood;
+use crate::harness::network::Link;
+use crate::harness::world::{WindUp, World};
+
+/// How many runs, unless `SEEDS` says otherwise: a few seconds.
+const USUAL_SEEDS: u64 = 300;
+/// How many lines of a failed run are shown.
+const LAST_LINES: usize = 80;
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "only to tell how fast it was")]
+fn simulation_of_whole_clusters() {
+    let began = std::time::Instant::now();
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
+    if let Some(seed) = number("SEED") {
+        replay(seed);
+        return;
+    }
+    let (seeds, first) = (
+        number("SEEDS").unwrap_or(USUAL_SEEDS),
+        number("FROM").unwrap_or(0),
+    );
+    let mut simulated = 0;
+    let mut leases = 0;
+    for seed in first..first + seeds {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, false))) {
+            Ok(world) if world.checker.violation.is_none() => {
+                simulated += world.now.0;
+                leases += world.checker.leases_won;
+            }
+            Ok(_) | Err(_) => replay(seed),
+        }
+    }
+    let simulated = simulated as f64 / 1e9;
+    assert!(
+        leases > seeds,
+        "{leases} leases in {seeds} runs: hardly anything was checked"
+    );
+    println!(
+        "{seeds} seeds, 0 violations, {leases} leases, {:.1} simulated hours, {:.0}x real time",
+        simulated / 3600.0,
+        simulated / began.elapsed().as_secs_f64()
+    );
+}
+
+/// Runs one seed and tells what was said; a failure says so in the first line, and how to see it again in the last.
+fn replay(seed: u64) {
+    println!("seed {seed}");
+    let again =
+        format!("SEED={seed} cargo test --release --test election -- simulation --nocapture");
+    let world = catch_unwind(AssertUnwindSafe(|| run(seed, true)));
+    let Ok(mut world) = world else {
+        panic!("seed {seed}\nthe election panicked, see above\n{again}");
+    };
+    let story = world.story.take().unwrap_or_default();
+    for line in &story[story.len().saturating_sub(LAST_LINES)..] {
+        println!("{line}");
+    }
+    if let Some(violation) = &world.checker.violation {
+        panic!("seed {seed}\n{violation}\n{again}");
+    }
+}
+
+/// What may happen in the days of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Crash,
+    Reboot,
+    Pause,
+    CutOneWay,
+    CutPair,
+    Isolate,
+    Divide,
+    Mend,
+    BadLink,
+    Disk,
+    HandOver,
+    Eligible,
+    Forget,
+    SpuriousTick,
+}
+
+const FAULTS: [Fault; 14] = [
+    Fault::Crash,
+    Fault::Reboot,
+    Fault::Pause,
+    Fault::CutOneWay,
+    Fault::CutPair,
+    Fault::Isolate,
+    Fault::Divide,
+    Fault::Mend,
+    Fault::BadLink,
+    Fault::Disk,
+    Fault::HandOver,
+    Fault::Eligible,
+    Fault::Forget,
+    Fault::SpuriousTick,
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Later {
+    Start,
+    Resume,
+    /// All links, so that no kind of fault alone keeps a cluster down.
+    Mend,
+    /// The disk is repaired, and the process that may have fallen mute is restarted.
+    Repair,
+    /// The disk is replaced by an empty one.
+    Forget,
+}
+
+struct Trouble {
+    dice: Dice,
+    world: World,
+    faults: Vec<Fault>,
+    /// The longest election timeout of any node.
+    timeout: Duration,
+    later: BTreeMap<(Real, NodeId), Later>,
+    forgot: bool,
+}
+
+fn run(seed: u64, tell: bool) -> World {
+    let mut trouble = Trouble::new(seed, tell);
+    trouble.rage();
+    trouble.make_peace();
+    trouble.expect_a_lasting_leader();
+    trouble.world
+}
+
+impl Trouble {
+    fn new(seed: u64, tell: bool) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6c65_6164);
+        let drift = *dice.pick(&[0, 100, 1000, 10_000, 100_000]);
+        let shortest = dice.between(150, 1000);
+        let alike = dice.chance(600);
+        let count = u16::try_from(dice.between(2, 7)).unwrap();
+        let witness = dice.chance(150).then(|| dice.between(1, u64::from(count)));
+        let voters: BTreeMap<NodeId, Voter> = (1..=count)
+            .map(|id| {
+                let priority = i32::try_from(dice.below(2)).unwrap();
+                let witness = witness == Some(u64::from(id));
+                (NodeId::from(id), Voter { priority, witness })
+            })
+            .collect();
+        let timings: Vec<Timing> = voters
+            .keys()
+            .map(|_| timing(&mut dice, shortest, alike, drift))
+            .collect();
+        let timeout = timings.iter().map(Timing::election_timeout).max().unwrap();
+        let setups = voters.keys().zip(timings).map(|(me, timing)| Setup {
+            me: *me,
+            voters: voters.clone(),
+            timing,
+        });
+        let mut world = World::new(setups.collect(), dice.next());
+        world.story = tell.then(Vec::new);
+        let stateless = dice.chance(100);
+        for id in world.ids() {
+            let span = i64::from(drift);
+            let ppm = [
+                -span,
+                span,
+                i64::try_from(dice.below(2 * u64::from(drift) + 1)).unwrap() - span,
+            ];
+            let node = world.node_mut(id);
+            node.clock.ppm = *dice.pick(&ppm);
+            node.clock.showed = Instant::from_nanos(dice.between(1, 1 << 50));
+            node.winds_up_in = WindUp::Anyhow;
+            node.stateless = stateless.then(|| 1_700_000_000 + dice.below(4));
+        }
+        let likely = *dice.pick(&[150, 400, 800]);
+        let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| dice.chance(likely)).collect();
+        if faults.is_empty() {
+            faults.push(Fault::Crash);
+        }
+        let mut trouble = Trouble {
+            dice,
+            world,
+            faults,
+            timeout,
+            later: BTreeMap::new(),
+            forgot: false,
+        };
+        if trouble.dice.chance(300) {
+            trouble.worsen_all_links();
+        }
+        trouble
+    }
+
+    fn rage(&mut self) {
+        for id in self.world.ids() {
+            let at = self.soon(self.timeout);
+            self.later.insert((at, id), Later::Start);
+        }
+        let end = Real(self.dice.between(20, 60) * 1_000_000_000);
+        let pause = *self.dice.pick(&[30_000_000, 200_000_000, 1_500_000_000]);
+        let mut next = Real(self.dice.below(pause));
+        while self.world.now < end && self.world.checker.violation.is_none() {
+            let due = self
+                .later
+                .first_key_value()
+                .map(|(key, later)| (*key, *later));
+            match due {
+                Some(((at, id), later)) if at <= next => {
+                    self.later.remove(&(at, id));
+                    self.world.run_until(at);
+                    match later {
+                        Later::Start => self.start(id),
+                        Later::Resume => self.resume(id),
+                        Later::Mend => self.mend(),
+                        Later::Repair => self.repair(id),
+                        Later::Forget => self.forget(id),
+                    }
+                }
+                Some(_) | None => {
+                    self.world.run_until(next);
+                    let fault = *self.dice.pick(&self.faults);
+                    self.strike(fault);
+                    next = Real(next.0 + self.dice.below(pause));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: NodeId) {
+        self.world.narrate(|| format!("{id} is started"));
+        self.world.start(id);
+    }
+
+    fn resume(&mut self, id: NodeId) {
+        self.world.narrate(|| format!("{id} goes on"));
+        self.world.resume(id);
+    }
+
+    fn mend(&mut self) {
+        self.world.narrate(|| "all links are good".to_owned());
+        self.world
+            .network
+            .links()
+            .for_each(|link| *link = Link::GOOD);
+    }
+
+    fn repair(&mut self, id: NodeId) {
+        self.world.narrate(|| format!("{id} has a good disk"));
+        let node = self.world.node_mut(id);
+        node.disk.mood = Mood::Works;
+        if node.disk.failed {
+            self.world.crash(id);
+            self.start(id);
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let victim = self.victim();
+        self.world
+            .narrate(|| format!("{victim} is struck: {fault:?}"));
+        let ids = self.world.ids();
+        let others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != victim).collect();
+        let other = *self.dice.pick(&others);
+        let much_later = self.soon(self.timeout * 8);
+        let later = match fault {
+            Fault::CutOneWay | Fault::CutPair | Fault::Isolate | Fault::Divide | Fault::BadLink => {
+                Some(Later::Mend)
+            }
+            Fault::Disk => Some(Later::Repair),
+            _ => None,
+        };
+        if let Some(later) = later {
+            self.later.entry((much_later, victim)).or_insert(later);
+        }
+        match fault {
+            Fault::Crash | Fault::Reboot => {
+                match fault {
+                    Fault::Crash => self.world.crash(victim),
+                    _ => self.world.reboot(victim),
+                }
+                let at = self.soon(self.timeout * 2);
+                self.later.insert((at, victim), Later::Start);
+            }
+            Fault::Pause => {
+                self.world.pause(victim);
+                let at = self.soon(self.timeout * 2);
+                self.later.insert((at, victim), Later::Resume);
+            }
+            Fault::CutOneWay => self.world.network.link(victim, other).cut = true,
+            Fault::CutPair => self.cut(victim, other),
+            Fault::Isolate => others.into_iter().for_each(|other| self.cut(victim, other)),
+            Fault::Divide => {
+                let (ones, rest): (Vec<NodeId>, Vec<NodeId>) =
+                    ids.into_iter().partition(|_| self.dice.chance(500));
+                for one in ones {
+                    rest.iter().for_each(|other| self.cut(one, *other));
+                }
+            }
+            Fault::Mend => self.world.network.links().for_each(|link| link.cut = false),
+            Fault::BadLink if self.dice.chance(300) => self.worsen_all_links(),
+            Fault::BadLink => {
+                let link = bad_link(&mut self.dice, self.timeout);
+                *self.world.network.link(victim, other) = link;
+            }
+            Fault::Disk => {
+                let slow = Mood::Slow(self.span(self.timeout));
+                let mood = *self
+                    .dice
+                    .pick(&[Mood::Works, Mood::Works, slow, slow, Mood::Fails]);
+                self.world.node_mut(victim).disk.mood = mood;
+            }
+            Fault::HandOver => {
+                let successor = self.dice.chance(500).then_some(other);
+                let hold_off = self.span(self.timeout * 2);
+                let order = Input::Relinquish {
+                    successor,
+                    hold_off,
+                };
+                self.world.order(victim, order);
+            }
+            Fault::Eligible => {
+                let able = self.dice.chance(600);
+                self.world.order(victim, Input::Eligible(able));
+            }
+            Fault::Forget if self.dice.chance(300) => self.forget(victim),
+            // Most dangerous just when somebody else is about to be elected.
+            Fault::Forget => {
+                others.into_iter().for_each(|other| self.cut(victim, other));
+                self.later.insert((much_later, victim), Later::Mend);
+                let at = self.soon(self.timeout);
+                self.later.insert((at, other), Later::Forget);
+            }
+            Fault::SpuriousTick => self.world.order(victim, Input::Tick),
+        }
+    }
+
+    /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster is past its first term:
+    /// one such loss is borne, by the doubt that a node without a past has about every later term.
+    fn forget(&mut self, victim: NodeId) {
+        let old = |id: &NodeId| self.world.node(*id).term() >= Term(2);
+        if self.forgot || !self.world.ids().iter().all(old) {
+            return;
+        }
+        self.forgot = true;
+        self.world.crash(victim);
+        self.world.narrate(|| format!("{victim} has lost its disk"));
+        self.world.lose_disk(victim);
+        let at = self.soon(self.timeout / 4);
+        self.later.insert((at, victim), Later::Start);
+    }
+
+    /// Often the leader: there is most to break.
+    fn victim(&mut self) -> NodeId {
+        let acting = self.world.acting().filter(|_| self.dice.chance(500));
+        acting.map_or_else(|| *self.dice.pick(&self.world.ids()), |(id, _)| id)
+    }
+
+    fn cut(&mut self, one: NodeId, other: NodeId) {
+        self.world.network.link(one, other).cut = true;
+        self.world.network.link(other, one).cut = true;
+    }
+
+    fn worsen_all_links(&mut self) {
+        let Trouble {
+            dice,
+            world,
+            timeout,
+            ..
+        } = self;
+        world
+            .network
+            .links()
+            .for_each(|link| *link = bad_link(dice, *timeout));
+    }
+
+    fn span(&mut self, most: Duration) -> Duration {
+        Duration::from_nanos(self.dice.below(u64::try_from(most.as_nanos()).unwrap()))
+    }
+
+    fn soon(&mut self, most: Duration) -> Real {
+        let span = self.span(most);
+        self.world.now.after(span)
+    }
+
+    /// All that was broken is mended, and nodes that have fallen mute are restarted. Bad luck of the past, such as a
+    /// queue that is full of old messages, stays.
+    fn make_peace(&mut self) {
+        if self.world.checker.violation.is_some() {
+            return;
+        }
+        self.world.narrate(|| "peace".to_owned());
+        self.mend();
+        for id in self.world.ids() {
+            self.repair(id);
+            if self.world.node(id).is_paused() {
+                self.resume(id);
+            }
+            if !self.world.node(id).is_up() {
+                self.start(id);
+            }
+        }
+    }
+
+    /// Some node with timely links to a quorum becomes leader, within a bound; and then stays.
+    fn expect_a_lasting_leader(&mut self) {
+        // A write and a hand-over may still last two timeouts each; quarantine of two timeouts, an election of as
+        // much, a second one if a node comes with a higher term, and all of it on clocks that differ by a fifth.
+        self.world
+            .run_until(self.world.now.after(self.timeout * 15));
+        let Some(leader) = self.world.acting() else {
+            if self.world.checker.violation.is_none() {
+                let text = format!(
+                    "no leader at {:?}, 15 timeouts after the last fault",
+                    self.world.now
+                );
+                self.world.checker.fail("SomeoneLeads", text);
+            }
+            return;
+        };
+        let end = self.world.now.after(self.timeout * 5);
+        self.world
+            .run_to(end, |world| world.acting() != Some(leader));
+        if self.world.acting() != Some(leader) && self.world.checker.violation.is_none() {
+            let text = format!(
+                "{leader:?} leads no more at {:?}, and nothing was wrong",
+                self.world.now
+            );
+            self.world.checker.fail("NobodyDisturbs", text);
+        }
+    }
+}
+
+/// Timings may differ between nodes, as long as every heartbeat interval fits every election timeout.
+fn timing(dice: &mut Dice, shortest: u64, alike: bool, drift: u32) -> Timing {
+    let usual = shortest / 5;
+    let (heartbeat, timeout) = match alike {
+        true => (usual, shortest),
+        false => (
+            dice.between(shortest / 10, shortest * 2 / 7),
+            dice.between(shortest, 2 * shortest),
+        ),
+    };
+    let millis = Duration::from_millis;
+    Timing::new(millis(heartbeat), millis(timeout), drift).unwrap()
+}
+
+fn bad_link(dice: &mut Dice, timeout: Duration) -> Link {
+    let most = u64::try_from(timeout.as_nanos()).unwrap();
+    let scale = *dice.pick(&[100, 20, 5, 1]);
+    Link {
+        cut: false,
+        delay: Duration::from_nanos(dice.below(most / scale)),
+        jitter: Duration::from_nanos(dice.below(most / scale)),
+        lost_per_mille: *dice.pick(&[0, 10, 100, 400]),
+        twice_per_mille: *dice.pick(&[0, 0, 50, 400]),
+    }
+}
