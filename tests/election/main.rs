@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod paper;
 mod scenarios;
 mod simulation;

@@ -1,0 +1,124 @@
+//! What leaders say, and whose heartbeat is believed.
+
+use super::*;
+
+/// Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of the other servers to
+/// establish its authority and prevent new elections (Raft paper, section 5.2).
+#[test]
+fn a_new_leader_heartbeats_to_everybody_at_once() {
+    let mut node = candidate_of(3);
+    let effects = node.gets_vote(START, 2);
+    assert_eq!(heartbeat_sent(&effects), Some(1));
+    assert_eq!(receivers(&effects), [id(2), id(3)]);
+}
+
+/// Leaders send periodic heartbeats to all followers (Raft paper, section 5.2): every η.
+#[test]
+fn a_leader_heartbeats_every_interval() {
+    let mut node = leader_of(3);
+    assert_eq!(node.election.wake_at(), START + ETA);
+    assert_eq!(heartbeat_sent(&node.tick((START + ETA).before(NS))), None);
+    let effects = node.tick(START + ETA);
+    assert_eq!(heartbeat_sent(&effects), Some(2));
+    assert_eq!(receivers(&effects), [id(2), id(3)]);
+    assert_eq!(node.election.wake_at(), START + ETA * 2);
+}
+
+/// leadelect, promise: D travels in the heartbeat: the leader's own.
+#[test]
+fn a_heartbeat_asks_for_the_leaders_election_timeout() {
+    let mut setup = cluster(3);
+    setup.timing = Timing::new(ETA, ms(800), 1000).expect("valid");
+    let (_, effects) = elected(Node::start(setup, restored(0, None, Duration::ZERO)));
+    let (_, request) = effects.messages.first().expect("a heartbeat");
+    let &Request::Heartbeat { term, promise, .. } = request else {
+        panic!("a heartbeat, not {request}");
+    };
+    assert_eq!((term, promise), (Term(1), ms(800)));
+}
+
+/// leadelect rule 4: the heartbeat of a lower term is rejected with the own term, and is no promise.
+#[test]
+fn a_heartbeat_of_a_lower_term_is_rejected_with_the_own_term() {
+    let mut node = node_in(3, 5);
+    let before = node.election.clone();
+    let reply = node.answer(START, 2, heartbeat(4, 1, D));
+    assert_eq!(reply, ack(5, 1, Duration::ZERO));
+    assert_eq!(node.election, before);
+    assert_eq!(node.vote(START, 3, 6), Ok(()));
+}
+
+/// If a leader discovers that its term is out of date, it immediately reverts to follower state (Raft paper, section
+/// 5.1). Its lease is gone in the very step.
+#[test]
+fn a_leader_rejected_with_a_higher_term_steps_down_at_once() {
+    let mut node = leader_of(3);
+    let effects = node.reply(START, 3, ack(5, 1, Duration::ZERO));
+    assert_eq!(effects.lease, None);
+    assert_eq!(causes(&effects), [Cause::HigherTerm { from: id(3) }]);
+    assert_eq!(node.election.role(), Role::Follower);
+    assert_eq!(node.election.leader(), None);
+    assert_eq!(node.election.term(), Term(5));
+    assert_eq!(heartbeat_sent(&node.tick(START + ETA)), None);
+}
+
+/// Raft paper, section 5.1: a server whose term is smaller updates it, and follows (section 5.2).
+#[test]
+fn a_node_follows_the_leader_of_a_higher_term() {
+    for mut node in [
+        follower(),
+        pre_candidate_of(3),
+        candidate_of(3),
+        leader_of(3),
+    ] {
+        assert_eq!(node.heartbeat(START, 3, 5, 1), D);
+        assert_eq!(node.election.role(), Role::Follower);
+        assert_eq!(node.election.leader(), Some(id(3)));
+        assert_eq!(node.election.term(), Term(5));
+        assert_eq!(node.lease_until(), None);
+    }
+}
+
+/// leadelect rule 4: the heartbeat of a different leader in the same term is a protocol violation, loud, and no promise.
+#[test]
+fn a_second_leader_of_the_same_term_is_reported_and_gets_no_promise() {
+    let mut node = follower();
+    let effects = node.request(START + NS, 3, heartbeat(1, 1, D));
+    let violation = Cause::ProtocolViolation { by: id(3) };
+    assert_eq!(causes(&effects), [violation]);
+    assert_eq!(effects.reply, Some(ack(1, 1, Duration::ZERO)));
+    assert_eq!(node.election.leader(), Some(id(2)));
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()), "no promise was renewed");
+}
+
+/// leadelect rule 4: the leader itself notices a second one, and goes on.
+#[test]
+fn a_leader_reports_a_second_leader_of_its_term() {
+    let mut node = leader_of(3);
+    let effects = node.request(START, 3, heartbeat(1, 1, D));
+    let violation = Cause::ProtocolViolation { by: id(3) };
+    assert_eq!(causes(&effects), [violation]);
+    assert_eq!(effects.reply, Some(ack(1, 1, Duration::ZERO)));
+    assert_eq!(node.lease_until(), Some(START + LEASE));
+}
+
+/// leadelect rule 4: that the candidate who was voted for is not the one who won is no violation.
+#[test]
+fn a_node_follows_another_than_the_one_it_voted_for() {
+    let mut node = node_of(3);
+    assert_eq!(node.vote(START, 2, 1), Ok(()));
+    let effects = node.request(START, 3, heartbeat(1, 1, D));
+    assert_eq!(causes(&effects), [Cause::LeaderHeard]);
+    let refusal = Refusal::AlreadyVoted(id(2));
+    assert_eq!(node.vote(START, 3, 1), Err(refusal), "its vote is spent");
+}
+
+/// leadelect rule 4: a leader is news once.
+#[test]
+fn a_leader_is_told_of_once_in_a_term() {
+    let mut node = follower();
+    let again = node.request(START + ETA, 2, heartbeat(1, 2, D));
+    assert_eq!(causes(&again), []);
+    let next = node.request(START + ETA, 2, heartbeat(2, 1, D));
+    assert_eq!(causes(&next), [Cause::LeaderHeard]);
+}

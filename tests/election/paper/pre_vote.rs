@@ -1,0 +1,278 @@
+//! Asking first whether one would win.
+
+use super::*;
+
+/// In the Pre-Vote algorithm, a candidate only increments its term if it first learns from a majority of the cluster
+/// that they would be willing to grant their votes (thesis, section 9.6).
+#[test]
+fn a_node_asks_for_pre_votes_before_it_enters_a_term() {
+    let mut node = follower();
+    let effects = node.tick(START + S);
+    assert_eq!(asks_pre_votes(&effects), Some(2));
+    assert_eq!(receivers(&effects), [id(2), id(3)]);
+    assert_eq!(node.election.term(), Term(1));
+    assert_eq!(node.election.role(), Role::Candidate);
+}
+
+/// leadelect, parameters: a leader is suspected after S of silence, and not before.
+#[test]
+fn a_follower_asks_after_the_suspicion_and_not_before() {
+    let mut node = follower();
+    assert_eq!(node.election.wake_at(), START + S);
+    assert_eq!(receivers(&node.tick((START + S).before(NS))), []);
+    assert_eq!(node.election.leader(), Some(id(2)));
+    node.tick(START + S);
+    assert_eq!(node.election.leader(), None);
+}
+
+/// If a follower receives communication over a period of time, it remains a follower (Raft paper, section 5.2).
+#[test]
+fn a_follower_that_hears_its_leader_asks_nothing() {
+    let mut node = follower();
+    for seq in 2..20 {
+        let now = START + ETA * u32::try_from(seq - 1).expect("few");
+        assert_eq!(receivers(&node.tick(now)), []);
+        assert_eq!(node.heartbeat(now, 2, 1, seq), D);
+        assert_eq!(node.election.wake_at(), now + S);
+    }
+}
+
+/// Thesis, section 9.6: a server grants if it has not received a heartbeat from a valid leader for at least a baseline
+/// election timeout; leadelect rule 2: for S.
+#[test]
+fn a_pre_vote_is_refused_until_the_leader_is_suspected() {
+    let mut node = follower();
+    let reply = node.answer((START + S).before(NS), 3, pre_vote(2));
+    assert_eq!(verdict(&reply), Err(Refusal::LeaderHeard(id(2))));
+    assert_eq!(wait(&reply), NS);
+    assert_eq!(node.pre_vote(START + S, 3, 2), Ok(()));
+}
+
+/// leadelect rule 2: granted only if the term is not behind.
+#[test]
+fn a_pre_vote_in_a_term_that_has_begun_is_refused() {
+    let mut node = node_in(3, 4);
+    assert_eq!(node.pre_vote(START, 2, 4), Err(Refusal::TermBehind));
+    assert_eq!(node.pre_vote(START, 2, 5), Ok(()));
+}
+
+/// leadelect rule 2: a pre-vote changes nothing in the voter, not even a timer.
+#[test]
+fn a_pre_vote_leaves_the_voter_as_it_was() {
+    let nodes = [
+        follower(),
+        node_in(3, 4),
+        candidate_of(3),
+        pre_candidate_of(3),
+    ];
+    for mut node in nodes {
+        let before = node.election.clone();
+        let saved = node.disk.saved.len();
+        for (at, term) in [(NS, 2), (S - NS, 9), (S, 1), (S, 9)] {
+            let effects = node.request(START + at, 3, pre_vote(term));
+            assert_eq!(node.election, before);
+            assert_eq!((effects.messages, effects.events), (vec![], vec![]));
+        }
+        assert_eq!(node.disk.saved.len(), saved);
+    }
+}
+
+/// leadelect rule 2: a leader that has a lease does not let itself be asked away.
+#[test]
+fn a_leader_refuses_a_pre_vote_and_names_itself() {
+    let mut node = leader_of(3);
+    let before = node.election.clone();
+    let reply = node.answer(START, 2, pre_vote(9));
+    assert_eq!(verdict(&reply), Err(Refusal::LeaderHeard(id(1))));
+    let Reply::PreVote { leader, .. } = reply else {
+        panic!("a pre-vote is answered as one");
+    };
+    let (leader_id, term, age) = (id(1), Term(1), Duration::ZERO);
+    let hint = Hint {
+        leader: leader_id,
+        term,
+        age,
+    };
+    assert_eq!(leader, Some(hint));
+    assert_eq!(node.election, before);
+}
+
+/// leadelect rule 2: the answer always carries the voter's term, what it knows of the leader, and how long it still owes
+/// a promise.
+#[test]
+fn the_answer_to_a_pre_vote_tells_term_leader_and_promise() {
+    let mut node = follower();
+    let refused = Reply::PreVote {
+        term: Term(1),
+        candidacy: 1,
+        verdict: Err(Refusal::LeaderHeard(id(2))),
+        wait: S - ms(40),
+        leader: Some(Hint {
+            leader: id(2),
+            term: Term(1),
+            age: ms(40),
+        }),
+    };
+    assert_eq!(node.answer(START + ms(40), 3, pre_vote(2)), refused);
+    let granted = Reply::PreVote {
+        term: Term(1),
+        candidacy: 1,
+        verdict: Ok(()),
+        wait: D - ms(310),
+        leader: None,
+    };
+    assert_eq!(node.answer(START + ms(310), 3, pre_vote(2)), granted);
+}
+
+/// leadelect, promise: it binds against anyone else. A leader that was deposed may ask at once those who still promise
+/// to it, and they would vote for it at once.
+#[test]
+fn a_leader_that_fell_may_ask_at_once_those_who_promised_to_it() {
+    let mut node = follower();
+    let reply = node.answer(START + ms(40), 2, pre_vote(2));
+    assert_eq!(verdict(&reply), Ok(()));
+    assert_eq!(wait(&reply), Duration::ZERO);
+}
+
+/// leadelect rule 2: a pre-candidate sends its vote requests exactly when a quorum will be free of promises: here its
+/// own is the last to run out.
+#[test]
+fn a_pre_candidate_waits_for_its_own_promise() {
+    let mut node = follower();
+    node.tick(START + S);
+    let effects = node.gets_pre_vote(START + S, 3, Duration::ZERO);
+    assert_eq!(asks_votes(&effects), None);
+    assert_eq!(node.election.wake_at(), START + D);
+    assert_eq!(receivers(&node.tick((START + D).before(NS))), []);
+    assert_eq!(asks_votes(&node.tick(START + D)), Some(2));
+}
+
+/// leadelect rule 2: here the voter's promise is the last to run out, on the slower of the two clocks.
+#[test]
+fn a_pre_candidate_waits_for_the_promises_of_its_voters() {
+    let mut node = pre_candidate_of(3);
+    let free = START + Timing::default().wait_for(ms(150));
+    node.gets_pre_vote(START, 2, ms(150));
+    assert_eq!(node.election.wake_at(), free);
+    assert_eq!(receivers(&node.tick(free.before(NS))), []);
+    assert_eq!(asks_votes(&node.tick(free)), Some(1));
+}
+
+/// leadelect rule 2: a quorum will do, and the quorum that is free first.
+#[test]
+fn a_pre_candidate_waits_for_no_more_than_a_quorum() {
+    let free = |wait| START + Timing::default().wait_for(wait);
+    let mut node = pre_candidate_of(5);
+    node.gets_pre_vote(START, 2, ms(10));
+    assert!(
+        node.election.wake_at() >= START + S,
+        "one of two that it needs"
+    );
+    node.gets_pre_vote(START, 3, ms(200));
+    assert_eq!(node.election.wake_at(), free(ms(200)));
+    node.gets_pre_vote(START, 4, ms(100));
+    assert_eq!(node.election.wake_at(), free(ms(100)));
+    node.gets_pre_vote(START, 5, ms(250));
+    assert_eq!(node.election.wake_at(), free(ms(100)));
+}
+
+/// Thesis, section 9.6: without a majority of pre-votes the term is never raised, however long it takes.
+#[test]
+fn a_node_without_a_quorum_of_pre_votes_never_campaigns() {
+    let mut node = pre_candidate_of(5);
+    for _ in 0..100 {
+        let now = node.election.wake_at();
+        node.gets_pre_vote(now, 2, Duration::ZERO);
+        assert_eq!(asks_votes(&node.tick(now)), None);
+    }
+    assert_eq!(node.election.term(), Term(0));
+}
+
+/// leadelect rule 2: a round that brings no quorum is followed by another.
+#[test]
+fn a_pre_candidate_asks_again_after_a_round_without_a_quorum() {
+    let mut node = pre_candidate_of(3);
+    let now = node.election.wake_at();
+    assert!((START + S..START + D).contains(&now));
+    assert_eq!(asks_pre_votes(&node.tick(now)), Some(1));
+}
+
+/// leadelect rule 2: nor does a refusal that waiting will not change end the round before the others could answer.
+#[test]
+fn a_refusal_for_ever_does_not_shorten_the_round() {
+    let mut node = pre_candidate_of(3);
+    let reply = Reply::PreVote {
+        term: Term(0),
+        candidacy: node.candidacy,
+        verdict: Err(Refusal::CannotStore),
+        wait: Duration::ZERO,
+        leader: None,
+    };
+    node.reply(START, 2, reply);
+    assert!(node.election.wake_at() >= START + S);
+    let effects = node.gets_pre_vote(START + ms(150), 3, Duration::ZERO);
+    assert_eq!(asks_votes(&effects), Some(1));
+}
+
+/// leadelect rule 1: answers are counted only for the very round that they answer.
+#[test]
+fn a_pre_vote_of_an_earlier_round_does_not_count() {
+    let mut node = pre_candidate_of(3);
+    let old = node.candidacy;
+    let now = node.election.wake_at();
+    node.tick(now);
+    assert_ne!(node.candidacy, old);
+    node.candidacy = old;
+    assert_eq!(
+        asks_votes(&node.gets_pre_vote(now, 2, Duration::ZERO)),
+        None
+    );
+}
+
+/// leadelect rule 1: the same voter twice is one pre-vote, and a stranger is none.
+#[test]
+fn pre_votes_are_counted_by_voter() {
+    let mut node = pre_candidate_of(5);
+    for from in [2, 2, 1, 6] {
+        let effects = node.gets_pre_vote(START, from, Duration::ZERO);
+        assert_eq!(asks_votes(&effects), None);
+    }
+    let effects = node.gets_pre_vote(START, 3, Duration::ZERO);
+    assert_eq!(asks_votes(&effects), Some(1));
+}
+
+/// leadelect rule 3: a reply with a higher term raises the asker's, who falls back to follower of unknown leader and to
+/// pre-candidate later.
+#[test]
+fn a_pre_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
+    let mut node = pre_candidate_of(3);
+    let effects = node.reply(START, 2, behind(5, node.candidacy));
+    assert_eq!(node.election.term(), Term(5));
+    assert_eq!(node.election.role(), Role::Follower);
+    assert_eq!(node.election.leader(), None);
+    assert_eq!(receivers(&effects), []);
+    assert_eq!(receivers(&node.tick((START + STAGGER).before(NS))), []);
+    assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(6));
+}
+
+/// leadelect, promise: adopting a higher term never clears a promise.
+#[test]
+fn a_higher_term_does_not_end_a_promise() {
+    let mut node = follower();
+    node.tick(START + S);
+    node.reply(START + S, 3, behind(5, node.candidacy));
+    assert_eq!(node.election.term(), Term(5));
+    let refusal = Refusal::Promised(id(2));
+    assert_eq!(node.vote((START + D).before(NS), 3, 6), Err(refusal));
+    assert_eq!(node.vote(START + D, 3, 6), Ok(()));
+}
+
+fn behind(term: u64, candidacy: u64) -> Reply {
+    Reply::PreVote {
+        term: Term(term),
+        candidacy,
+        verdict: Err(Refusal::TermBehind),
+        wait: Duration::ZERO,
+        leader: None,
+    }
+}

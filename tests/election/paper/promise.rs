@@ -1,0 +1,143 @@
+//! What a voter promises a leader, and when that ends.
+
+use super::*;
+
+/// leadelect, promise: a voter that accepts a heartbeat at its local time l promises until l + D. A lease is granted
+/// for a limited term, after which it has to be renewed (Gray and Cheriton 1989).
+#[test]
+fn a_heartbeat_is_answered_with_a_promise() {
+    let mut node = node_of(3);
+    let reply = node.answer(START, 2, heartbeat(1, 7, D));
+    assert_eq!(reply, ack(1, 7, D));
+}
+
+/// leadelect, promise: each heartbeat promises anew, from when it came.
+#[test]
+fn each_heartbeat_renews_the_promise() {
+    let mut node = follower();
+    node.heartbeat(START + ETA, 2, 1, 2);
+    let until = START + ETA + D;
+    assert!(node.vote(until.before(NS), 3, 2).is_err());
+    assert_eq!(node.vote(until, 3, 2), Ok(()));
+}
+
+/// leadelect, promise: no longer than the leader asked for, so that nodes configured differently stay safe.
+#[test]
+fn a_promise_is_no_longer_than_asked() {
+    let mut node = node_of(3);
+    let reply = node.answer(START, 2, heartbeat(1, 1, ms(200)));
+    assert_eq!(granted(&reply), ms(200));
+    assert!(node.vote((START + ms(200)).before(NS), 3, 2).is_err());
+    assert_eq!(node.vote(START + ms(200), 3, 2), Ok(()));
+}
+
+/// leadelect, promise: no longer than the voter's own cap, which it must wait out after a restart; the ack says so.
+#[test]
+fn a_promise_is_no_longer_than_the_voters_own_timeout() {
+    let mut node = node_of(3);
+    let reply = node.answer(START, 2, heartbeat(1, 1, D * 10));
+    assert_eq!(granted(&reply), D);
+    assert!(node.vote((START + D).before(NS), 3, 2).is_err());
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+}
+
+/// leadelect, promise: it ends by time or by release, so that a shorter one behind it does not shorten it.
+#[test]
+fn a_late_heartbeat_does_not_shorten_a_promise() {
+    let mut node = node_of(3);
+    node.request(START, 2, heartbeat(1, 2, D));
+    node.request(START + ms(10), 2, heartbeat(1, 1, ms(50)));
+    assert!(node.vote((START + D).before(NS), 3, 2).is_err());
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+}
+
+/// leadelect, promise: nor does one to the next leader. A promise only ever grows.
+#[test]
+fn a_promise_to_the_next_leader_does_not_shorten_the_last_one() {
+    let mut node = follower();
+    let reply = node.answer(START + ms(10), 3, heartbeat(2, 1, ms(50)));
+    assert_eq!(granted(&reply), ms(50));
+    assert!(node.vote((START + D).before(NS), 2, 3).is_err());
+    assert_eq!(node.vote(START + D, 2, 3), Ok(()));
+}
+
+/// leadelect, promise: it ends by the holder's own release, at once.
+#[test]
+fn the_holder_may_end_its_promise() {
+    let mut node = follower();
+    let reply = node.answer(START + NS, 2, release(1, 1, None));
+    assert_eq!(reply, Reply::Release { term: Term(1) });
+    assert_eq!(node.vote(START + NS, 3, 2), Ok(()));
+}
+
+/// leadelect, promise: only the holder may end it. Requests are authenticated.
+#[test]
+fn nobody_but_its_holder_may_end_a_promise() {
+    let mut node = follower();
+    node.request(START + NS, 3, release(1, 9, None));
+    assert_eq!(node.vote(START + NS, 3, 2), Err(Refusal::Promised(id(2))));
+    assert_eq!(node.election.leader(), Some(id(2)));
+}
+
+/// leadelect, promise: a release counts only if its (term, seq) is not older than the promise: here the seq is.
+#[test]
+fn a_release_older_than_the_last_heartbeat_is_stale() {
+    let mut node = follower();
+    node.heartbeat(START + NS, 2, 1, 2);
+    node.request(START + NS, 2, release(1, 1, None));
+    assert_eq!(node.vote(START + NS, 3, 2), Err(Refusal::Promised(id(2))));
+    node.request(START + NS, 2, release(1, 2, None));
+    assert_eq!(node.vote(START + NS, 3, 2), Ok(()));
+}
+
+/// leadelect, promise: here the term is older, of an earlier leadership of the same node.
+#[test]
+fn a_release_of_an_earlier_term_is_stale() {
+    let mut node = follower();
+    node.heartbeat(START + NS, 2, 5, 1);
+    node.request(START + NS, 2, release(1, 99, None));
+    assert_eq!(node.vote(START + NS, 3, 6), Err(Refusal::Promised(id(2))));
+    assert_eq!(node.election.leader(), Some(id(2)));
+}
+
+/// leadelect, promise: a heartbeat that was overtaken by a later one does not make an older release fit.
+#[test]
+fn a_reordered_heartbeat_does_not_revive_a_stale_release() {
+    let mut node = follower();
+    node.heartbeat(START, 2, 1, 3);
+    assert_eq!(
+        node.heartbeat(START, 2, 1, 2),
+        D,
+        "late, and still a promise"
+    );
+    node.request(START, 2, release(1, 2, None));
+    assert_eq!(node.vote(START, 3, 2), Err(Refusal::Promised(id(2))));
+}
+
+/// leadelect rule 6: a release is the last word of a term. A heartbeat that it overtook brings no promise back.
+#[test]
+fn a_heartbeat_overtaken_by_its_release_is_no_promise() {
+    let mut node = follower();
+    node.request(START, 2, release(1, 2, None));
+    assert_eq!(node.heartbeat(START, 2, 1, 2), Duration::ZERO);
+    assert_eq!(node.election.leader(), None);
+    assert_eq!(node.vote(START, 3, 2), Ok(()));
+}
+
+/// leadelect rule 6: a release that a voter hears before any heartbeat of that term is the last word of it, too.
+#[test]
+fn a_release_of_a_term_not_yet_heard_of_is_its_last_word() {
+    let mut node = node_of(3);
+    node.request(START, 2, release(3, 5, None));
+    assert_eq!(node.election.term(), Term(3));
+    assert_eq!(node.heartbeat(START, 2, 3, 5), Duration::ZERO);
+}
+
+/// leadelect, promise: the released leader may lead again in a later term, with promises of that term.
+#[test]
+fn a_leader_that_released_is_promised_to_again_in_a_later_term() {
+    let mut node = follower();
+    node.request(START, 2, release(1, 1, None));
+    assert_eq!(node.heartbeat(START, 2, 2, 1), D);
+    assert_eq!(node.vote(START, 3, 3), Err(Refusal::Promised(id(2))));
+}

@@ -1,0 +1,296 @@
+//! How leadership is given up, and taken over.
+
+use super::*;
+
+const NOW: Instant = Instant::from_nanos(START.as_nanos() + 10_000_000);
+
+/// Node 1 of three, which held a lease, has given it up, and whose work has ended: it released at [`NOW`].
+fn released() -> Node {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    assert_eq!(releases(&node.work_ended(NOW, 1)).len(), 2);
+    node
+}
+
+/// Node 1 of three, whose leader 2 of term 1 has released at [`NOW`] and named a successor.
+fn follower_released_to(successor: u16) -> Node {
+    let mut node = follower();
+    node.request(NOW, 2, release(1, 1, Some(successor)));
+    node
+}
+
+/// leadelect rule 6: first the deadline is gone, in the very step, and nothing is said yet.
+#[test]
+fn a_leader_that_relinquishes_loses_its_lease_before_anything_is_said() {
+    let mut node = leader_of(3);
+    let effects = node.relinquish(NOW, None);
+    assert_eq!(effects.lease, None);
+    assert_eq!(receivers(&effects), []);
+    assert_eq!(causes(&effects), [Cause::Relinquishing]);
+    assert_eq!(node.election.awaits_work(), Some(Term(1)));
+}
+
+/// leadelect rule 6: then the guarded work has ended, and only then a release goes to everybody.
+#[test]
+fn a_release_is_sent_to_everybody_once_the_work_has_ended() {
+    let mut node = leader_of(3);
+    node.tick(START + ETA);
+    let now = START + ETA + ms(1);
+    node.relinquish(now, Some(3));
+    assert_eq!(releases(&node.tick(now)), []);
+    let effects = node.work_ended(now, 1);
+    let successor = Some(id(3));
+    let expected = [(id(2), 1, 2, successor), (id(3), 1, 2, successor)];
+    assert_eq!(releases(&effects), expected);
+    assert_eq!(causes(&effects), [Cause::Released { successor }]);
+    assert_eq!(node.election.role(), Role::Follower);
+    assert_eq!(node.election.leader(), None);
+    assert_eq!(node.election.awaits_work(), None);
+}
+
+/// leadelect rule 6: the end of other work is not the end of this.
+#[test]
+fn the_end_of_another_terms_work_releases_nothing() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    assert_eq!(releases(&node.work_ended(NOW, 0)), []);
+    assert_eq!(releases(&node.work_ended(NOW, 2)), []);
+    assert_eq!(node.election.awaits_work(), Some(Term(1)));
+}
+
+/// leadelect rule 6: or the lease has run out, exactly, whether or not the work has ended.
+#[test]
+fn a_release_is_sent_once_the_lease_has_run_out() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    assert_eq!(node.election.wake_at(), START + LEASE);
+    assert_eq!(releases(&node.tick((START + LEASE).before(NS))), []);
+    assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
+    assert_eq!(node.election.awaits_work(), None);
+}
+
+/// leadelect rule 6: the end of the work is the end of nothing as long as the node leads.
+#[test]
+fn the_end_of_the_work_of_a_leader_does_not_end_its_leadership() {
+    let mut node = leader_of(3);
+    let effects = node.work_ended(NOW, 1);
+    assert_eq!(releases(&effects), []);
+    assert_eq!(node.lease_until(), Some(START + LEASE));
+    assert_eq!(node.election.awaits_work(), None);
+}
+
+/// leadelect rule 6: a relinquishing leader renews no promises, and an ack gives it no more time.
+#[test]
+fn a_relinquishing_leader_heartbeats_no_more_and_wins_no_time() {
+    let mut node = leader_of(3);
+    node.tick(START + ETA);
+    node.relinquish(START + ETA, None);
+    assert_eq!(node.gets_ack(START + ETA, 2, 2).lease, None);
+    assert_eq!(heartbeat_sent(&node.tick(START + ETA * 2)), None);
+    assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
+}
+
+/// leadelect rule 6: a leader that never held a lease has no work to wait for.
+#[test]
+fn a_leader_without_a_lease_releases_at_once() {
+    let mut node = elected_of(3);
+    assert_eq!(releases(&node.relinquish(NOW, None)).len(), 2);
+    assert_eq!(node.election.role(), Role::Follower);
+}
+
+/// leadelect rule 6: there is nothing to give up for a node that does not lead.
+#[test]
+fn a_node_that_does_not_lead_relinquishes_nothing() {
+    for mut node in [follower(), pre_candidate_of(3), candidate_of(3)] {
+        let before = node.election.clone();
+        let effects = node.relinquish(START, Some(2));
+        assert_eq!((effects.messages, effects.events), (vec![], vec![]));
+        assert_eq!(node.election, before);
+    }
+}
+
+/// leadelect rule 6: a leader relinquishes once: the first reason decides about the successor.
+#[test]
+fn a_second_relinquish_has_no_effect() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, Some(3));
+    let before = node.election.clone();
+    assert_eq!(node.relinquish(NOW, Some(2)).events, []);
+    assert_eq!(node.election, before);
+}
+
+/// leadelect rule 6: a leader that is deposed while it relinquishes has nothing left to release.
+#[test]
+fn a_leader_deposed_while_it_relinquishes_releases_nothing() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
+    assert_eq!(node.election.awaits_work(), Some(Term(1)));
+    assert_eq!(node.vote(NOW, 2, 6), Err(Refusal::OwnWork));
+    assert_eq!(releases(&node.work_ended(NOW, 1)), []);
+    assert_eq!(node.vote(NOW, 2, 6), Ok(()));
+}
+
+/// leadelect rules 1 and 6: a relinquishing leader elects nobody while its work may still run, and tells nobody that it
+/// leads.
+#[test]
+fn a_relinquishing_leader_neither_votes_nor_shows_itself() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    assert_eq!(node.vote(NOW, 2, 2), Err(Refusal::OwnWork));
+    let reply = node.answer(NOW, 2, pre_vote(2));
+    assert_eq!(verdict(&reply), Err(Refusal::LeaderHeard(id(1))));
+    assert!(matches!(reply, Reply::PreVote { leader: None, .. }));
+    node.work_ended(NOW, 1);
+    assert_eq!(node.vote(NOW, 2, 2), Ok(()));
+}
+
+/// The prior leader picks the target of a transfer (thesis, section 3.10); leadelect rule 6: the best backer if none is
+/// named, and none if no backer is able.
+#[test]
+fn a_release_names_the_best_backer_unless_told_otherwise() {
+    let cases = [
+        (None, true, Some(id(2))),
+        (None, false, None),
+        (Some(3), true, Some(id(3))),
+    ];
+    for (asked, eligible, named) in cases {
+        let mut node = elected_of(3);
+        let (term, seq, granted) = (Term(1), 1, D);
+        let reply = Reply::Heartbeat {
+            term,
+            seq,
+            granted,
+            eligible,
+        };
+        node.reply(START, 2, reply);
+        node.relinquish(NOW, asked);
+        let effects = node.work_ended(NOW, 1);
+        let successors: Vec<_> = releases(&effects).iter().map(|release| release.3).collect();
+        assert_eq!(successors, [named, named]);
+    }
+}
+
+/// The target server starts a new election at once, without waiting for its election timeout (thesis, section 3.10);
+/// leadelect rule 6: and without pre-vote.
+#[test]
+fn a_named_successor_campaigns_at_once_without_pre_vote() {
+    let mut node = follower();
+    let effects = node.request(NOW, 2, release(1, 1, Some(1)));
+    assert_eq!(asks_votes(&effects), Some(2));
+    assert_eq!(asks_pre_votes(&effects), None);
+    assert_eq!(receivers(&effects), [id(2), id(3)]);
+    assert_eq!(causes(&effects), [Cause::NamedSuccessor { by: id(2) }]);
+}
+
+/// leadelect rule 6: everybody else leaves it a head start of δ, and is free to vote for it at once.
+#[test]
+fn a_follower_that_is_not_named_votes_for_the_successor_and_waits() {
+    let mut node = follower_released_to(3);
+    assert_eq!(node.election.leader(), None);
+    assert_eq!(node.election.wake_at(), NOW + STAGGER);
+    assert_eq!(node.vote(NOW, 3, 2), Ok(()));
+}
+
+/// leadelect rule 6: should the successor fail, the others are elected without waiting for the promise that was given
+/// back.
+#[test]
+fn a_release_without_a_successor_is_an_election_without_a_wait() {
+    let mut node = follower();
+    node.request(NOW, 2, release(1, 1, None));
+    let reply = node.answer(NOW, 3, pre_vote(2));
+    assert_eq!((verdict(&reply), wait(&reply)), (Ok(()), Duration::ZERO));
+    assert_eq!(node.campaigns_at(), NOW + STAGGER);
+}
+
+/// Raft RPCs are idempotent (Raft paper, section 5.5): the release that comes twice starts one candidacy.
+#[test]
+fn a_repeated_release_does_not_start_a_second_candidacy() {
+    let mut node = follower_released_to(1);
+    let before = node.election.clone();
+    let effects = node.request(NOW, 2, release(1, 1, Some(1)));
+    assert_eq!(effects.messages, []);
+    assert_eq!(node.election, before);
+}
+
+/// leadelect rule 6: a release of an earlier term does not make the named one campaign against its leader.
+#[test]
+fn a_stale_release_makes_nobody_campaign() {
+    let mut node = follower();
+    node.heartbeat(NOW, 3, 2, 1);
+    let effects = node.request(NOW, 2, release(1, 1, Some(1)));
+    assert_eq!(effects.messages, []);
+    assert_eq!(node.election.leader(), Some(id(3)));
+}
+
+/// leadelect rules 1 and 6: being named lifts no quarantine. The successor asks as anybody would, and waits.
+#[test]
+fn a_named_successor_in_quarantine_waits_for_its_end() {
+    let mut node = Node::start(cluster(3), restored(0, None, D));
+    node.heartbeat(START, 2, 1, 1);
+    let effects = node.request(NOW, 2, release(1, 1, Some(1)));
+    assert_eq!(effects.messages, []);
+    assert_eq!(node.campaigns_at(), START + D);
+}
+
+/// leadelect rule 6: the release may reach the voters after the successor's request. It asks the reluctant again soon,
+/// and less and less often.
+#[test]
+fn a_named_successor_soon_asks_again_who_has_not_heard_of_the_release() {
+    let mut node = follower_released_to(1);
+    let mut now = NOW;
+    for sixteenths in [1, 2, 4, 8, 16, 16] {
+        node.gets_no_vote(now, 3, D);
+        let again = now + STAGGER * sixteenths / 16;
+        assert_eq!(receivers(&node.tick(again.before(NS))), []);
+        let effects = node.tick(again);
+        assert!(receivers(&effects).contains(&id(3)));
+        assert_eq!(asks_votes(&effects), Some(2));
+        now = again;
+    }
+}
+
+/// leadelect rule 6: the old leader does not campaign for D.
+#[test]
+fn a_leader_that_released_leaves_the_election_timeout_to_others() {
+    let mut node = released();
+    assert_eq!(receivers(&node.tick((NOW + D).before(NS))), []);
+    assert_eq!(asks_pre_votes(&node.tick(NOW + D)), Some(2));
+}
+
+/// leadelect rule 6: unless nobody else wins.
+#[test]
+fn a_leader_that_released_leads_again_if_nobody_else_does() {
+    assert_eq!(released().campaigns_at(), NOW + D);
+}
+
+/// leadelect rule 6: for as long as the program asks, if that is longer.
+#[test]
+fn a_leader_may_hold_off_for_longer() {
+    let mut node = leader_of(3);
+    let (successor, hold_off) = (None, D * 4);
+    let input = Input::Relinquish {
+        successor,
+        hold_off,
+    };
+    node.step(NOW, input);
+    node.work_ended(NOW, 1);
+    assert_eq!(node.campaigns_at(), NOW + D * 4);
+}
+
+/// leadelect rule 6: meanwhile it tells the next leader that it should not be named, and follows.
+#[test]
+fn a_leader_that_holds_off_is_no_successor() {
+    let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
+    let mut node = released();
+    let early = node.answer((NOW + D).before(NS), 2, heartbeat(2, 1, D));
+    assert_eq!((granted(&early), eligible(early)), (D, false));
+    let later = node.answer(NOW + D, 2, heartbeat(2, 2, D));
+    assert_eq!((granted(&later), eligible(later)), (D, true));
+}
+
+/// leadelect rules 1 and 6: after the release the old leader votes for its successor at once.
+#[test]
+fn a_leader_that_released_votes_at_once() {
+    assert_eq!(released().vote(NOW, 2, 2), Ok(()));
+}

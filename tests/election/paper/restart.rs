@@ -1,0 +1,208 @@
+//! What a node owes that it no longer knows.
+
+use super::*;
+
+fn damaged(cap: Duration) -> Recovery {
+    let (term, voted_for) = (Term(4), None);
+    let state = HardState {
+        term,
+        voted_for,
+        cap,
+    };
+    Recovery::Damaged { state }
+}
+
+/// It gives no vote to 2 until `span` after its start, exactly.
+fn assert_quarantine(recovery: Recovery, span: Duration) {
+    let mut node = Node::start(cluster(3), recovery);
+    let term = node.election.term().0 + 1;
+    let reply = node.answer(START, 2, vote(term));
+    assert_eq!(verdict(&reply), Err(Refusal::Quarantine), "{recovery:?}");
+    assert_eq!(wait(&reply), span, "{recovery:?}");
+    let last = (START + span).before(NS);
+    assert_eq!(node.vote(last, 2, term), Err(Refusal::Quarantine));
+    assert_eq!(node.vote(START + span, 2, term), Ok(()), "{recovery:?}");
+}
+
+/// After a crash, a grantor honours the leases of before by waiting for the longest term that it may have granted (Gray
+/// and Cheriton 1989); leadelect rule 7: no vote for `cap` after the start.
+#[test]
+fn a_restarted_node_gives_no_vote_for_its_longest_promise() {
+    assert_quarantine(restored(4, None, D), D);
+    assert_quarantine(restored(4, None, ms(123)), ms(123));
+}
+
+/// leadelect rule 7: the cap is what was promised then, not what is configured now.
+#[test]
+fn a_promise_longer_than_now_configured_is_waited_out() {
+    assert_quarantine(restored(4, None, D * 4), D * 4);
+}
+
+/// leadelect rule 7: if the host was booted since, its uptime counts as waiting time.
+#[test]
+fn the_time_that_a_node_was_surely_down_counts_as_waiting() {
+    let restored = |down_for| {
+        let (term, voted_for, cap) = (Term(4), None, D);
+        let state = HardState {
+            term,
+            voted_for,
+            cap,
+        };
+        Recovery::Restored { state, down_for }
+    };
+    assert_quarantine(restored(ms(200)), ms(300));
+    assert_quarantine(restored(D - NS), NS);
+    for long in [D, D * 100] {
+        let mut node = Node::start(cluster(3), restored(long));
+        assert_eq!(node.vote(START, 2, 5), Ok(()));
+    }
+}
+
+/// leadelect rule 7: a node that has never promised waits not at all.
+#[test]
+fn a_node_that_never_promised_votes_at_once() {
+    let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
+    assert_eq!(node.vote(START, 2, 5), Ok(()));
+}
+
+/// leadelect rule 7: it follows and acks at once.
+#[test]
+fn a_node_in_quarantine_follows_and_acks() {
+    let mut node = Node::start(cluster(3), restored(4, None, D));
+    assert_eq!(node.heartbeat(START, 2, 5, 1), D);
+    assert_eq!(node.election.leader(), Some(id(2)));
+}
+
+/// leadelect rule 7: and spends no vote by it, so that a store that is in doubt stays so until a vote is given.
+#[test]
+fn a_node_in_quarantine_that_follows_has_not_voted() {
+    let mut node = Node::start(cluster(3), restored(4, None, D));
+    node.heartbeat(START, 2, 5, 1);
+    let saved = node.disk.saved.last().expect("saved");
+    assert_eq!((saved.term, saved.voted_for), (Term(5), None));
+    node.heartbeat(START + D, 2, 5, 2);
+    let saved = node.disk.saved.last().expect("saved");
+    assert_eq!((saved.term, saved.voted_for), (Term(5), Some(id(2))));
+}
+
+/// leadelect rule 7: its own vote is no exception.
+#[test]
+fn a_node_in_quarantine_does_not_vote_for_itself() {
+    let mut node = Node::start(cluster(3), restored(4, None, D));
+    assert_eq!(node.campaigns_at(), START + D);
+    let mut node = Node::start(cluster(1), restored(4, None, D));
+    assert_eq!(node.tick(START).lease, None);
+    assert!(node.tick(START + D).lease.is_some());
+}
+
+/// leadelect rule 7: nor is a candidate that got its vote before the restart.
+#[test]
+fn a_node_in_quarantine_does_not_even_repeat_its_vote() {
+    let mut node = Node::start(cluster(3), restored(4, Some(2), D));
+    assert_eq!(node.vote(START, 2, 4), Err(Refusal::Quarantine));
+    assert_eq!(node.vote(START + D, 2, 4), Ok(()));
+}
+
+/// leadelect rule 2: a pre-vote says how long the quarantine will last.
+#[test]
+fn a_pre_vote_waits_for_the_quarantine() {
+    let mut node = Node::start(cluster(3), restored(4, None, D));
+    let reply = node.answer(START + ms(100), 2, pre_vote(5));
+    assert_eq!((verdict(&reply), wait(&reply)), (Ok(()), D - ms(100)));
+}
+
+/// currentTerm and votedFor survive a restart (Raft paper, figure 2); leadelect, TermDurable and VoteOnce.
+#[test]
+fn a_restarted_node_remembers_its_term_and_its_vote() {
+    let mut before = node_of(3);
+    assert_eq!(before.vote(START, 2, 7), Ok(()));
+    let state = *before.disk.saved.last().expect("saved");
+    let down_for = Duration::ZERO;
+    let mut node = Node::start(cluster(3), Recovery::Restored { state, down_for });
+    assert_eq!(node.vote(START + D, 3, 6), Err(Refusal::TermBehind));
+    let refusal = Refusal::AlreadyVoted(id(2));
+    assert_eq!(node.vote(START + D, 3, 7), Err(refusal));
+    assert_eq!(node.vote(START + D, 2, 7), Ok(()));
+}
+
+/// leadelect rule 7: a fresh node has nothing to wait for, whether to vote or to be elected, in the first term.
+#[test]
+fn a_fresh_node_votes_and_campaigns_at_once() {
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    assert_eq!(node.vote(START, 2, 1), Ok(()));
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    assert_eq!(node.campaigns_at(), START);
+}
+
+/// leadelect rule 7: a fresh node in a cluster that has elected before may be an old one that lost its memory. It waits
+/// until its promises have run out and its votes are too old to be counted: twice the election timeout.
+#[test]
+fn a_fresh_node_that_is_asked_in_a_later_term_doubts_itself() {
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    let reply = node.answer(START, 2, vote(2));
+    assert_eq!(verdict(&reply), Err(Refusal::Quarantine));
+    assert_eq!(wait(&reply), D * 2);
+    assert!(node.vote((START + D * 2).before(NS), 2, 2).is_err());
+    assert_eq!(node.vote(START + D * 2, 2, 2), Ok(()));
+}
+
+/// leadelect rule 7: the same when it learns of the past from a leader, whom it follows at once.
+#[test]
+fn a_fresh_node_that_hears_a_leader_follows_at_once_and_votes_late() {
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    assert_eq!(node.heartbeat(START, 2, 4, 1), D);
+    let last = (START + D * 2).before(NS);
+    assert_eq!(node.vote(last, 3, 5), Err(Refusal::Quarantine));
+    assert_eq!(node.vote(START + D * 2, 3, 5), Ok(()));
+}
+
+/// leadelect rule 7: the same when it learns of the past from a refusal, and for its own vote.
+#[test]
+fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    node.tick(START);
+    let reply = Reply::PreVote {
+        term: Term(5),
+        candidacy: node.candidacy,
+        verdict: Err(Refusal::TermBehind),
+        wait: Duration::ZERO,
+        leader: None,
+    };
+    node.reply(START, 2, reply);
+    assert_eq!(node.election.term(), Term(5));
+    assert_eq!(node.campaigns_at(), START + D * 2);
+}
+
+/// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too, and waits until that vote is
+/// too old to be counted.
+#[test]
+fn a_node_with_a_damaged_memory_waits_for_its_forgotten_vote_as_well() {
+    assert_quarantine(damaged(Duration::ZERO), D * 2);
+    assert_quarantine(damaged(D), D * 2);
+    assert_quarantine(damaged(D * 4), D * 5);
+}
+
+/// leadelect rule 11: without state, no vote for cap plus the age limit of an election after the start.
+#[test]
+fn a_node_without_state_gives_no_vote_for_twice_the_election_timeout() {
+    let first_term = Term(1_700_000_000);
+    assert_quarantine(Recovery::Stateless { first_term }, D * 2);
+}
+
+/// leadelect rule 11: it starts its first term from the wall clock so that tokens normally still grow.
+#[test]
+fn a_node_without_state_campaigns_in_the_term_after_the_wall_clock() {
+    let first_term = Term(1_700_000_000);
+    let mut node = Node::start(cluster(3), Recovery::Stateless { first_term });
+    assert_eq!(node.election.term(), first_term);
+    assert_eq!(node.campaigns_at(), START + D * 2);
+    assert_eq!(node.election.term(), Term(1_700_000_001));
+}
+
+/// leadelect rules 11 and 13: a wall clock that is absurdly wrong does not take the node out of its peers' reach.
+#[test]
+fn a_wall_clock_far_off_does_not_use_up_the_terms() {
+    let first_term = Term(u64::MAX);
+    let node = Node::start(cluster(3), Recovery::Stateless { first_term });
+    assert_eq!(node.election.term(), Term(1 << 32));
+}
