@@ -1,0 +1,180 @@
+//! House rules that a compiler does not know, as a test: who may import whom, where clocks are read, how long a file is.
+//!
+//! The source is read as tokens, without comments, literals and test code, so that a rule is neither broken by a word in
+//! a doc comment nor kept by a strange line break. It is not resolved: a name that was renamed with `as` on the way
+//! escapes. The rules are for mistakes, not for malice.
+
+mod imports;
+mod planted;
+mod rules;
+mod source;
+mod tokens;
+
+use std::collections::BTreeSet;
+
+use rules::{Finding, Rule, findings_in};
+use source::sources;
+
+/// Who may import whom. The row of a file is the one with the longest name that its module path begins with.
+struct Row {
+    module: &'static str,
+    /// The other modules of this crate, by their name at the top.
+    uses: &'static [&'static str],
+    /// Packages besides `std`.
+    packages: &'static [&'static str],
+}
+
+const fn row(
+    module: &'static str,
+    uses: &'static [&'static str],
+    packages: &'static [&'static str],
+) -> Row {
+    Row {
+        module,
+        uses,
+        packages,
+    }
+}
+
+/// Imports point inward, to the election, which knows nobody.
+const ROWS: [Row; 15] = [
+    row("election", &[], &["serde", "rand"]),
+    row("clock", &["election"], &["log", "rustix"]),
+    row("inbox", &["election"], &["crossbeam_channel"]),
+    row("lease", &["clock", "election"], &["log"]),
+    row(
+        "status",
+        &["clock", "election"],
+        &["crossbeam_channel", "log"],
+    ),
+    row("store", &["election"], &["crc32fast", "log", "rustix"]),
+    // A certificate that does not fit its node is an error of the config.
+    row(
+        "config",
+        &["election", "transport"],
+        &["log", "serde", "serde_yaml"],
+    ),
+    row("transport", LINKS, &["crossbeam_channel", "log", "rand"]),
+    row(
+        "transport::tls",
+        LINKS,
+        &["log", "rustls", "rustls_pemfile", "webpki"],
+    ),
+    row("transport::wire", LINKS, &["bincode", "serde"]),
+    row("driver", PARTS, &["crossbeam_channel", "log"]),
+    row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
+    row("manual", &[], &[]),
+    row("lib", EVERYTHING, &[]),
+    // A program of its own, which sees what every program sees.
+    row("bin", &[], &["ctrlc", "env_logger", "log"]),
+];
+
+const LINKS: &[&str] = &["clock", "config", "election", "inbox", "status"];
+const PARTS: &[&str] = &[
+    "clock",
+    "config",
+    "election",
+    "inbox",
+    "lease",
+    "status",
+    "store",
+    "transport",
+];
+const WHOLE: &[&str] = &[
+    "clock",
+    "config",
+    "driver",
+    "election",
+    "inbox",
+    "lease",
+    "status",
+    "store",
+    "transport",
+];
+const EVERYTHING: &[&str] = &[
+    "clock",
+    "config",
+    "driver",
+    "election",
+    "inbox",
+    "lease",
+    "manual",
+    "node",
+    "status",
+    "store",
+    "transport",
+];
+
+/// Longer than this, and a file no longer fits a sitting.
+const LONGEST_FILE: usize = 700;
+/// Longer than this, and a line no longer fits beside another file.
+const LONGEST_LINE: usize = 120;
+/// Names that say nothing, and so invite everything.
+const EMPTY_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "misc"];
+
+/// What is known to break a rule, and is to be paid back. Nothing else may, and nothing may stay here that no longer
+/// does.
+const DEBTS: [&str; 2] = [
+    // How long the host has been up could be an argument, as every other moment is.
+    "src/store.rs uses clock",
+    "src/transport/tls.rs is too long",
+];
+
+#[test]
+fn imports_point_inward() {
+    assert_kept(Rule::Imports);
+}
+
+#[test]
+fn only_clock_rs_reads_a_clock() {
+    assert_kept(Rule::Clock);
+}
+
+#[test]
+fn nothing_unwraps_outside_tests() {
+    assert_kept(Rule::Unwrap);
+}
+
+#[test]
+fn a_file_fits_a_sitting() {
+    assert_kept(Rule::Size);
+}
+
+#[test]
+fn no_module_is_named_after_nothing() {
+    assert_kept(Rule::Name);
+}
+
+#[test]
+fn every_debt_is_still_owed() {
+    let found: BTreeSet<String> = findings().into_iter().map(|finding| finding.what).collect();
+    for debt in DEBTS {
+        assert!(
+            found.contains(debt),
+            "paid back, take it off the list: {debt}"
+        );
+    }
+}
+
+#[test]
+fn the_election_is_where_the_rules_look_for_it() {
+    let sources = sources();
+    let read = |path| sources.iter().any(|source| source.path == path);
+    assert!(read("src/election.rs"), "src/election.rs is missing");
+    assert!(read("src/lib.rs"), "src/lib.rs is missing");
+}
+
+fn lines(findings: &[Finding]) -> String {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+fn assert_kept(rule: Rule) {
+    let mut broken = findings();
+    broken.retain(|finding| finding.rule == rule && !DEBTS.contains(&finding.what.as_str()));
+    assert!(broken.is_empty(), "\n{}\n", lines(&broken));
+}
+
+fn findings() -> Vec<Finding> {
+    sources().iter().flat_map(findings_in).collect()
+}
