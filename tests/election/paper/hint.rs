@@ -41,6 +41,18 @@ fn a_hint_is_renewed_before_it_is_stale() {
     assert_eq!(node.election.wake_at(), halfway + S / 2);
 }
 
+/// leadelect rule 9: halfway through less and less would be ever more questions: never sooner than after δ, or when the
+/// hint is stale.
+#[test]
+fn a_hint_that_is_nearly_stale_is_not_renewed_ever_faster() {
+    for (left, again) in [(ms(100), ms(50)), (ms(40), STAGGER), (ms(10), ms(10))] {
+        let mut node = follower();
+        node.tick(LOST);
+        node.gets_hint(LOST, 3, 2, S - left);
+        assert_eq!(node.election.wake_at(), LOST + again);
+    }
+}
+
 /// leadelect rule 9: a hint expires, exactly when the peer would have suspected the leader itself.
 #[test]
 fn a_hint_expires() {

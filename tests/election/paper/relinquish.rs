@@ -171,6 +171,16 @@ fn a_release_names_the_best_backer_unless_told_otherwise() {
     }
 }
 
+/// leadelect rule 6: the best backer when it relinquished: until its work has ended late, nobody backs it any more.
+#[test]
+fn a_release_names_who_was_the_best_backer_before_the_work_ended() {
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    let effects = node.tick(START + LEASE);
+    let successor = Some(id(2));
+    assert_eq!(causes(&effects), [Cause::Released { successor }]);
+}
+
 /// The target server starts a new election at once, without waiting for its election timeout (thesis, section 3.10);
 /// leadelect rule 6: and without pre-vote.
 #[test]
