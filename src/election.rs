@@ -231,7 +231,7 @@ struct Promise {
     until: Instant,
 }
 
-/// The last leader that this node has heard itself.
+/// The last leader that this node has heard itself, or was itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Heard {
     leader: NodeId,

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Cause, Deadline, Effects, Election, Instant, NodeId, Request, State, Term};
+use super::{Cause, Deadline, Effects, Election, Heard, Instant, NodeId, Request, State, Term};
 
 /// Was elected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,6 +78,13 @@ impl Leader {
 impl Election {
     pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
+        // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
+        self.heard = Some(Heard {
+            leader: self.setup.me,
+            term: self.hard.term,
+            at: now,
+            released: true,
+        });
         self.failed = false;
         self.state = State::Leader(Leader {
             until: None,
@@ -131,6 +138,9 @@ impl Election {
             .sent
             .retain(|_, sent| now < *sent + timing.election_timeout());
         leader.sent.insert(leader.seq, now);
+        if let Some(heard) = &mut self.heard {
+            heard.at = now;
+        }
         let request = Request::Heartbeat {
             term: self.hard.term,
             seq: leader.seq,

@@ -225,19 +225,15 @@ impl Election {
         if term < self.hard.term || term.too_far_from(self.hard.term) {
             return false;
         }
-        let known = match &self.state {
-            State::Leader(_) => Some((self.setup.me, self.hard.term)),
-            _ => self.heard.as_ref().map(|heard| (heard.leader, heard.term)),
+        let Some(heard) = self.heard.as_ref().filter(|heard| heard.term == term) else {
+            return true;
         };
-        if known.is_some_and(|(leader, of)| of == term && leader != from) {
+        if heard.leader != from {
             self.tell(Cause::ProtocolViolation { by: from }, out);
             return false;
         }
         // A leader that has released its term heartbeats no more in it: this one was overtaken.
-        !self
-            .heard
-            .as_ref()
-            .is_some_and(|heard| heard.term == term && heard.released)
+        !heard.released
     }
 
     fn promise(

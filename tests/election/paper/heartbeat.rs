@@ -102,6 +102,17 @@ fn a_leader_reports_a_second_leader_of_its_term() {
     assert_eq!(node.lease_until(), Some(START + LEASE));
 }
 
+/// leadelect rule 4: it remembers that it led, also when it no longer does.
+#[test]
+fn a_deposed_leader_reports_a_second_leader_of_the_term_that_it_led() {
+    let mut node = leader_of(3);
+    node.tick(START + LEASE);
+    assert_ne!(node.election.role(), Role::Leader);
+    let effects = node.request(START + LEASE, 3, heartbeat(1, 1, D));
+    assert_eq!(causes(&effects), [Cause::ProtocolViolation { by: id(3) }]);
+    assert_eq!(effects.reply, Some(ack(1, 1, Duration::ZERO)));
+}
+
 /// leadelect rule 4: that the candidate who was voted for is not the one who won is no violation.
 #[test]
 fn a_node_follows_another_than_the_one_it_voted_for() {
