@@ -10,7 +10,6 @@ mod rules;
 mod source;
 mod tokens;
 
-
 use rules::{Finding, Rule, findings_in};
 use source::sources;
 

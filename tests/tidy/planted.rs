@@ -90,7 +90,7 @@ fn the_scanner_names_file_line_import_and_row() {
     let source = planted_source("store", "\n\nuse crate::node::Node;");
     let found = findings_in(&source);
     let message = found.first().map(ToString::to_string);
-    let expected = "src/store.rs:3: `crate::node::Node`: the row of `store` allows the modules [\"election\"] \
+    let expected = "src/store.rs:3: `crate::node::Node`: the row of `store` allows the modules [\"clock\", \"election\"] \
                     and the packages [\"crc32fast\", \"log\", \"rustix\"]";
     assert_eq!(message.as_deref(), Some(expected));
 }
