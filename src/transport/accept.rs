@@ -407,3 +407,73 @@ impl Throttle {
         Some(std::mem::take(&mut self.suppressed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::election::Timing;
+    use crate::status::Board;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn acceptor() -> Arc<Acceptor> {
+        let (inbox, _) = crossbeam_channel::unbounded();
+        let local = Local {
+            id: 1.into(),
+            cluster: "c".into(),
+            members: BTreeMap::new(),
+            timing: Timing::default(),
+            rpc_timeout: Duration::from_millis(250),
+            identity: None,
+            instance: 1,
+            last_problem: Mutex::default(),
+            board: Arc::new(Board::new(1.into(), [])),
+            inbox,
+        };
+        Acceptor::new(Arc::new(local), Arc::default(), Arc::default())
+    }
+
+    /// Any connection will do.
+    fn connection() -> TcpStream {
+        let listener = TcpListener::bind((HERE, 0)).expect("a free port");
+        TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection")
+    }
+
+    /// Node 2, as the process `instance` says it, asks to speak.
+    fn begin(acceptor: &Acceptor, instance: u64) -> Result<Speaker<'_>, String> {
+        let hello = Hello {
+            from: 2.into(),
+            instance,
+            ..acceptor.local.hello(1.into())
+        };
+        acceptor.begin_session(&hello, HERE, &connection())
+    }
+
+    #[test]
+    fn of_two_processes_the_one_that_speaks_goes_on_and_both_are_told() {
+        let acceptor = acceptor();
+        let first = begin(&acceptor, 7).expect("the only one");
+        assert_eq!(first.speak(), Ok(()));
+        let refused = begin(&acceptor, 8).err().expect("the second one");
+        assert!(refused.contains("two processes run as node 2"), "{refused}");
+        assert_eq!(first.speak(), Err(refused));
+        assert_eq!(first.speak(), Ok(()));
+        drop(first);
+        assert!(begin(&acceptor, 8).is_ok());
+    }
+
+    #[test]
+    fn a_newer_connection_of_the_same_process_ends_the_older_one_and_outlives_its_end() {
+        let acceptor = acceptor();
+        let older = begin(&acceptor, 7).expect("the only one");
+        let newer = begin(&acceptor, 7).expect("the same process");
+        assert!(older.speak().is_err());
+        drop(older);
+        assert_eq!(newer.speak(), Ok(()));
+        assert!(begin(&acceptor, 8).is_err(), "the newer connection counts");
+        drop(newer);
+        assert!(begin(&acceptor, 8).is_ok());
+    }
+}

@@ -1,0 +1,55 @@
+//! Throw-away certificates.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+/// The names of the one certificate that all nodes on this host share.
+pub(crate) const THIS_HOST: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
+
+/// A certificate authority, and a folder with what it signs.
+#[derive(Debug)]
+pub(crate) struct Ca {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// The files of one node.
+#[derive(Debug, Clone)]
+pub(crate) struct Certs {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Ca {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "ca");
+        let ca = params.self_signed(&key).unwrap();
+        fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+        let issuer = Issuer::new(params, key);
+        Ca { folder, issuer }
+    }
+
+    /// Signs a certificate for `names`, in the files `file`.pem and `file`.key.
+    pub(crate) fn sign(&self, file: &str, names: &[&str]) -> Certs {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let params = CertificateParams::new(names).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certs = Certs {
+            ca: self.folder.path().join("ca.pem"),
+            cert: self.folder.path().join(format!("{file}.pem")),
+            key: self.folder.path().join(format!("{file}.key")),
+        };
+        fs::write(&certs.cert, certificate.pem()).unwrap();
+        fs::write(&certs.key, key.serialize_pem()).unwrap();
+        certs
+    }
+}

@@ -1,0 +1,214 @@
+//! What a child process does: it runs one node, and writes down what can be seen of it, a line each.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `ready` | the node runs |
+//! | `event TEXT` | an event of the node |
+//! | `view ROLE TERM LEADER TOKEN` | its status, whenever that has changed; `-` for none |
+//! | `error PEER TEXT` | what is wrong with a peer, whenever that has changed |
+//! | `check T0 T1 VALID TOKEN LEFT` | asked for its lease between T0 and T1 (nanoseconds since boot) it said so |
+//! | `held T0 T1 VALID` | so did a lease that is held since the command `hold` |
+//! | `done WHAT` | a command was carried out |
+//!
+//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`. The end of stdin ends the process, so that
+//! no child outlives its test.
+
+use std::env;
+use std::io::{BufRead, Write, stdin, stdout};
+use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+use std::time::Duration;
+
+use leadelect::{Config, Lease, Node};
+use rustix::time::{ClockId, clock_gettime};
+
+pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
+pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
+
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
+/// A check that comes so long after the last is written down whatever it says: the process may have been stopped.
+const GAP_NANOS: u64 = 20_000_000;
+/// Of the others every so manieth is.
+const EVERY: u64 = 16;
+
+/// Nanoseconds on a clock that every process of this host reads alike.
+pub(crate) fn boot_nanos() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
+}
+
+fn say(line: &str) {
+    let mut out = stdout().lock();
+    // The parent has gone: stdin will tell.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Not a test but a program, which the tests start. Without its variables it does nothing.
+#[test]
+#[ignore = "a program that the other tests start"]
+fn run() {
+    let (Ok(config), Ok(id)) = (env::var(CONFIG), env::var(ID)) else {
+        return;
+    };
+    // The harness has begun a line.
+    say("");
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp_millis()
+        .target(env_logger::Target::Stderr)
+        .init();
+    let config = Config::from_yaml_file(config).and_then(|config| config.for_node(&id));
+    let node = match config.map(Node::start) {
+        Ok(Ok(node)) => Arc::new(node),
+        Ok(Err(error)) => fail(&error),
+        Err(error) => fail(&error),
+    };
+    say("ready");
+    let events = node.events();
+    thread::spawn(move || {
+        for event in events {
+            say(&format!("event {event}"));
+        }
+        say("done events");
+    });
+    watch(&node);
+    node.shutdown();
+    say("done shutdown");
+    std::process::exit(0);
+}
+
+fn fail(error: &dyn std::error::Error) -> ! {
+    eprintln!("cannot start: {error}");
+    std::process::exit(1);
+}
+
+fn watch(node: &Arc<Node>) {
+    let (commands, commanded) = channel();
+    thread::spawn(move || {
+        for line in stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if commands.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut held: Option<Lease> = None;
+    let mut log = CheckLog::default();
+    let mut views = ViewLog::default();
+    for count in 0_u64.. {
+        match commanded.try_recv() {
+            Ok(command) => match command.as_str() {
+                "hold" => {
+                    held = node.lease();
+                    say(&format!("done hold {}", held.is_some()));
+                }
+                "drop" => {
+                    held = None;
+                    say("done drop");
+                }
+                "resign" => {
+                    let node = node.clone();
+                    // It waits for the guard, which only this thread can drop.
+                    thread::spawn(move || say(&format!("done resign {}", node.resign().is_ok())));
+                }
+                "shutdown" => return,
+                other => panic!("no such command: {other:?}"),
+            },
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => std::process::exit(3),
+        }
+        log.check(node, held.as_ref());
+        if count % 8 == 0 {
+            views.look(node);
+        }
+        thread::sleep(CHECK_INTERVAL);
+    }
+}
+
+/// The last check, and whether it was written down.
+#[derive(Default)]
+struct CheckLog {
+    count: u64,
+    last: Option<(u64, (bool, u64), String)>,
+    unsaid: bool,
+    last_held: Option<bool>,
+}
+
+impl CheckLog {
+    fn check(&mut self, node: &Node, held: Option<&Lease>) {
+        let before = boot_nanos();
+        let lease = node.lease();
+        let valid = lease.as_ref().is_some_and(Lease::is_valid);
+        let after = boot_nanos();
+        // Read later than `after`, and so a lower bound of what was left at `before`.
+        let left = lease.as_ref().map_or(Duration::ZERO, Lease::remaining);
+        let token = lease.as_ref().map_or(0, Lease::token);
+        drop(lease);
+        let line = format!(
+            "check {before} {after} {} {token} {}",
+            u8::from(valid),
+            left.as_nanos()
+        );
+        let now = (valid, token);
+        let news = match &self.last {
+            None => true,
+            Some((at, then, _)) => *then != now || before - at > GAP_NANOS,
+        };
+        if news {
+            // The run of checks before ends with its last.
+            if let Some((.., last)) = self.last.take().filter(|_| self.unsaid) {
+                say(&last);
+            }
+        }
+        self.count += 1;
+        let said = news || self.count % EVERY == 0;
+        if said {
+            say(&line);
+        }
+        self.unsaid = !said;
+        self.last = Some((before, now, line));
+
+        let before = boot_nanos();
+        let held = held.map(Lease::is_valid);
+        if held != self.last_held {
+            if let Some(valid) = held {
+                say(&format!(
+                    "held {before} {} {}",
+                    boot_nanos(),
+                    u8::from(valid)
+                ));
+            }
+            self.last_held = held;
+        }
+    }
+}
+
+#[derive(Default)]
+struct ViewLog {
+    view: String,
+    errors: Vec<Option<String>>,
+}
+
+impl ViewLog {
+    fn look(&mut self, node: &Node) {
+        let status = node.status();
+        let leader = status.leader.map_or("-".to_owned(), |id| id.to_string());
+        let token = status
+            .token
+            .map_or("-".to_owned(), |token| token.to_string());
+        let view = format!("view {} {} {leader} {token}", status.role, status.term);
+        if view != self.view {
+            say(&view);
+            self.view = view;
+        }
+        self.errors.resize(status.peers.len(), None);
+        for (peer, known) in status.peers.iter().zip(&mut self.errors) {
+            if peer.last_error != *known {
+                if let Some(error) = &peer.last_error {
+                    say(&format!("error {} {error}", peer.id));
+                }
+                known.clone_from(&peer.last_error);
+            }
+        }
+    }
+}

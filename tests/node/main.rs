@@ -1,0 +1,25 @@
+//! Real nodes: threads, loopback TLS, processes that are killed, stopped and cut off.
+//!
+//! A test starts a cluster of its own, in a folder of its own, on ports that nobody else has, and ends whatever it
+//! started however it ends. It waits for conditions and never for a time to pass, but for the few that show that
+//! something does *not* happen.
+//!
+//! Most nodes are this very binary, started again as [`child`]: it writes down what its lease says about every
+//! millisecond, on a clock that all processes of the host share, and [`lease_log`] judges the whole log afterwards.
+//! What concerns the command line is tried on `examples/node.rs`.
+#![cfg(target_os = "linux")]
+// signals, CLOCK_BOOTTIME, /proc
+// Tests time real processes, and what is missing in a test may panic.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod certs;
+mod child;
+mod cluster;
+mod cut_off;
+mod failover;
+mod in_process;
+mod lease_log;
+mod process;
+mod program;
+mod strangers;
+mod twins;

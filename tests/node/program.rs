@@ -1,0 +1,211 @@
+//! The example program: it starts, serves and refuses as a user would see it.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::certs::{Ca, THIS_HOST};
+use super::cluster::{Cluster, Plan, SWIFT, example};
+use super::process::Process;
+
+/// A program that was started with these arguments.
+fn start(arguments: &[&OsStr]) -> Process {
+    let mut command = Command::new(example());
+    command
+        .args(arguments)
+        .env("RUST_LOG", "info")
+        .env("RUST_BACKTRACE", "0");
+    Process::start("program", command)
+}
+
+/// Starts a program that cannot start, and checks its exit code and what it says on stderr.
+#[track_caller]
+fn refuses(arguments: &[&OsStr], code: i32, says: &[&str]) {
+    let mut program = start(arguments);
+    let status = program.wait_for_end();
+    let log = program.see(|record| record.log.join("\n"));
+    assert_eq!(status.code(), Some(code), "{log}");
+    for part in says {
+        assert!(log.contains(part), "stderr does not say {part:?}:\n{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[track_caller]
+fn refuses_node_1(config: &Path, says: &[&str]) {
+    refuses(
+        &["1".as_ref(), "--config".as_ref(), config.as_ref()],
+        1,
+        says,
+    );
+}
+
+fn planned() -> Cluster {
+    Cluster::planned(&["1", "2", "3"], SWIFT)
+}
+
+fn path_text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn without_an_id_it_shows_its_usage() {
+    refuses(
+        &[],
+        2,
+        &["expected a node id, found none", "usage: node ID"],
+    );
+}
+
+#[test]
+fn an_unknown_option_is_named_beside_the_usage() {
+    let arguments = ["1".as_ref(), "--conifg".as_ref()];
+    refuses(&arguments, 2, &["found \"--conifg\"", "usage: node ID"]);
+}
+
+#[test]
+fn a_second_id_is_named_beside_the_usage() {
+    refuses(
+        &["1".as_ref(), "2".as_ref()],
+        2,
+        &["found \"2\"", "usage: node ID"],
+    );
+}
+
+#[test]
+fn an_option_without_its_value_is_named_beside_the_usage() {
+    let arguments = ["1".as_ref(), "--config".as_ref()];
+    refuses(
+        &arguments,
+        2,
+        &["expected a file after --config", "usage: node ID"],
+    );
+}
+
+#[test]
+fn an_unknown_id_is_refused_with_the_known_ones() {
+    let mut cluster = planned();
+    let plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let arguments = ["7".as_ref(), "--config".as_ref(), config.as_ref()];
+    refuses(
+        &arguments,
+        1,
+        &["found no node \"7\"", "1, 2 or 3", path_text(&config)],
+    );
+}
+
+#[test]
+fn a_missing_config_is_named() {
+    let cluster = planned();
+    let config = cluster.folder().join("nowhere.yaml");
+    refuses_node_1(&config, &[path_text(&config), "cannot be read"]);
+}
+
+#[test]
+fn a_missing_certificate_is_named() {
+    let mut cluster = planned();
+    let mut plan = cluster.plan.clone();
+    let missing = cluster.folder().join("missing.pem");
+    plan.certs.as_mut().unwrap().cert.clone_from(&missing);
+    let config = cluster.write(&plan);
+    refuses_node_1(
+        &config,
+        &[path_text(&missing), "certs.server.cert", "cannot be read"],
+    );
+}
+
+#[test]
+fn a_certificate_of_another_host_is_refused_with_both_names() {
+    let mut cluster = planned();
+    let mut plan = cluster.plan.clone();
+    plan.certs = Some(cluster.ca.sign("elsewhere", &["elsewhere.example"]));
+    let config = cluster.write(&plan);
+    refuses_node_1(&config, &["elsewhere.example", "127.0.0.1"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let mut cluster = planned();
+    let plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let address = format!("127.0.0.1:{}", plan.nodes[0].2);
+    let _taken = TcpListener::bind(&address).unwrap();
+    refuses_node_1(&config, &[&address, "another process does"]);
+}
+
+#[test]
+fn a_state_that_is_locked_is_named() {
+    let mut cluster = planned();
+    cluster.start("1");
+    assert!(cluster.is_ready("1"));
+    let mut plan = cluster.plan.clone();
+    let file = plan.state_dir.clone().unwrap().join("node-1.vote");
+    // Another port: so that it is the state that stands in the way.
+    plan.node("1").2 = super::cluster::free_port();
+    let config = cluster.write(&plan);
+    refuses_node_1(
+        &config,
+        &["another process uses this state", path_text(&file)],
+    );
+}
+
+/// The classic start: the script's certificates, a config file, three terminals.
+#[test]
+fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("gen_cert.sh");
+    std::fs::copy(script, folder.path().join("gen_cert.sh")).unwrap();
+    let made = Command::new("sh")
+        .arg(folder.path().join("gen_cert.sh"))
+        .output();
+    let made = made.unwrap();
+    if !made.status.success() && String::from_utf8_lossy(&made.stderr).contains("needs the openssl")
+    {
+        eprintln!("skipped: needs openssl");
+        return;
+    }
+    assert!(made.status.success(), "{made:?}");
+    let mut plan = Plan::new(
+        Some(Ca::new().sign("unused", &THIS_HOST)),
+        &["1", "2", "3"],
+        SWIFT,
+    );
+    let certs = plan.certs.as_mut().unwrap();
+    // Relative paths count from the config's folder.
+    certs.ca = "certs/ca-cert.pem".into();
+    certs.cert = "certs/server-cert.pem".into();
+    certs.key = "certs/server-key.pem".into();
+    let config = folder.path().join("cfg.yaml");
+    std::fs::write(&config, plan.yaml()).unwrap();
+
+    let mut programs: Vec<Process> = ["1", "2", "3"]
+        .map(|id| start(&[id.as_ref(), "--config".as_ref(), config.as_ref()]))
+        .into();
+
+    let leader = super::process::wait_for("a leader", || {
+        programs
+            .iter()
+            .position(|program| program.see(|record| record.mentions(&["lease won"])))
+    });
+    let id = (leader + 1).to_string();
+    for (at, program) in programs.iter().enumerate().filter(|(at, _)| *at != leader) {
+        let heard = format!("leader={id}");
+        program.wait_until_it_mentions(&[&format!("node {}: follower", at + 1), &heard]);
+    }
+    for program in &programs {
+        program.signal(Signal::TERM);
+    }
+    for program in &mut programs {
+        let status = program.wait_for_end();
+        assert!(status.success(), "{status}: {}", program.dump());
+        assert!(
+            !program.see(|record| record.mentions(&["panicked"])),
+            "{}",
+            program.dump()
+        );
+    }
+}
