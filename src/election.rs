@@ -517,7 +517,7 @@ impl Election {
 
     /// Whether this node is able to lead, as its peers should know it.
     fn able_to_lead(&self, now: Instant) -> bool {
-        self.may_lead() && self.eligible && now >= self.hold_off_until
+        self.may_lead() && self.eligible && now >= self.hold_off_until.max(self.voting_from)
     }
 
     /// How much later than the first in line this node starts.

@@ -66,6 +66,11 @@ impl Candidate {
 impl Election {
     /// Starts a round of pre-votes, or waits for others if this node never leads.
     pub(super) fn ask(&mut self, now: Instant, out: &mut Effects) {
+        let patience = self.patience();
+        self.ask_with(now, patience, out);
+    }
+
+    fn ask_with(&mut self, now: Instant, patience: Duration, out: &mut Effects) {
         let hint = match &self.state {
             State::Follower(follower) => follower.hint,
             State::PreCandidate(asking) => asking.hint,
@@ -84,7 +89,6 @@ impl Election {
             && !matches!(&self.state, State::PreCandidate(asking) if asking.hint.is_none());
         let suspicion = self.setup.timing.suspicion();
         let candidacy = self.dice.next();
-        let patience = self.patience();
         self.state = State::PreCandidate(PreCandidate {
             candidacy,
             grants: BTreeMap::new(),
@@ -139,10 +143,14 @@ impl Election {
             return;
         }
         // Rule 10: after a stall the pre-votes are old, and a heartbeat may be waiting unread.
-        if now > due + self.setup.timing.heartbeat_interval() && self.majority() > 1 {
+        let stalled = now > due + self.setup.timing.heartbeat_interval();
+        if stalled && self.majority() > 1 {
             self.ask(now, out);
-        } else {
+        } else if asking.patience.is_zero() {
             self.campaign(now, Cause::PreVotesWon, out);
+        } else {
+            // Rule 8: somebody earlier in line may be a candidate by now, and wait for its disk before it can say so.
+            self.ask_with(now, Duration::ZERO, out);
         }
     }
 

@@ -168,6 +168,7 @@ impl fmt::Display for Reply {
             } => {
                 write!(f, "PreVoteReply term={term} ")?;
                 match (verdict, leader) {
+                    (Ok(()), _) if wait.is_zero() => f.write_str("granted"),
                     (Ok(()), _) => write!(f, "granted, free in {wait:.1?}"),
                     (Err(refusal), Some(hint)) => {
                         write!(f, "refused: {refusal} {:.1?} ago", hint.age)

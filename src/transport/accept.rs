@@ -147,12 +147,12 @@ impl Acceptor {
             .peer_certificate()
             .and_then(|certificate| certificate.not_after());
         self.local.board.heard(hello.from, None);
-        self.outboxes[&hello.from].redial();
-        self.converse(
-            &mut stream,
-            &session,
-            self.local.connection_ends(certificate_ends),
-        )
+        let outbox = &self.outboxes[&hello.from];
+        outbox.look();
+        let ends_at = self.local.connection_ends(certificate_ends);
+        let end = self.converse(&mut stream, &session, ends_at);
+        outbox.look();
+        end
     }
 
     /// Whether this is who it claims to be, and takes the same for granted.

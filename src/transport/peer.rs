@@ -36,7 +36,7 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Orders {
     request: Option<Request>,
-    redial: bool,
+    look: bool,
     stop: bool,
 }
 
@@ -53,9 +53,9 @@ impl Outbox {
         self.changed.notify_all();
     }
 
-    /// Tells that the peer is there.
-    pub(super) fn redial(&self) {
-        self.orders().redial = true;
+    /// Tells that the peer has come or gone: dial it, or look whether it is still there.
+    pub(super) fn look(&self) {
+        self.orders().look = true;
         self.changed.notify_all();
     }
 
@@ -65,12 +65,13 @@ impl Outbox {
     }
 
     fn next(&self) -> Order {
-        let wait = |orders: &mut Orders| orders.request.is_none() && !orders.stop;
+        let wait = |orders: &mut Orders| orders.request.is_none() && !orders.look && !orders.stop;
         let orders = self.orders();
         let (mut orders, _) = self
             .changed
             .wait_timeout_while(orders, PROBE_INTERVAL, wait)
             .unwrap_or_else(PoisonError::into_inner);
+        orders.look = false;
         if orders.stop {
             return Order::Stop;
         }
@@ -95,13 +96,13 @@ impl Outbox {
 
     /// Waits until it is time to dial again; tells whether to stop instead.
     fn pause(&self, pause: Duration) -> bool {
-        let wait = |orders: &mut Orders| !orders.redial && !orders.stop;
+        let wait = |orders: &mut Orders| !orders.look && !orders.stop;
         let orders = self.orders();
         let (mut orders, _) = self
             .changed
             .wait_timeout_while(orders, pause, wait)
             .unwrap_or_else(PoisonError::into_inner);
-        orders.redial = false;
+        orders.look = false;
         orders.stop
     }
 

@@ -53,6 +53,29 @@ fn the_line_of_succession_campaigns_one_stagger_after_another() {
     }
 }
 
+/// leadelect rule 8: who is not first asks once more before it campaigns: one before it may be a candidate by now, and
+/// still wait for its disk.
+#[test]
+fn whoever_is_not_first_in_line_asks_once_more_before_it_campaigns() {
+    let mut node = follower_in(cluster(3), &[3, 1]);
+    assert!(asks_pre_votes(&node.tick(START + S + STAGGER)).is_some());
+    node.gets_pre_vote(START + D, 3, Duration::ZERO);
+    let effects = node.tick(START + D + STAGGER);
+    assert_eq!(asks_votes(&effects), None);
+    assert!(asks_pre_votes(&effects).is_some());
+    let effects = node.gets_pre_vote(START + D + STAGGER + ms(1), 3, Duration::ZERO);
+    assert_eq!(asks_votes(&effects), Some(2));
+}
+
+/// leadelect rule 8: who is first does not, so that the pre-vote stays hidden inside the wait.
+#[test]
+fn whoever_is_first_in_line_campaigns_the_moment_a_quorum_is_free() {
+    let mut node = follower_in(cluster(3), &[1, 3]);
+    assert!(asks_pre_votes(&node.tick(START + S)).is_some());
+    node.gets_pre_vote(START + S, 3, Duration::ZERO);
+    assert_eq!(asks_votes(&node.tick(START + D)), Some(2));
+}
+
 /// leadelect rule 8: the list orders and never forbids: who is not in it comes last.
 #[test]
 fn a_node_outside_the_line_of_succession_starts_last() {
@@ -222,6 +245,16 @@ fn an_ineligible_node_starts_an_election_timeout_later() {
     node.heartbeat(START, 2, 1, 1);
     assert_eq!(node.election.wake_at(), START + S + D);
     assert_eq!(node.campaigns_at(), START + S + D + D);
+}
+
+/// leadelect rules 7 and 8: nobody hands over to a node that cannot vote yet, not even for itself.
+#[test]
+fn a_node_in_quarantine_is_not_eligible() {
+    let mut node = Node::start(cluster(3), restored(1, None, D));
+    let reply = node.answer((START + D).before(NS), 2, heartbeat(1, 1, D));
+    assert_eq!(reply, unable(ack(1, 1, D)));
+    let reply = node.answer(START + D, 2, heartbeat(1, 2, D));
+    assert_eq!(reply, ack(1, 2, D));
 }
 
 /// leadelect rule 12: it says so in its acks, and when it is able again.
