@@ -28,6 +28,10 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs
 /// Two processes that speak for one node within so much time both run: each is heard at least once per probe.
 const TWO_VOICES: Duration = Duration::from_millis(3 * PROBE_INTERVAL.as_millis() as u64 / 2);
 
+/// A process is told at most this often that another one runs as its node. To be told costs it a request: a leader that
+/// was told at every attempt of the other would lose its lease.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
 /// After a failed accept, most likely for want of file descriptors.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -57,11 +61,15 @@ struct Session {
     instance: u64,
     addr: IpAddr,
     heard_at: Instant,
+    /// Until when it may lead on what this node has promised it. A promise to a node does not hold back another process
+    /// of that node, so until then there must be none, connected or not.
+    leads_until: Instant,
     /// Its one connection, with a number that tells it from those before. A process dials again only after it has
     /// given the last connection up.
     connection: Option<(u64, TcpStream)>,
     /// What to tell that process: another speaks for the same node.
     contested: Option<String>,
+    tell_again_at: Instant,
 }
 
 /// Says how many lines were not logged.
@@ -193,7 +201,7 @@ impl Acceptor {
             let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
             let frame = receive(stream, "a request", deadline)?;
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
-            if let Err(reason) = session.speak() {
+            if let Err(reason) = session.speak(&frame) {
                 return Err(self.refuse(stream, reason));
             }
             match frame {
@@ -293,14 +301,25 @@ impl Acceptor {
             instance: hello.instance,
             addr,
             heard_at: now,
+            leads_until: Instant::ZERO,
             connection: None,
             contested: None,
+            tell_again_at: Instant::ZERO,
         };
         let session = visitors.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
             if session.connection.is_some() && now.since(session.heard_at) < TWO_VOICES {
-                session.contested = Some(two_voices(id, addr));
+                if now >= session.tell_again_at {
+                    session.tell_again_at = now + TELL_INTERVAL;
+                    session.contested = Some(two_voices(id, addr));
+                }
                 return Err(two_voices(id, session.addr));
+            }
+            if now < session.leads_until {
+                return Err(format!(
+                    "another process led as node {id} {:.0?} ago: if it still runs, stop one; if not, just wait",
+                    now.since(session.heard_at)
+                ));
             }
             session.close();
             *session = fresh();
@@ -364,12 +383,12 @@ struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Notes that the process has spoken.
+    /// Notes what the process has said.
     ///
     /// # Errors
     ///
     /// What to tell the process instead of an answer.
-    fn speak(&self) -> Result<(), String> {
+    fn speak(&self, frame: &Frame) -> Result<(), String> {
         let mut visitors = self.acceptor.visitors();
         let session = visitors
             .sessions
@@ -379,6 +398,14 @@ impl Speaker<'_> {
             return Err(format!("node {} has another connection", self.node));
         };
         session.heard_at = clock::now();
+        match frame {
+            Frame::Request(Request::Heartbeat { .. }) => {
+                let promise = self.acceptor.local.timing.election_timeout();
+                session.leads_until = session.heard_at + promise;
+            }
+            Frame::Request(Request::Release { .. }) => session.leads_until = Instant::ZERO,
+            _ => {}
+        }
         session.contested.take().map_or(Ok(()), Err)
     }
 }
@@ -413,7 +440,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::election::Timing;
+    use crate::election::{Term, Timing};
     use crate::status::Board;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -451,16 +478,52 @@ mod tests {
         acceptor.begin_session(&hello, HERE, &connection())
     }
 
+    fn heartbeat() -> Frame {
+        Frame::Request(Request::Heartbeat {
+            term: Term(1),
+            seq: 1,
+            promise: Duration::from_millis(500),
+            succession: Vec::new(),
+        })
+    }
+
+    fn release() -> Frame {
+        let (term, seq, successor) = (Term(1), 1, None);
+        Frame::Request(Request::Release {
+            term,
+            seq,
+            successor,
+        })
+    }
+
     #[test]
-    fn of_two_processes_the_one_that_speaks_goes_on_and_both_are_told() {
+    fn of_two_processes_the_one_that_speaks_goes_on_and_both_are_told_once_in_a_while() {
         let acceptor = acceptor();
         let first = begin(&acceptor, 7).expect("the only one");
-        assert_eq!(first.speak(), Ok(()));
+        assert_eq!(first.speak(&Frame::Probe), Ok(()));
         let refused = begin(&acceptor, 8).err().expect("the second one");
         assert!(refused.contains("two processes run as node 2"), "{refused}");
-        assert_eq!(first.speak(), Err(refused));
-        assert_eq!(first.speak(), Ok(()));
+        assert_eq!(first.speak(&Frame::Probe), Err(refused));
+        assert!(begin(&acceptor, 8).is_err(), "still");
+        assert_eq!(first.speak(&Frame::Probe), Ok(()), "told a moment ago");
         drop(first);
+        assert!(begin(&acceptor, 8).is_ok());
+    }
+
+    #[test]
+    fn no_other_process_speaks_for_a_leader_before_the_promises_to_it_have_ended() {
+        let acceptor = acceptor();
+        let leader = begin(&acceptor, 7).expect("the only one");
+        assert_eq!(leader.speak(&heartbeat()), Ok(()));
+        drop(leader);
+        let refused = begin(&acceptor, 8).err().expect("too early");
+        assert!(
+            refused.contains("another process led as node 2"),
+            "{refused}"
+        );
+        let again = begin(&acceptor, 7).expect("the same process");
+        assert_eq!(again.speak(&release()), Ok(()));
+        drop(again);
         assert!(begin(&acceptor, 8).is_ok());
     }
 
@@ -469,9 +532,9 @@ mod tests {
         let acceptor = acceptor();
         let older = begin(&acceptor, 7).expect("the only one");
         let newer = begin(&acceptor, 7).expect("the same process");
-        assert!(older.speak().is_err());
+        assert!(older.speak(&Frame::Probe).is_err());
         drop(older);
-        assert_eq!(newer.speak(), Ok(()));
+        assert_eq!(newer.speak(&Frame::Probe), Ok(()));
         assert!(begin(&acceptor, 8).is_err(), "the newer connection counts");
         drop(newer);
         assert!(begin(&acceptor, 8).is_ok());

@@ -285,11 +285,12 @@ impl Dialler {
     /// Looks the name up and tries every address it has.
     fn connect(&self) -> Result<TcpStream, LinkError> {
         let (host, port) = (self.member.addr.as_str(), self.member.port);
-        let deadline = clock::now() + self.local.rpc_timeout;
         let found = (host, port).to_socket_addrs();
         let addrs: Vec<SocketAddr> = found
             .map_err(|error| LinkError::Gone(format!("cannot look up {host}: {error}")))?
             .collect();
+        // From here on: a name server that is slow must not leave no time to connect.
+        let deadline = clock::now() + self.local.rpc_timeout;
         let mut problem = format!("{host} has no address");
         for addr in addrs {
             let left = deadline.since(clock::now());
