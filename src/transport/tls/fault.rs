@@ -27,7 +27,10 @@ impl HandshakeError {
         }
         let reason = match error.kind() {
             io::ErrorKind::TimedOut => format!("the TLS handshake did not finish within {allowed:?}"),
-            io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => {
                 "the peer closed the connection within the TLS handshake: it shuts down, is overloaded, or has \
                  `insecure: true` in its config"
                     .into()
@@ -140,7 +143,11 @@ pub(super) fn explain(error: &rustls::Error) -> String {
             let presented = if presented.is_empty() {
                 "no name".into()
             } else {
-                presented.join(", ")
+                presented
+                    .iter()
+                    .map(|name| bare(name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             };
             format!("is valid for {presented}, not for {:?}", expected.to_str())
         }
@@ -153,6 +160,14 @@ pub(super) fn explain(error: &rustls::Error) -> String {
             "cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"
         ),
     }
+}
+
+/// `host` of `DnsName("host")`, which is how the verifier writes names down.
+fn bare(name: &str) -> &str {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
 }
 
 pub(super) const DAY: u64 = 86_400;
