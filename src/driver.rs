@@ -156,7 +156,11 @@ impl Driver {
             return;
         }
         let now = clock::now();
-        pending.stop_by = Some(now);
+        pending.stop_by = Some(if pending.releases.is_empty() {
+            now
+        } else {
+            now + self.rpc_timeout // for the last words of a resignation
+        });
         if self.leads() {
             pending.stop_by = Some(now + self.election_timeout + self.rpc_timeout);
             self.relinquish(Duration::MAX, pending);

@@ -164,6 +164,8 @@ impl Board {
         if view.closed {
             reader.close();
         } else {
+            // In steady state there are no events, and nothing else would forget the readers that are gone.
+            view.readers.retain(|reader| reader.strong_count() > 0);
             view.readers.push(Arc::downgrade(&reader));
         }
         Events { reader }
@@ -388,6 +390,15 @@ mod tests {
         assert!(board.view().readers.is_empty());
         board.close();
         assert_eq!(board.events().next(), None);
+    }
+
+    #[test]
+    fn dropped_readers_do_not_pile_up_while_there_are_no_events() {
+        let board = board();
+        for _ in 0..100 {
+            drop(board.events());
+        }
+        assert_eq!(board.view().readers.len(), 1);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Timing {
             )));
         }
         // Suspicion (0.6 of the timeout) must survive one lost heartbeat: 0.6 D > 2 η, with a twentieth to spare.
-        let smallest = heartbeat_interval * 7 / 2;
+        let smallest = heartbeat_interval.saturating_mul(7) / 2;
         if election_timeout < smallest {
             return Err(TimingError(format!(
                 "election timeout {election_timeout:?} leaves no lease at heartbeat interval {heartbeat_interval:?}: \

@@ -143,6 +143,11 @@ impl Election {
         {
             return Some((Refusal::AlreadyVoted(other), Duration::ZERO));
         }
+        // A vote may have been forgotten; who leads the term has had it.
+        let led_by = self.heard.as_ref().filter(|heard| heard.term == term);
+        if let Some(heard) = led_by.filter(|heard| heard.leader != from) {
+            return Some((Refusal::AlreadyVoted(heard.leader), Duration::ZERO));
+        }
         let (free_at, refusal) = self.free_at(from, term);
         (now < free_at).then(|| (refusal, free_at.since(now)))
     }

@@ -272,11 +272,11 @@ impl Acceptor {
     fn begin_handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
         let mut visitors = self.visitors();
         let in_all: usize = visitors.handshakes.values().sum();
-        let from_here = visitors.handshakes.entry(addr).or_default();
-        if in_all >= MOST_HANDSHAKES || *from_here >= MOST_HANDSHAKES_PER_ADDRESS {
+        let from_here = visitors.handshakes.get(&addr).copied().unwrap_or(0);
+        if in_all >= MOST_HANDSHAKES || from_here >= MOST_HANDSHAKES_PER_ADDRESS {
             return None;
         }
-        *from_here += 1;
+        visitors.handshakes.insert(addr, from_here + 1);
         Some(Handshake {
             acceptor: self.clone(),
             addr,
@@ -494,6 +494,21 @@ mod tests {
             seq,
             successor,
         })
+    }
+
+    #[test]
+    fn strangers_that_are_turned_away_leave_nothing_behind() {
+        let acceptor = acceptor();
+        let address = |number: u32| IpAddr::from(Ipv4Addr::from(number));
+        let under_way: Vec<Handshake> = (0..100)
+            .filter_map(|number| acceptor.begin_handshake(address(number % 3)))
+            .collect();
+        assert_eq!(under_way.len(), MOST_HANDSHAKES);
+        for number in 1000..2000 {
+            assert!(acceptor.begin_handshake(address(number)).is_none());
+        }
+        drop(under_way);
+        assert!(acceptor.visitors().handshakes.is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl HandshakeError {
             return HandshakeError::from_tls(tls);
         }
         let reason = match error.kind() {
-            io::ErrorKind::TimedOut => format!("the TLS handshake did not finish within {allowed:?}"),
+            io::ErrorKind::TimedOut => format!("the TLS handshake did not finish within {allowed:.0?}"),
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted

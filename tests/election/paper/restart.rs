@@ -85,6 +85,16 @@ fn a_node_in_quarantine_that_follows_has_not_voted() {
     assert_eq!((saved.term, saved.voted_for), (Term(5), Some(id(2))));
 }
 
+/// leadelect rule 1: a vote that damage took away went to whoever is heard to lead the term.
+#[test]
+fn a_node_that_forgot_its_vote_gives_none_against_the_leader_it_heard_in_that_term() {
+    let mut node = Node::start(cluster(3), damaged(D));
+    node.heartbeat(START, 2, 5, 1);
+    let refused = Err(Refusal::AlreadyVoted(id(2)));
+    assert_eq!(node.vote(START + D * 2, 3, 5), refused);
+    assert_eq!(node.vote(START + D * 2, 3, 6), Ok(()));
+}
+
 /// leadelect rule 7: its own vote is no exception.
 #[test]
 fn a_node_in_quarantine_does_not_vote_for_itself() {

@@ -90,6 +90,7 @@ fn a_knob_out_of_its_bounds_is_refused() {
     assert!(timing(ms(3) - NS, D, 0).is_err());
     assert!(timing(ETA, Duration::from_secs(3600), 0).is_ok());
     assert!(timing(ETA, Duration::from_secs(3600) + NS, 0).is_err());
+    assert!(timing(Duration::MAX, D, 0).is_err());
     assert!(timing(ETA, D, 100_000).is_ok());
     assert!(timing(ETA, D, 100_001).is_err());
 }
