@@ -197,6 +197,7 @@ impl Driver {
         let output = self.election.step(clock::now(), input);
         if self.election.role() != role {
             self.transport.withdraw();
+            pending.releases.clear();
         }
         match output.store(&mut self.memory) {
             Ok(effects) => self.apply(effects, pending),

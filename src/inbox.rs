@@ -18,7 +18,7 @@ pub(crate) enum Mail {
     },
     /// A peer answers what this node asked.
     Reply { from: NodeId, reply: Reply },
-    /// A peer did not take, or not answer, what this node asked.
+    /// A peer cannot be reached, or did not answer a release.
     Unanswered { by: NodeId },
     /// The program wants to lead no more; `done` hears whether it led.
     Resign { done: Sender<bool> },

@@ -103,7 +103,13 @@ struct PeerView {
     round_trip: Option<Duration>,
     certificate_ends: Option<u64>,
     last_error: Option<String>,
+    /// What was last said of the peer in the log, and when.
+    logged: Option<(String, Instant)>,
 }
+
+/// A failure is logged again after so much time if it is the same, and at most so often if it is another.
+const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
+const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
@@ -118,6 +124,7 @@ impl Board {
                 round_trip: None,
                 certificate_ends: None,
                 last_error: None,
+                logged: None,
             };
             (id, view)
         });
@@ -179,12 +186,23 @@ impl Board {
         });
     }
 
-    /// Notes a failure, and tells whether it is another one than before: then it is worth a line in the log.
+    /// Notes a failure, and tells whether it is worth a line in the log.
     pub(crate) fn failed(&self, peer: NodeId, error: String) -> bool {
+        let now = clock::now();
         let mut news = false;
         self.with_peer(peer, |view| {
             view.connected = false;
-            news = view.last_error.as_ref() != Some(&error);
+            news = view.logged.as_ref().is_none_or(|(last, at)| {
+                let again = if *last == error {
+                    SAME_FAILURE_AGAIN
+                } else {
+                    OTHER_FAILURE_AGAIN
+                };
+                now.since(*at) >= again
+            });
+            if news {
+                view.logged = Some((error.clone(), now));
+            }
             view.last_error = Some(error);
         });
         news
@@ -402,17 +420,24 @@ mod tests {
     }
 
     #[test]
-    fn the_same_failure_twice_is_news_once() {
+    fn a_failure_that_comes_again_and_again_is_news_once() {
         let board = board();
         let peer = NodeId::from(2);
         assert!(board.failed(peer, "refused".into()));
         assert!(!board.failed(peer, "refused".into()));
         board.connected(peer, None);
-        assert!(board.failed(peer, "refused".into()));
+        assert!(
+            !board.failed(peer, "refused".into()),
+            "also if it connects in between"
+        );
+        assert!(
+            !board.failed(peer, "silent".into()),
+            "at most once a second"
+        );
         let status = board.status(None, Duration::ZERO);
         assert_eq!(
             status.to_string(),
-            "follower term=0 leader=none, peer 2 down (refused)"
+            "follower term=0 leader=none, peer 2 down (silent)"
         );
     }
 

@@ -345,6 +345,17 @@ impl From<HandshakeError> for LinkError {
     }
 }
 
+/// The longest text of a peer's that is shown, in characters.
+const MOST_SHOWN: usize = 1000;
+
+/// A text that may hold what a peer has sent, fit for a line of the log.
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(MOST_SHOWN);
+    shown
+        .map(|char| if char.is_control() { '?' } else { char })
+        .collect()
+}
+
 /// Writes one frame.
 fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
     frame::write_frame(stream, &wire::encode(frame)).map_err(LinkError::from)

@@ -220,6 +220,9 @@ impl Election {
         if leader.is_relinquishing() {
             return;
         }
+        // The lease of a node that is alone has no end, but the wait for its work has.
+        let timeout = self.setup.timing.election_timeout();
+        leader.until = leader.until.map(|until| until.min(now + timeout));
         leader.relinquishing = Some(Relinquishing {
             successor,
             hold_off,

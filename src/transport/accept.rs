@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::peer::Outbox;
 use super::tls::{self, Stream};
 use super::wire::{Frame, Hello};
-use super::{Connections, LinkError, Local, PROBE_INTERVAL, receive, send, spawn};
+use super::{Connections, LinkError, Local, PROBE_INTERVAL, printable, receive, send, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::inbox::Mail;
@@ -244,7 +244,7 @@ impl Acceptor {
 
     fn refuse(&self, stream: &mut Stream, reason: String) -> LinkError {
         // Whether it can still be told or not, it is refused.
-        let _ = send(stream, &Frame::Refused(reason.clone()));
+        let _ = send(stream, &Frame::Refused(printable(&reason)));
         LinkError::Refused(reason)
     }
 
@@ -259,13 +259,15 @@ impl Acceptor {
     }
 
     fn complain(&self, line: &str) {
-        if let Some(suppressed) = self.visitors().log.admit(clock::now()) {
+        // The logger may be slow: not under the lock.
+        let admitted = self.visitors().log.admit(clock::now());
+        if let Some(suppressed) = admitted {
             let more = if suppressed > 0 {
                 format!(" ({suppressed} more lines like this)")
             } else {
                 String::new()
             };
-            log::warn!("node {}: {line}{more}", self.local.id);
+            log::warn!("node {}: {}{more}", self.local.id, printable(line));
         }
     }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use super::tls::{self, Stream};
 use super::wire::Frame;
-use super::{Connections, LinkError, Local, PROBE_INTERVAL, Registration, receive, send};
+use super::{
+    Connections, LinkError, Local, PROBE_INTERVAL, Registration, printable, receive, send,
+};
 use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request};
@@ -36,13 +38,16 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Orders {
     request: Option<Request>,
+    /// Grows when what waits, or is being sent, is withdrawn.
+    epoch: u64,
     look: bool,
     stop: bool,
 }
 
 /// What to do next with an open connection.
 enum Order {
-    Ask(Request),
+    /// The request, and the epoch it belongs to.
+    Ask(Request, u64),
     Probe,
     Stop,
 }
@@ -75,7 +80,11 @@ impl Outbox {
         if orders.stop {
             return Order::Stop;
         }
-        orders.request.take().map_or(Order::Probe, Order::Ask)
+        let epoch = orders.epoch;
+        orders
+            .request
+            .take()
+            .map_or(Order::Probe, |request| Order::Ask(request, epoch))
     }
 
     fn take(&self) -> Option<Request> {
@@ -84,13 +93,16 @@ impl Outbox {
 
     /// Forgets what waits.
     pub(super) fn withdraw(&self) {
-        self.orders().request = None;
+        let mut orders = self.orders();
+        orders.request = None;
+        orders.epoch += 1;
     }
 
-    /// Keeps a request that could not be sent, unless something newer waits already.
-    fn put_back(&self, frame: Frame) {
-        if let Frame::Request(request) = frame {
-            self.orders().request.get_or_insert(request);
+    /// Keeps a request that could not be sent, unless something newer waits already or it was withdrawn.
+    fn put_back(&self, frame: Frame, epoch: u64) {
+        let mut orders = self.orders();
+        if let (Frame::Request(request), true) = (frame, orders.epoch == epoch) {
+            orders.request.get_or_insert(request);
         }
     }
 
@@ -152,12 +164,15 @@ impl Dialler {
         let mut pause = SHORTEST_PAUSE;
         let mut open = None;
         loop {
-            let result = match open.take() {
-                None => self.dial(),
+            let (result, final_word) = match open.take() {
+                None => (self.dial(), true),
                 Some(link) => match outbox.next() {
                     Order::Stop => return Link::close(link),
-                    Order::Ask(request) => self.ask(link, Frame::Request(request)),
-                    Order::Probe => self.ask(link, Frame::Probe),
+                    Order::Ask(request, epoch) => {
+                        let final_word = matches!(request, Request::Release { .. });
+                        (self.ask(link, Frame::Request(request), epoch), final_word)
+                    }
+                    Order::Probe => (self.ask(link, Frame::Probe, 0), false),
                 },
             };
             match result {
@@ -167,6 +182,10 @@ impl Dialler {
                 }
                 Err(error) => {
                     self.note(&error);
+                    if final_word {
+                        // Nobody hears it any more when the node has stopped.
+                        let _ = self.local.inbox.send(Mail::Unanswered { by: self.peer });
+                    }
                     if outbox.pause(pause) {
                         return;
                     }
@@ -177,13 +196,13 @@ impl Dialler {
     }
 
     /// Asks on `link`, or on a fresh connection if that one is dead.
-    fn ask(&self, mut link: Link, frame: Frame) -> Result<Link, LinkError> {
+    fn ask(&self, mut link: Link, frame: Frame, epoch: u64) -> Result<Link, LinkError> {
         let outbox = &self.outboxes[&self.peer];
         if clock::now() < link.ends_at && link.stream.is_quiet() {
             match self.exchange(&mut link, &frame) {
                 Ok(()) => return Ok(link),
                 Err(error @ LinkError::Gone(_)) => {
-                    outbox.put_back(frame);
+                    outbox.put_back(frame, epoch);
                     if !link.used {
                         return Err(error);
                     }
@@ -191,7 +210,7 @@ impl Dialler {
                 Err(error) => return Err(error),
             }
         } else {
-            outbox.put_back(frame);
+            outbox.put_back(frame, epoch);
         }
         drop(link);
         let mut fresh = self.dial()?;
@@ -313,17 +332,16 @@ impl Dialler {
     }
 
     fn note(&self, error: &LinkError) {
-        let (me, peer) = (self.local.id, self.peer);
-        if self.local.board.failed(peer, error.to_string()) && !self.connections.is_stopped() {
-            match error {
-                LinkError::Refused(_) => log::warn!("node {me}: peer {peer}: {error}"),
-                LinkError::Gone(_) | LinkError::Silent { .. } => {
-                    log::info!("node {me}: peer {peer}: {error}")
-                }
+        let (me, peer, text) = (self.local.id, self.peer, printable(&error.to_string()));
+        if !self.local.board.failed(peer, text.clone()) || self.connections.is_stopped() {
+            return;
+        }
+        match error {
+            LinkError::Refused(_) => log::warn!("node {me}: peer {peer}: {text}"),
+            LinkError::Gone(_) | LinkError::Silent { .. } => {
+                log::info!("node {me}: peer {peer}: {text}")
             }
         }
-        // What waits to be sent stays: it is sent if the peer comes back before anything newer.
-        let _ = self.local.inbox.send(Mail::Unanswered { by: peer });
     }
 }
 

@@ -285,3 +285,17 @@ fn events_tell_the_way_to_leadership_in_order() {
         .position(|cause| cause.starts_with("lease won"));
     assert!(first < last && first.is_some(), "{causes:?}");
 }
+
+#[test]
+fn a_node_that_resigns_and_is_stopped_at_once_still_tells_its_successor() {
+    let mut local = Local::started(&["q1", "q2", "q3"], SLOW);
+    let leader = local.nodes.remove(local.leader());
+    leader.resign().unwrap();
+    leader.shutdown();
+    let stopped = boot_nanos();
+    wait_for("a successor", || {
+        local.nodes.iter().find_map(Node::lease).map(drop)
+    });
+    let took = Duration::from_nanos(boot_nanos() - stopped);
+    assert!(took < SLOW / 4, "{took:?}");
+}
