@@ -452,7 +452,7 @@ impl Election {
 
     /// Begins a higher term, in which this node has not voted.
     fn enter(&mut self, now: Instant, term: Term) {
-        self.note_past(now);
+        self.note_past(now, term);
         self.leave_office();
         self.hard.term = term;
         self.hard.voted_for = None;
@@ -482,9 +482,10 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory.
-    fn note_past(&mut self, now: Instant) {
-        if std::mem::take(&mut self.fresh) {
+    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory. In the first term
+    /// there is nothing yet to tell the two apart, and a new cluster should not wait.
+    fn note_past(&mut self, now: Instant, term: Term) {
+        if std::mem::take(&mut self.fresh) && term > Term(1) {
             self.voting_from = self.voting_from.max(self.forgotten_by());
         }
         self.note_cap(now);

@@ -216,3 +216,14 @@ fn a_wall_clock_far_off_does_not_use_up_the_terms() {
     let node = Node::start(cluster(3), Recovery::Stateless { first_term });
     assert_eq!(node.election.term(), Term(1 << 32));
 }
+
+/// leadelect rule 7: the first term is that of a new cluster: a node that comes late to it may vote in the next.
+#[test]
+fn a_new_node_that_hears_the_leader_of_the_first_term_need_not_wait() {
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    node.heartbeat(START, 2, 1, 1);
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    node.heartbeat(START, 2, 2, 1);
+    assert_eq!(node.vote(START + D, 3, 3), Err(Refusal::Quarantine));
+}
