@@ -482,8 +482,8 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory. In the first term
-    /// there is nothing yet to tell the two apart, and a new cluster should not wait.
+    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory. In the first
+    /// term nothing tells the two apart, and a new cluster should not wait.
     fn note_past(&mut self, now: Instant, term: Term) {
         if std::mem::take(&mut self.fresh) && term > Term(1) {
             self.voting_from = self.voting_from.max(self.forgotten_by());
