@@ -22,8 +22,8 @@
 //!
 //! # What it promises
 //!
-//! - **At most one leader acts at any instant**, provided that no two clocks run at rates that differ by more than
-//!   the configured drift and that whoever acts asks [`Lease::is_valid`] at the moment of use.
+//! - **At most one leader acts at any instant**, provided that no clock's rate is off by more than the configured
+//!   drift and that whoever acts asks [`Lease::is_valid`] at the moment of use.
 //! - **Tokens only grow** from leader to leader, provided that the nodes have a `state_dir`.
 //! - **A vote survives a power cut**, and a restarted node breaks no promise it gave before.
 //! - **Peers prove who they are**, in both directions, with a certificate for the name they are configured with.
