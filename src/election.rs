@@ -183,6 +183,10 @@ pub struct Election {
     heard: Option<Heard>,
     /// The end of the quarantine after a restart.
     voting_from: Instant,
+    /// Up to this term the node may have voted without remembering it.
+    forgotten: Term,
+    /// The highest term that a peer has told of: behind it no vote is to be had.
+    told: Term,
     /// What may still run under the lease of a term that this node no longer leads.
     work: Option<Deadline>,
     /// Until when this node, having handed over, leaves leading to others.
@@ -255,22 +259,25 @@ impl Election {
             "a node is one of the voters"
         );
         let timeout = setup.timing.election_timeout();
-        // Rule 7: whatever was promised before the start has run out `quarantine` after it.
+        // Rule 7: whatever was promised before the start has run out `quarantine` after it. Rule 11: if terms and votes
+        // may be forgotten, too, then it is twice as long, and nothing is promised either.
         let (hard, quarantine) = match recovery {
             Recovery::Fresh => (HardState::default(), Duration::ZERO),
-            Recovery::Restored { state, down_for } => (state, state.cap.saturating_sub(down_for)),
-            // Rule 11: a forgotten vote, too, must be too old to be counted.
-            Recovery::Damaged { state } => (state, state.cap.max(timeout) + timeout),
-            Recovery::Stateless { first_term } => {
-                let term = Term(first_term.0.min(Term::LARGEST_JUMP));
-                (
-                    HardState {
-                        term,
-                        ..HardState::default()
-                    },
-                    timeout + timeout,
-                )
+            Recovery::Restored { state, .. } if state.in_doubt => {
+                (state, state.cap.max(timeout) * 2)
             }
+            Recovery::Restored { state, down_for } => (state, state.cap.saturating_sub(down_for)),
+            Recovery::Stateless { .. } => {
+                let nothing = HardState {
+                    in_doubt: true,
+                    ..HardState::default()
+                };
+                (nothing, timeout * 2)
+            }
+        };
+        let forgotten = match recovery {
+            Recovery::Stateless { first_term } => first_term.0.clamp(1, Term::LARGEST_JUMP) - 1,
+            Recovery::Fresh | Recovery::Restored { .. } => 0,
         };
         Election {
             started: now,
@@ -283,6 +290,8 @@ impl Election {
             promise: None,
             heard: None,
             voting_from: now + quarantine,
+            forgotten: Term(forgotten),
+            told: Term(forgotten),
             work: None,
             hold_off_until: Instant::ZERO,
             succession: Vec::new(),
@@ -345,7 +354,7 @@ impl Election {
         }
     }
 
-    /// The highest term the node knows of.
+    /// The highest term the node has taken part in.
     #[must_use]
     pub fn term(&self) -> Term {
         self.hard.term
@@ -486,7 +495,8 @@ impl Election {
     /// term nothing tells the two apart, and a new cluster should not wait.
     fn note_past(&mut self, now: Instant, term: Term) {
         if std::mem::take(&mut self.fresh) && term > Term(1) {
-            self.voting_from = self.voting_from.max(self.forgotten_by());
+            self.voting_from = self.forgotten_by();
+            self.hard.in_doubt = true;
         }
         self.note_cap(now);
     }
@@ -497,11 +507,22 @@ impl Election {
         self.started + timeout + timeout
     }
 
-    /// Keeps the durable cap at the longest promise that may be outstanding.
+    /// The last term in which this node may have voted.
+    fn last_term(&self) -> Term {
+        self.hard.term.max(self.forgotten)
+    }
+
+    /// The term of this node's next candidacy.
+    fn next_term(&self) -> Term {
+        self.last_term().max(self.told).next()
+    }
+
+    /// Keeps the durable cap at the longest promise that may be outstanding; the quarantine ends all doubt.
     fn note_cap(&mut self, now: Instant) {
         let own = self.setup.timing.election_timeout();
         let served = now >= self.voting_from;
         self.hard.cap = if served { own } else { self.hard.cap.max(own) };
+        self.hard.in_doubt &= !served;
     }
 
     fn fall_mute(&mut self, now: Instant, out: &mut Effects) {

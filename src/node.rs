@@ -195,7 +195,7 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
     };
     let (file, recovery) =
         VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
-    if let Recovery::Damaged { .. } = recovery {
+    if matches!(recovery, Recovery::Restored { state, .. } if state.in_doubt) {
         log::warn!(
             "node {id}: a part of its state in {} is damaged: it waits longer before it votes",
             folder.display()

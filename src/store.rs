@@ -16,9 +16,9 @@
 //!
 //! **A damaged slot is a doubt about the other.** It may be a write that never ended, on which nothing rests; or the
 //! newest state gone bad, and the whole slot is the state before. Nobody can tell, so the node has to wait as if it had
-//! forgotten a vote ([`Recovery::Damaged`]). The doubt is written down with every later state, or a restart would cut
-//! the wait short; it ends with the next vote, because a node that votes has waited. A slot that is empty where there
-//! must have been a record counts as damaged.
+//! forgotten a vote ([`HardState::in_doubt`]). The doubt is written down with every later state until the node has
+//! waited, or a restart would cut the wait short. A slot that is empty where there must have been a record counts as
+//! damaged.
 //!
 //! **How long a node has been down** is known only after a reboot: the boot id differs, and the host's uptime is time
 //! in which the node did not run. That holds if the host is the same one. A folder on a network volume may have moved
@@ -55,7 +55,6 @@ pub(crate) struct VoteFile {
     /// The number of the next record.
     next: u64,
     last: HardState,
-    in_doubt: bool,
     /// Why nothing is written any more.
     failure: Option<String>,
 }
@@ -103,29 +102,24 @@ impl VoteFile {
             host,
             next: found.map_or(0, |record| record.number + 1),
             last: found.map_or_else(HardState::default, |record| record.state),
-            in_doubt: found.is_some_and(|record| record.in_doubt),
             failure: None,
         };
         let Some(record) = found else {
             return Ok((vote_file, Recovery::Fresh));
         };
         let state = record.state;
-        vote_file.write(state, record.in_doubt)?;
-        if record.in_doubt {
-            return Ok((vote_file, Recovery::Damaged { state }));
-        }
+        vote_file.write(state)?;
         let down_for = host.certain_downtime(&record);
         Ok((vote_file, Recovery::Restored { state, down_for }))
     }
 
-    fn write(&mut self, state: HardState, in_doubt: bool) -> Result<(), Why> {
+    fn write(&mut self, state: HardState) -> Result<(), Why> {
         if let Some(first) = &self.failure {
             return Err(Why::Stopped(first.clone()));
         }
         let record = Record {
             number: self.next,
             state,
-            in_doubt,
             machine: self.host.machine,
             boot: self.host.boot,
         };
@@ -135,7 +129,7 @@ impl VoteFile {
             return Err(Why::Io("write", error));
         }
         self.next += 1;
-        (self.last, self.in_doubt) = (state, in_doubt);
+        self.last = state;
         Ok(())
     }
 }
@@ -153,9 +147,7 @@ impl Store for VoteFile {
         );
         assert!(same_vote || may_vote, "VoteOnce: {state:?} after {last:?}");
 
-        let votes = state.voted_for.is_some() && !same_vote;
-        let written = self.write(*state, self.in_doubt && !votes);
-        written.map_err(|why| StoreError {
+        self.write(*state).map_err(|why| StoreError {
             path: self.path.clone(),
             why,
         })
@@ -354,6 +346,7 @@ mod tests {
             term: Term(term),
             voted_for: voted_for.map(NodeId::from),
             cap: Duration::from_millis(500),
+            in_doubt: false,
         }
     }
 
@@ -446,20 +439,23 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_outlives_restarts_and_ends_with_a_vote() {
+    fn a_doubt_outlives_restarts_and_ends_when_the_node_says_so() {
         let folder = saved(&[state(1, None), state(2, Some(3))]);
         let path = folder.path().join("node-1.vote");
         let whole = fs::read(&path).expect("read");
         fs::write(&path, &whole[..SLOT + 100]).expect("cut");
-        let damaged = |state| Recovery::Damaged { state };
+        let doubtful = |term| HardState {
+            in_doubt: true,
+            ..state(term, None)
+        };
 
-        assert_eq!(open_on(HOST, &folder).1, damaged(state(1, None)));
+        assert_eq!(open_on(HOST, &folder).1, restored(doubtful(1)));
         let (mut file, recovery) = open_on(HOST, &folder);
-        assert_eq!(recovery, damaged(state(1, None)));
-        file.save(&state(2, None)).expect("saved");
+        assert_eq!(recovery, restored(doubtful(1)));
+        file.save(&doubtful(2)).expect("saved");
         drop(file);
         let (mut file, recovery) = open_on(HOST, &folder);
-        assert_eq!(recovery, damaged(state(2, None)));
+        assert_eq!(recovery, restored(doubtful(2)));
         file.save(&state(2, Some(1))).expect("saved");
         drop(file);
         assert_eq!(open_on(HOST, &folder).1, restored(state(2, Some(1))));

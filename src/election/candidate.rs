@@ -48,6 +48,8 @@ pub(super) struct Candidate {
     started: Instant,
     ends_at: Instant,
     votes: BTreeSet<NodeId>,
+    /// A lease that is not won by then would rest on a vote that may be forgotten.
+    lease_won_by: Instant,
     /// Those who will not vote for it in this term.
     refusals: BTreeSet<NodeId>,
     /// When to ask whom again.
@@ -100,7 +102,7 @@ impl Election {
         if news {
             self.tell(Cause::NoLeader, out);
         }
-        let term = self.hard.term.next();
+        let term = self.next_term();
         self.broadcast(&Request::PreVote { term, candidacy }, out);
         self.campaign_when_due(now, out);
     }
@@ -129,7 +131,7 @@ impl Election {
             0 => Instant::ZERO,
             _ => free.get(others - 1).copied().unwrap_or(Instant::NEVER),
         };
-        let (own, _) = self.free_at(self.setup.me, self.hard.term.next());
+        let (own, _) = self.free_at(self.setup.me, self.next_term());
         let hint_ends = asking.hint.map_or(Instant::ZERO, |hint| hint.until);
         quorum_free.max(own).max(self.hold_off_until).max(hint_ends) + asking.patience
     }
@@ -163,9 +165,8 @@ impl Election {
         hint: Option<Hint>,
         out: &mut Effects,
     ) {
-        if term > self.hard.term {
-            self.adopt(now, term, Cause::HigherTerm { from }, out);
-        }
+        // Rule 2: to ask changes nothing, here either. A term is entered only to campaign, or to follow.
+        self.told = self.told.max(term);
         if verdict.is_ok() {
             let free_at = now + self.setup.timing.wait_for(wait);
             let State::PreCandidate(asking) = &mut self.state else {
@@ -183,7 +184,7 @@ impl Election {
                 self.believe(now, from, hint.leader, wait, out);
             }
             // Waiting changes nothing: the round goes on for the others.
-            _ if wait.is_zero() => {}
+            _ if wait.is_zero() && verdict != Err(Refusal::TermBehind) => {}
             _ => {
                 let again = now + wait.max(self.setup.timing.stagger());
                 if let State::PreCandidate(asking) = &mut self.state {
@@ -225,7 +226,7 @@ impl Election {
         let timing = self.setup.timing;
         self.fresh = false;
         self.note_cap(now);
-        self.hard.term = self.hard.term.next();
+        self.hard.term = self.next_term();
         self.hard.voted_for = Some(me);
         let candidacy = self.dice.next();
         let again = now + timing.heartbeat_interval();
@@ -239,6 +240,7 @@ impl Election {
                     .dice
                     .below(timing.election_timeout() - timing.suspicion()),
             votes: BTreeSet::from([me]),
+            lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
             ask_again: peers.map(|id| (*id, again)).collect(),
             handover_retry: handover.then(|| timing.stagger() / 16),
@@ -289,6 +291,8 @@ impl Election {
             // Rule 11: a grant counts only while its voter is sure to remember it.
             Ok(()) if now < candidate.started + timing.lease(wait) => {
                 candidate.votes.insert(from);
+                let forgotten_at = candidate.started + timing.lease(wait) * 2;
+                candidate.lease_won_by = candidate.lease_won_by.min(forgotten_at);
                 candidate.ask_again.remove(&from);
             }
             Ok(()) => {}
@@ -314,7 +318,8 @@ impl Election {
         };
         if candidate.votes.len() >= self.majority() {
             let votes = candidate.votes.iter().copied().collect();
-            self.win(now, votes, out);
+            let lease_won_by = candidate.lease_won_by;
+            self.win(now, votes, lease_won_by, out);
         } else if candidate.refusals.len() > self.setup.voters.len() - self.majority() {
             self.lose(now, out);
         }

@@ -76,7 +76,13 @@ impl Leader {
 }
 
 impl Election {
-    pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, out: &mut Effects) {
+    pub(super) fn win(
+        &mut self,
+        now: Instant,
+        votes: Vec<NodeId>,
+        lease_won_by: Instant,
+        out: &mut Effects,
+    ) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard {
@@ -88,7 +94,7 @@ impl Election {
         self.failed = false;
         self.state = State::Leader(Leader {
             until: None,
-            patience_ends: now + self.setup.timing.election_timeout(),
+            patience_ends: lease_won_by.min(now + self.setup.timing.election_timeout()),
             seq: 0,
             sent: BTreeMap::new(),
             backers: BTreeMap::new(),

@@ -13,6 +13,9 @@ pub struct HardState {
     pub voted_for: Option<NodeId>,
     /// The longest promise that this node may have outstanding.
     pub cap: Duration,
+    /// A later state than this may have been lost: the node has not yet waited until what it may have voted and
+    /// promised in it is too old to matter.
+    pub in_doubt: bool,
 }
 
 /// Where a [`HardState`] becomes durable.
@@ -33,7 +36,7 @@ pub trait Store {
 pub enum Recovery {
     /// A new node: it has a place to remember things, and there is nothing in it.
     Fresh,
-    /// Everything is remembered but the promises, which are never written down.
+    /// Everything is remembered but the promises, which are never written down; unless the state is in doubt.
     Restored {
         /// What was last made durable.
         state: HardState,
@@ -41,14 +44,10 @@ pub enum Recovery {
         /// zero otherwise.
         down_for: Duration,
     },
-    /// The last write may be missing: a damaged slot beside a whole one.
-    Damaged {
-        /// The newest state that is whole.
-        state: HardState,
-    },
     /// A node that runs without a place to remember things.
     Stateless {
-        /// Where its terms start: the wall clock in seconds, so that tokens normally still grow.
+        /// The first term it may vote and campaign in: the wall clock in seconds, so that tokens normally still grow.
+        /// It follows a leader of any term.
         first_term: Term,
     },
 }

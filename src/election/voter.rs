@@ -48,7 +48,11 @@ impl Election {
             None => (Ok(()), self.free_at(from, term).0.since(now)),
         };
         Reply::PreVote {
-            term: self.hard.term,
+            // A term that would unseat a leader is not told while one is heard.
+            term: match quiet {
+                Some(_) => self.hard.term,
+                None => self.last_term(),
+            },
             candidacy,
             verdict,
             wait,
@@ -66,7 +70,7 @@ impl Election {
         if let Some((leader, _)) = quiet {
             return Some(Refusal::LeaderHeard(leader));
         }
-        (term <= self.hard.term).then_some(Refusal::TermBehind)
+        (term <= self.last_term()).then_some(Refusal::TermBehind)
     }
 
     /// The leader that this node does not yet suspect, and how long until it does. Nobody keeps a leader from asking
@@ -119,7 +123,7 @@ impl Election {
             }
         };
         Reply::Vote {
-            term: self.hard.term,
+            term: self.last_term(),
             candidacy,
             verdict,
             wait,
@@ -133,7 +137,7 @@ impl Election {
         if self.mute {
             return Some((Refusal::CannotStore, Duration::ZERO));
         }
-        if term < self.hard.term {
+        if term < self.hard.term || term <= self.forgotten {
             return Some((Refusal::TermBehind, Duration::ZERO));
         }
         if let Some(other) = self
@@ -152,8 +156,8 @@ impl Election {
         (now < free_at).then(|| (refusal, free_at.since(now)))
     }
 
-    /// When this node is free to vote for `candidate` in `term`, and what it waits for until then: no promise to
-    /// another is outstanding, the quarantine is over, and no work guarded by an own lease may still run.
+    /// When this node is free to vote for `candidate` in `term`, and what it waits for until then: the quarantine, or
+    /// what it owes to others.
     pub(super) fn free_at(&self, candidate: NodeId, term: Term) -> (Instant, Refusal) {
         // Rule 7: asked for a vote in a term after the first, a node without a past may be one that has lost it.
         let doubtful = self.fresh && term > Term(1);
@@ -162,27 +166,28 @@ impl Election {
         } else {
             self.voting_from
         };
+        let (owed_until, refusal) = self.owes_until(candidate);
+        if quarantine > owed_until {
+            (quarantine, Refusal::Quarantine)
+        } else {
+            (owed_until, refusal)
+        }
+    }
+
+    /// Until when this node owes to others than `other` that it backs nobody else: a promise, or the end of the work
+    /// that its own lease guarded.
+    fn owes_until(&self, other: NodeId) -> (Instant, Refusal) {
         let work = match &self.state {
             State::Leader(leader) => leader.work(self.hard.term),
             State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => self.work,
         };
-        let promise = self
-            .promise
-            .as_ref()
-            .filter(|promise| promise.holder != candidate);
-        [
-            (quarantine, Refusal::Quarantine),
-            (
-                work.map_or(Instant::ZERO, |work| work.until),
-                Refusal::OwnWork,
-            ),
-            promise.map_or((Instant::ZERO, Refusal::OwnWork), |promise| {
+        let work_until = work.map_or(Instant::ZERO, |work| work.until);
+        match &self.promise {
+            Some(promise) if promise.holder != other && promise.until > work_until => {
                 (promise.until, Refusal::Promised(promise.holder))
-            }),
-        ]
-        .into_iter()
-        .max_by_key(|(until, _)| *until)
-        .expect("three reasons to wait")
+            }
+            Some(_) | None => (work_until, Refusal::OwnWork),
+        }
     }
 
     fn grant(&mut self, now: Instant, candidate: NodeId, term: Term, out: &mut Effects) {
@@ -251,32 +256,25 @@ impl Election {
         if term > self.hard.term {
             self.enter(now, term);
         }
-        // To follow a leader is to have spent the vote of its term. Not in quarantine: there no vote is given, and a
-        // store that is in doubt stays so until one is.
-        if now >= self.voting_from {
-            self.hard.voted_for = self.hard.voted_for.or(Some(leader));
-        }
-        if self.mute {
+        self.note_cap(now);
+        // To follow a leader is to have spent the vote of its term.
+        self.hard.voted_for = self.hard.voted_for.or(Some(leader));
+        // Never to two at once, and not while one may be forgotten: two leases would need a common voter.
+        if self.mute || self.hard.in_doubt || now < self.owes_until(leader).0 {
             return Duration::ZERO;
         }
-        self.note_cap(now);
         let granted = asked.min(self.setup.timing.election_timeout());
-        let old = self.promise.take();
-        let overtaken = old
-            .as_ref()
-            .is_some_and(|old| (old.term, old.seq) > (term, seq));
+        let old = self.promise.take().filter(|old| old.holder == leader);
+        let (mut newest, mut until) = ((term, seq), now + granted);
+        if let Some(old) = old {
+            newest = newest.max((old.term, old.seq));
+            until = until.max(old.until); // a promise only ever grows
+        }
         self.promise = Some(Promise {
             holder: leader,
-            term,
-            seq: if overtaken {
-                old.as_ref().map_or(seq, |old| old.seq)
-            } else {
-                seq
-            },
-            // A promise only ever grows, also when the next leader is elected before the last one's has run out.
-            until: old
-                .map_or(Instant::ZERO, |old| old.until)
-                .max(now + granted),
+            term: newest.0,
+            seq: newest.1,
+            until,
         });
         granted
     }
@@ -359,7 +357,7 @@ impl Election {
         self.failed = false;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead();
-        if named && now >= self.free_at(self.setup.me, self.hard.term.next()).0 {
+        if named && now >= self.free_at(self.setup.me, self.next_term()).0 {
             self.campaign(now, Cause::NamedSuccessor { by: from }, out);
             return;
         }

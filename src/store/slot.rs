@@ -50,13 +50,17 @@ impl fmt::Display for Owner {
 pub(super) struct Record {
     pub(super) number: u64,
     pub(super) state: HardState,
-    /// A state after this one may have been lost.
-    pub(super) in_doubt: bool,
     pub(super) machine: Option<u128>,
     pub(super) boot: Option<u128>,
 }
 
 impl Record {
+    /// The same, when a later one may have been lost.
+    fn in_doubt(mut self) -> Record {
+        self.state.in_doubt = true;
+        self
+    }
+
     /// Where in the file the record goes.
     pub(super) fn offset(&self) -> u64 {
         self.number % 2 * SLOT as u64
@@ -76,7 +80,7 @@ impl Record {
         slot.extend_from_slice(&cap.to_le_bytes());
         slot.extend_from_slice(&self.machine.unwrap_or(0).to_le_bytes());
         slot.extend_from_slice(&self.boot.unwrap_or(0).to_le_bytes());
-        slot.push(u8::from(self.in_doubt));
+        slot.push(u8::from(self.state.in_doubt));
         for text in [voted_for, owner.node.as_str(), &owner.cluster] {
             assert!(text.len() <= LONGEST_CLUSTER, "open lets no longer text in");
             slot.push(text.len() as u8);
@@ -108,8 +112,8 @@ impl Record {
                 term,
                 voted_for,
                 cap,
+                in_doubt,
             },
-            in_doubt,
             machine,
             boot,
         };
@@ -165,15 +169,11 @@ pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Record>, Unrea
                 second
             };
             let missing = first.number.abs_diff(second.number) != 1;
-            let in_doubt = newest.in_doubt || missing;
-            Ok(Some(Record { in_doubt, ..newest }))
+            Ok(Some(if missing { newest.in_doubt() } else { newest }))
         }
         (Slot::Whole(only), Slot::Blank) if only.number == 0 => Ok(Some(only)),
         (Slot::Whole(left), Slot::Blank | Slot::Damaged)
-        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => {
-            let in_doubt = true;
-            Ok(Some(Record { in_doubt, ..left }))
-        }
+        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => Ok(Some(left.in_doubt())),
         (Slot::Blank | Slot::Damaged, Slot::Blank | Slot::Damaged) => Err(Unreadable::Damaged),
     }
 }
@@ -231,12 +231,12 @@ mod tests {
             term: Term(100 + number),
             voted_for: Some(3.into()),
             cap: Duration::from_millis(500),
+            in_doubt: false,
         };
         let (machine, boot) = (Some(7), Some(8));
         Record {
             number,
             state,
-            in_doubt: false,
             machine,
             boot,
         }
@@ -257,10 +257,7 @@ mod tests {
     }
 
     fn doubtful(number: u64) -> Result<Option<Record>, Unreadable> {
-        Ok(Some(Record {
-            in_doubt: true,
-            ..record(number)
-        }))
+        Ok(Some(record(number).in_doubt()))
     }
 
     #[test]
@@ -296,11 +293,11 @@ mod tests {
             term: Term(u64::MAX),
             voted_for: id,
             cap: Duration::MAX,
+            in_doubt: true,
         };
         let longest = Record {
             number: u64::MAX - 1,
             state,
-            in_doubt: true,
             machine: None,
             boot: None,
         };

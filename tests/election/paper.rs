@@ -72,6 +72,7 @@ fn restored(term: u64, voted_for: Option<u16>, cap: Duration) -> Recovery {
         term: Term(term),
         voted_for: voted_for.map(id),
         cap,
+        in_doubt: false,
     };
     let down_for = Duration::ZERO;
     Recovery::Restored { state, down_for }
@@ -145,7 +146,7 @@ fn leader_of(of: u16) -> Node {
 }
 
 /// A disk that remembers everything that was ever saved.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Disk {
     saved: Vec<HardState>,
 }
@@ -171,6 +172,7 @@ impl Store for BrokenDisk {
 }
 
 /// Node 1 with its disk.
+#[derive(Clone)]
 struct Node {
     election: Election,
     voters: u16,

@@ -10,15 +10,15 @@
 //! | command | what it does |
 //! |---|---|
 //! | `nodes 3 [timeout=D] [heartbeat=D] [drift=PPM] [seed=N] [witness=ID] [first=ID]` | a cluster, not yet started |
-//! | `stateless` | its nodes have no place to remember things |
+//! | `stateless [without_clock]` | its nodes have no place to remember things, and perhaps no wall clock |
 //! | `clock ID PPM` | the rate of a node's clock |
 //! | `settle` | all start, and a second passes of which nothing is told: a usual cluster, led by the first in line |
 //! | `start [ID ..]`, `crash ID ..`, `pause ID`, `resume ID` | processes; all nodes if none is named |
 //! | `reboot ID` | the host goes down; `start` it later |
-//! | `disk ID works`, `fails`, `slow D`, `lost`; `half ID old`, `new`, `torn` | disks; what a crash leaves of a write |
+//! | `disk ID works`, `fails`, `slow D`, `lost`, `rots`; `half ID old`, `new`, `torn` | disks; what a crash leaves of a write |
 //! | `cut A B`, `cut A > B`, `cut A` | cuts both directions, one direction, or all links of a node |
 //! | `heal`, `heal A B` | mends all links, or those between two |
-//! | `delay A B D`, `delay D` | how long a message takes, between two nodes or everywhere |
+//! | `delay A B D`, `delay A > B D`, `delay D` | how long a message takes, between two nodes or everywhere |
 //! | `relinquish ID [to=ID] [hold_off=D]`, `work ID D` | leadership is given up; work goes on for D when told to stop |
 //! | `eligible ID yes`, `eligible ID no` | whether a node is able to lead |
 //! | `advance D` | time passes |
@@ -36,7 +36,7 @@ use leadelect::NodeId;
 use leadelect::election::{Input, Setup, Timing, Voter};
 
 use crate::harness::disk::{Half, Mood};
-use crate::harness::world::{WindUp, World};
+use crate::harness::world::{Wall, WindUp, World};
 
 #[test]
 fn every_story_goes_as_it_is_told() {
@@ -152,7 +152,12 @@ impl Stage {
         match (words[0], plain.as_slice()) {
             ("stateless", []) => {
                 for id in all {
-                    world.node_mut(id).stateless = Some(1_700_000_000);
+                    world.node_mut(id).stateless = Some(Wall::Runs(1_700_000_000));
+                }
+            }
+            ("stateless", ["without_clock"]) => {
+                for id in all {
+                    world.node_mut(id).stateless = Some(Wall::Stands(100));
                 }
             }
             ("clock", [id, ppm]) => {
@@ -175,6 +180,7 @@ impl Stage {
                 world.node_mut(node(id)?).disk.mood = Mood::Slow(duration(span)?);
             }
             ("disk", [id, "lost"]) => world.lose_disk(node(id)?),
+            ("disk", [id, "rots"]) => world.rot_disk(node(id)?),
             ("half", [id, what]) => {
                 world.node_mut(node(id)?).disk.half = Some(match *what {
                     "old" => Half::Old,
@@ -203,6 +209,9 @@ impl Stage {
             ("delay", [span]) => {
                 let delay = duration(span)?;
                 world.network.links().for_each(|link| link.delay = delay);
+            }
+            ("delay", [from, ">", to, span]) => {
+                world.network.link(node(from)?, node(to)?).delay = duration(span)?;
             }
             ("delay", [one, other, span]) => {
                 let delay = duration(span)?;

@@ -21,7 +21,7 @@ use crate::harness::Dice;
 use crate::harness::clock::Real;
 use crate::harness::disk::Mood;
 use crate::harness::network::Link;
-use crate::harness::world::{WindUp, World};
+use crate::harness::world::{Wall, WindUp, World};
 
 /// How many runs, unless `SEEDS` says otherwise: a few seconds.
 const USUAL_SEEDS: u64 = 300;
@@ -180,6 +180,7 @@ impl Trouble {
         let mut world = World::new(setups.collect(), dice.next());
         world.story = tell.then(Vec::new);
         let stateless = dice.chance(100);
+        let wall_runs = dice.chance(500);
         for id in world.ids() {
             let span = i64::from(drift);
             let ppm = [
@@ -191,7 +192,10 @@ impl Trouble {
             node.clock.ppm = *dice.pick(&ppm);
             node.clock.showed = Instant::from_nanos(dice.between(1, 1 << 50));
             node.winds_up_in = WindUp::Anyhow;
-            node.stateless = stateless.then(|| 1_700_000_000 + dice.below(4));
+            node.stateless = stateless.then(|| match wall_runs {
+                true => Wall::Runs(1_700_000_000 + dice.below(4)),
+                false => Wall::Stands(100),
+            });
         }
         let likely = *dice.pick(&[150, 400, 800]);
         let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| dice.chance(likely)).collect();

@@ -1,7 +1,7 @@
 //! Is it safe? Judged from outside: by what is said on the wire, and by what a program could do that acts until the
 //! last nanosecond it is allowed to. Each property has one name, which is also its name in the manual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leadelect::NodeId;
 use leadelect::election::{
@@ -44,6 +44,8 @@ struct Owed {
     holder: NodeId,
     /// Which start of the holder: a node without state may lead the same term twice, and count anew.
     life: u64,
+    /// Which start of the node that owes it.
+    own_life: u64,
     term: Term,
     seq: u64,
     until: Real,
@@ -66,6 +68,8 @@ pub(crate) struct Checker {
     pub(crate) leases_won: u64,
     work: BTreeMap<NodeId, Work>,
     last_lease: Option<(Term, NodeId, u64)>,
+    /// Who may have forgotten: such a node withholds its promises after a start, too.
+    forgot: BTreeSet<NodeId>,
     elected: BTreeMap<Term, (NodeId, u64)>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     owed: BTreeMap<NodeId, Owed>,
@@ -79,12 +83,16 @@ impl Checker {
     /// A node starts without what it knew, or never knows anything.
     pub(crate) fn forgot(&mut self, node: NodeId) {
         self.forgetful = true;
+        self.forgot.insert(node);
         self.votes.retain(|(voter, _), _| *voter != node);
     }
 
     /// A new life of a node has no lease.
-    pub(crate) fn started(&mut self, node: NodeId) {
+    pub(crate) fn started(&mut self, node: NodeId, remembers: bool) {
         self.allowed.remove(&node);
+        if remembers {
+            self.forgot.remove(&node);
+        }
     }
 
     /// A program may act until `work.until` from now on.
@@ -135,6 +143,7 @@ impl Checker {
             Reply::Heartbeat {
                 term, seq, granted, ..
             } if !granted.is_zero() => {
+                self.promise_exclusive(step, to);
                 let until = step.clock.reaches(step.local() + *granted);
                 let old = self.owed.get(&step.node);
                 let newest = old
@@ -145,10 +154,9 @@ impl Checker {
                 let owed = Owed {
                     holder: to,
                     life,
+                    own_life: step.life,
                     term: newest.0,
                     seq: newest.1,
-                    // That a later leader was elected shows that the lease of an earlier one is over, so a release by
-                    // the later one frees from both; time must pass for both.
                     until: old.map_or(until, |old| old.until.max(until)),
                 };
                 self.owed.insert(step.node, owed);
@@ -260,13 +268,32 @@ impl Checker {
         }
     }
 
+    /// Nor is anything promised to anyone else until then. A node that restarts and remembers its term may: that a
+    /// later leader was elected shows that the lease it has forgotten is over.
+    fn promise_exclusive(&mut self, step: &Step, leader: NodeId) {
+        let owed = self.owed.get(&step.node).copied();
+        let knows = |owed: &Owed| owed.own_life == step.life || self.forgot.contains(&step.node);
+        let Some(owed) = owed.filter(knows) else {
+            return;
+        };
+        if owed.holder != leader && step.at.0.saturating_add(ROUNDING) < owed.until.0 {
+            self.fail(
+                "PromiseExclusive",
+                format!(
+                    "{} promises {leader} at {:?} and has promised {} until {:?}",
+                    step.node, step.at, owed.holder, owed.until
+                ),
+            );
+        }
+    }
+
     /// Nothing is said that a power cut could make untrue: neither a term of one's own, nor a candidacy.
     fn request_durable(&mut self, step: &Step, request: &Request) {
         let Some(durable) = step.durable else {
             return;
         };
         let holds = match request {
-            Request::PreVote { term, .. } => term.0 <= durable.term.0 + 1,
+            Request::PreVote { .. } => true, // a question binds to nothing
             Request::Vote { term, .. } => {
                 durable.term == *term && durable.voted_for == Some(step.node)
             }

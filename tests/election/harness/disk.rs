@@ -35,6 +35,8 @@ pub(crate) struct Disk {
     pub(crate) failed: bool,
     pub(crate) torn: bool,
     durable: Option<HardState>,
+    /// The other slot: what was durable before.
+    older: Option<HardState>,
     writing: Option<HardState>,
 }
 
@@ -46,6 +48,7 @@ impl Disk {
             failed: false,
             torn: false,
             durable: None,
+            older: None,
             writing: None,
         }
     }
@@ -65,9 +68,15 @@ impl Disk {
 
     pub(crate) fn finish_write(&mut self) {
         if let Some(state) = self.writing.take() {
-            self.durable = Some(state);
+            self.older = self.durable.replace(state);
             self.torn = false;
         }
+    }
+
+    /// The slot that was written last goes bad, after it was durable: the other one is found, and the damage seen.
+    pub(crate) fn rot(&mut self) {
+        self.durable = self.older;
+        self.torn = true;
     }
 
     /// The power goes, or the write fails: what was being written is there, or not, or damaged.
@@ -80,7 +89,7 @@ impl Disk {
             .unwrap_or_else(|| *dice.pick(&[Half::Old, Half::New, Half::Torn]));
         match half {
             Half::Old => {}
-            Half::New => self.durable = Some(state),
+            Half::New => self.older = self.durable.replace(state),
             Half::Torn => self.torn = true,
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Deadline, Effects, Election, Input, Instant, Recovery, Reply, Request, Role, Setup, Term,
+    Deadline, Effects, Election, HardState, Input, Instant, Recovery, Reply, Request, Role, Setup,
+    Term,
 };
 
 use super::Dice;
@@ -62,8 +63,8 @@ pub(crate) struct Node {
     pub(crate) setup: Setup,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
-    /// Runs without a place to remember things; its wall clock is off by so many seconds.
-    pub(crate) stateless: Option<u64>,
+    /// Runs without a place to remember things.
+    pub(crate) stateless: Option<Wall>,
     /// How long work goes on that was told to stop. No longer than the lease in any case.
     pub(crate) winds_up_in: WindUp,
     election: Option<Election>,
@@ -77,6 +78,15 @@ pub(crate) struct Node {
     work: Option<Work>,
     winding_up: bool,
     looks_at: Real,
+}
+
+/// The wall clock of a node without state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wall {
+    /// It showed so many seconds at the start of the world.
+    Runs(u64),
+    /// It shows the same at every start: a host without a real-time clock.
+    Stands(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,27 +156,30 @@ impl World {
             return;
         }
         node.life += 1;
-        self.checker.started(id);
         let local = node.clock.at(now);
         let recovery = match (node.stateless, node.disk.durable()) {
             (Some(wall), _) => {
                 self.checker.forgot(id);
-                Recovery::Stateless {
-                    first_term: Term(wall + now.0 / 1_000_000_000),
-                }
+                let first_term = Term(match wall {
+                    Wall::Runs(seconds) => seconds + now.0 / 1_000_000_000,
+                    Wall::Stands(seconds) => seconds,
+                });
+                Recovery::Stateless { first_term }
             }
             (None, None) if !node.disk.torn => Recovery::Fresh,
-            (None, state) if node.disk.torn => Recovery::Damaged {
-                state: state.unwrap_or_default(),
-            },
             (None, state) => Recovery::Restored {
-                state: state.unwrap_or_default(),
+                state: HardState {
+                    in_doubt: node.disk.torn || state.is_some_and(|state| state.in_doubt),
+                    ..state.unwrap_or_default()
+                },
                 down_for: match node.booted_in_life {
                     true => local.since(Instant::ZERO),
                     false => Duration::ZERO,
                 },
             },
         };
+        let remembers = matches!(recovery, Recovery::Restored { state, .. } if !state.in_doubt);
+        self.checker.started(id, remembers);
         node.booted_in_life = false;
         node.disk.failed = false;
         node.paused = false;
@@ -207,6 +220,12 @@ impl World {
     /// The disk is replaced by an empty one.
     pub(crate) fn lose_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk = Disk::empty();
+        self.checker.forgot(id);
+    }
+
+    /// The newest of what the node has stored goes bad.
+    pub(crate) fn rot_disk(&mut self, id: NodeId) {
+        self.node_mut(id).disk.rot();
         self.checker.forgot(id);
     }
 

@@ -108,6 +108,20 @@ fn a_vote_older_than_its_wait_does_not_count() {
     }
 }
 
+/// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised another: within twice
+/// that time, by when a node that forgets gives its first promise.
+#[test]
+fn a_leader_without_a_lease_gives_up_before_its_voters_may_have_forgotten() {
+    let mut node = candidate_of(3);
+    let reply = vote_reply(Term(1), node.candidacy, Ok(()), ms(200));
+    node.reply(START + ms(100), 2, reply);
+    let gives_up = START + Timing::default().lease(ms(200)) * 2;
+    node.tick(gives_up.before(NS));
+    assert_eq!(node.election.role(), Role::Leader);
+    let effects = node.tick(gives_up);
+    assert_eq!(causes(&effects)[0], Cause::LeaseLost);
+}
+
 /// leadelect rule 11: a voter says how long its vote may be counted: its own election timeout.
 #[test]
 fn a_vote_may_be_counted_for_the_voters_election_timeout() {

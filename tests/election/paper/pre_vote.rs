@@ -241,16 +241,16 @@ fn pre_votes_are_counted_by_voter() {
     assert_eq!(asks_votes(&effects), Some(1));
 }
 
-/// leadelect rule 3: a reply with a higher term raises the asker's, who falls back to follower of unknown leader and to
-/// pre-candidate later.
+/// leadelect rule 2: to ask changes nothing in the asker either: who learns of a higher term asks for the one after it,
+/// a little later, and may still follow the leader of its own.
 #[test]
-fn a_pre_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
+fn a_pre_candidate_that_learns_of_a_higher_term_asks_beyond_it_and_does_not_enter_it() {
     let mut node = pre_candidate_of(3);
     let effects = node.reply(START, 2, behind(5, node.candidacy));
-    assert_eq!(node.election.term(), Term(5));
-    assert_eq!(node.election.role(), Role::Follower);
-    assert_eq!(node.election.leader(), None);
     assert_eq!(receivers(&effects), []);
+    assert_eq!(node.election.term(), Term(0));
+    let mut follows = node.clone();
+    assert_eq!(follows.heartbeat(START, 3, 1, 1), D);
     assert_eq!(receivers(&node.tick((START + STAGGER).before(NS))), []);
     assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(6));
 }
@@ -259,8 +259,7 @@ fn a_pre_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
 #[test]
 fn a_higher_term_does_not_end_a_promise() {
     let mut node = follower();
-    node.tick(START + S);
-    node.reply(START + S, 3, behind(5, node.candidacy));
+    node.heartbeat(START + S, 3, 5, 1);
     assert_eq!(node.election.term(), Term(5));
     let refusal = Refusal::Promised(id(2));
     assert_eq!(node.vote((START + D).before(NS), 3, 6), Err(refusal));

@@ -51,14 +51,36 @@ fn a_late_heartbeat_does_not_shorten_a_promise() {
     assert_eq!(node.vote(START + D, 3, 2), Ok(()));
 }
 
-/// leadelect, promise: nor does one to the next leader. A promise only ever grows.
+/// leadelect, promise: it is never given to two at once, so that two leases would need a common voter (PaxosLease,
+/// Trencseni and others 2012). The next leader is followed at once.
 #[test]
-fn a_promise_to_the_next_leader_does_not_shorten_the_last_one() {
+fn a_promise_is_not_given_while_another_is_owed() {
     let mut node = follower();
-    let reply = node.answer(START + ms(10), 3, heartbeat(2, 1, ms(50)));
-    assert_eq!(granted(&reply), ms(50));
-    assert!(node.vote((START + D).before(NS), 2, 3).is_err());
-    assert_eq!(node.vote(START + D, 2, 3), Ok(()));
+    let last = (START + D).before(NS);
+    assert_eq!(node.heartbeat(last, 3, 2, 1), Duration::ZERO);
+    assert_eq!(node.election.leader(), Some(id(3)));
+    assert_eq!(node.heartbeat(START + D, 3, 2, 2), D);
+    assert_eq!(node.heartbeat(START + D + NS, 3, 2, 3), D, "to the same");
+}
+
+/// leadelect, promise: nor while work may still run that the node's own lease guarded.
+#[test]
+fn a_promise_is_not_given_while_own_work_may_run() {
+    let mut node = leader_of(3);
+    let until = node.lease_until().expect("a lease");
+    assert_eq!(node.heartbeat(until.before(NS), 3, 5, 1), Duration::ZERO);
+    assert_eq!(node.election.leader(), Some(id(3)));
+    assert_eq!(node.heartbeat(until, 3, 5, 2), D);
+}
+
+/// leadelect, promise: work that is known to have ended is owed no more.
+#[test]
+fn a_promise_is_given_once_own_work_has_ended() {
+    let mut node = leader_of(3);
+    assert_eq!(node.heartbeat(START, 3, 5, 1), Duration::ZERO);
+    let term = node.election.awaits_work().expect("work");
+    node.step(START, Input::WorkEnded { term });
+    assert_eq!(node.heartbeat(START + NS, 3, 5, 2), D);
 }
 
 /// leadelect, promise: it ends by the holder's own release, at once.

@@ -8,8 +8,10 @@ fn damaged(cap: Duration) -> Recovery {
         term,
         voted_for,
         cap,
+        in_doubt: true,
     };
-    Recovery::Damaged { state }
+    let down_for = Duration::ZERO;
+    Recovery::Restored { state, down_for }
 }
 
 /// It gives no vote to 2 until `span` after its start, exactly.
@@ -47,6 +49,7 @@ fn the_time_that_a_node_was_surely_down_counts_as_waiting() {
             term,
             voted_for,
             cap,
+            in_doubt: false,
         };
         Recovery::Restored { state, down_for }
     };
@@ -73,16 +76,21 @@ fn a_node_in_quarantine_follows_and_acks() {
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect rule 7: and spends no vote by it, so that a store that is in doubt stays so until a vote is given.
+/// leadelect rule 11: a doubt about its memory stays on disk until the quarantine is over, or a second restart would cut
+/// the wait short.
 #[test]
-fn a_node_in_quarantine_that_follows_has_not_voted() {
-    let mut node = Node::start(cluster(3), restored(4, None, D));
-    node.heartbeat(START, 2, 5, 1);
-    let saved = node.disk.saved.last().expect("saved");
-    assert_eq!((saved.term, saved.voted_for), (Term(5), None));
-    node.heartbeat(START + D, 2, 5, 2);
-    let saved = node.disk.saved.last().expect("saved");
-    assert_eq!((saved.term, saved.voted_for), (Term(5), Some(id(2))));
+fn a_doubt_is_kept_until_the_quarantine_is_over() {
+    for recovery in [damaged(D), Recovery::Fresh] {
+        let mut node = Node::start(cluster(3), recovery);
+        node.heartbeat((START + D * 2).before(NS), 2, 5, 1);
+        let saved = *node.disk.saved.last().expect("saved");
+        assert!(saved.in_doubt, "{recovery:?}");
+        let state = saved;
+        let down_for = Duration::ZERO;
+        assert_quarantine(Recovery::Restored { state, down_for }, D * 2);
+        node.heartbeat(START + D * 2, 2, 5, 2);
+        assert!(!node.disk.saved.last().expect("saved").in_doubt);
+    }
 }
 
 /// leadelect rule 1: a vote that damage took away went to whoever is heard to lead the term.
@@ -160,7 +168,8 @@ fn a_fresh_node_that_is_asked_in_a_later_term_doubts_itself() {
 #[test]
 fn a_fresh_node_that_hears_a_leader_follows_at_once_and_votes_late() {
     let mut node = Node::start(cluster(3), Recovery::Fresh);
-    assert_eq!(node.heartbeat(START, 2, 4, 1), D);
+    assert_eq!(node.heartbeat(START, 2, 4, 1), Duration::ZERO);
+    assert_eq!(node.election.leader(), Some(id(2)));
     let last = (START + D * 2).before(NS);
     assert_eq!(node.vote(last, 3, 5), Err(Refusal::Quarantine));
     assert_eq!(node.vote(START + D * 2, 3, 5), Ok(()));
@@ -179,8 +188,8 @@ fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
         leader: None,
     };
     node.reply(START, 2, reply);
-    assert_eq!(node.election.term(), Term(5));
     assert_eq!(node.campaigns_at(), START + D * 2);
+    assert_eq!(node.election.term(), Term(6));
 }
 
 /// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too, and waits until that vote is
@@ -189,32 +198,109 @@ fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
 fn a_node_with_a_damaged_memory_waits_for_its_forgotten_vote_as_well() {
     assert_quarantine(damaged(Duration::ZERO), D * 2);
     assert_quarantine(damaged(D), D * 2);
-    assert_quarantine(damaged(D * 4), D * 5);
+    assert_quarantine(damaged(D * 4), D * 8);
 }
 
-/// leadelect rule 11: without state, no vote for cap plus the age limit of an election after the start.
+const FIRST_TERM: Term = Term(1_700_000_000);
+
+fn stateless() -> Node {
+    let first_term = FIRST_TERM;
+    Node::start(cluster(3), Recovery::Stateless { first_term })
+}
+
+/// leadelect rule 11: without state, no vote for twice the election timeout after the start.
 #[test]
 fn a_node_without_state_gives_no_vote_for_twice_the_election_timeout() {
-    let first_term = Term(1_700_000_000);
-    assert_quarantine(Recovery::Stateless { first_term }, D * 2);
+    let mut node = stateless();
+    let reply = node.answer(START, 2, vote(FIRST_TERM.0));
+    assert_eq!(verdict(&reply), Err(Refusal::Quarantine));
+    assert_eq!(wait(&reply), D * 2);
+    let last = (START + D * 2).before(NS);
+    assert!(node.vote(last, 2, FIRST_TERM.0).is_err());
+    assert_eq!(node.vote(START + D * 2, 2, FIRST_TERM.0), Ok(()));
+}
+
+/// leadelect rule 11: a node that may have forgotten its term promises nothing, to anybody, as long as it gives no vote:
+/// the heartbeat may be that of an earlier leader than the one that it has forgotten.
+#[test]
+fn a_node_that_may_have_forgotten_promises_nothing_in_quarantine() {
+    for (recovery, span) in [
+        (
+            Recovery::Stateless {
+                first_term: FIRST_TERM,
+            },
+            D * 2,
+        ),
+        (damaged(D), D * 2),
+        (damaged(D * 4), D * 8),
+    ] {
+        let mut node = Node::start(cluster(3), recovery);
+        let last = (START + span).before(NS);
+        assert_eq!(node.heartbeat(START, 2, 5, 1), Duration::ZERO);
+        assert_eq!(node.heartbeat(last, 2, 5, 2), Duration::ZERO);
+        assert_eq!(node.heartbeat(START + span, 2, 5, 3), D, "{recovery:?}");
+    }
+    let mut node = Node::start(cluster(3), Recovery::Fresh);
+    assert_eq!(
+        node.heartbeat((START + D * 2).before(NS), 2, 2, 1),
+        Duration::ZERO
+    );
+    assert_eq!(node.heartbeat(START + D * 2, 2, 2, 2), D);
 }
 
 /// leadelect rule 11: it starts its first term from the wall clock so that tokens normally still grow.
 #[test]
-fn a_node_without_state_campaigns_in_the_term_after_the_wall_clock() {
-    let first_term = Term(1_700_000_000);
-    let mut node = Node::start(cluster(3), Recovery::Stateless { first_term });
-    assert_eq!(node.election.term(), first_term);
+fn a_node_without_state_campaigns_in_the_term_of_the_wall_clock() {
+    let mut node = stateless();
     assert_eq!(node.campaigns_at(), START + D * 2);
-    assert_eq!(node.election.term(), Term(1_700_000_001));
+    assert_eq!(node.election.term(), FIRST_TERM);
+}
+
+/// leadelect rule 11: or in a later one, if it knows of one.
+#[test]
+fn a_node_without_state_campaigns_in_no_term_that_it_knows_to_be_over() {
+    let mut node = stateless();
+    node.heartbeat(START, 2, FIRST_TERM.0 + 4, 1);
+    node.campaigns_at();
+    assert_eq!(node.election.term(), Term(FIRST_TERM.0 + 5));
+}
+
+/// leadelect rule 11: it follows whoever leads, also in a term before the wall clock's, and unseats nobody by its answers.
+#[test]
+fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
+    let mut node = stateless();
+    for at in [START, START + D * 2] {
+        let reply = node.answer(at, 2, heartbeat(5, 1, D));
+        assert_eq!(reply.term(), Term(5));
+        assert_eq!(node.election.leader(), Some(id(2)));
+        let reply = node.answer(at, 3, pre_vote(6));
+        assert_eq!(reply.term(), Term(5), "while a leader is heard");
+        assert_eq!(verdict(&reply), Err(Refusal::LeaderHeard(id(2))));
+    }
+}
+
+/// leadelect rule 11: in an earlier term it may have voted; who asks for a vote in one learns where to go on.
+#[test]
+fn a_node_without_state_gives_no_vote_in_a_term_before_the_wall_clock() {
+    let mut node = stateless();
+    node.heartbeat(START, 2, 5, 1);
+    for request in [pre_vote(6), vote(6), vote(FIRST_TERM.0 - 1)] {
+        let reply = node.answer(START + D * 2, 3, request);
+        assert_eq!(verdict(&reply), Err(Refusal::TermBehind));
+        assert_eq!(reply.term(), Term(FIRST_TERM.0 - 1));
+    }
+    assert_eq!(node.vote(START + D * 2, 3, FIRST_TERM.0), Ok(()));
 }
 
 /// leadelect rules 11 and 13: a wall clock that is absurdly wrong does not take the node out of its peers' reach.
 #[test]
 fn a_wall_clock_far_off_does_not_use_up_the_terms() {
-    let first_term = Term(u64::MAX);
-    let node = Node::start(cluster(3), Recovery::Stateless { first_term });
-    assert_eq!(node.election.term(), Term(1 << 32));
+    for (wall, term) in [(u64::MAX, 1 << 32), (0, 1)] {
+        let first_term = Term(wall);
+        let mut node = Node::start(cluster(3), Recovery::Stateless { first_term });
+        node.campaigns_at();
+        assert_eq!(node.election.term(), Term(term));
+    }
 }
 
 /// leadelect rule 7: the first term is that of a new cluster: a node that comes late to it may vote in the next.

@@ -14,6 +14,7 @@ fn hard_state(term: u64, voted_for: Option<u16>, cap: Duration) -> HardState {
         term: Term(term),
         voted_for: voted_for.map(id),
         cap,
+        in_doubt: false,
     }
 }
 
