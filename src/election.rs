@@ -30,6 +30,7 @@
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
 //! sender is whoever that connection is authenticated as.
 
+mod alike;
 mod candidate;
 mod dice;
 mod event;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use alike::Names;
 pub use event::{Cause, Event, Role};
 pub use id::{NodeId, NodeIdError};
 pub use memory::{HardState, Output, Recovery, Store};

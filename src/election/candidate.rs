@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::alike::{Lens, Names};
 use super::{
     Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term,
 };
@@ -39,6 +40,25 @@ impl PreCandidate {
         let hint_ends = self.hint.map_or(Instant::NEVER, |hint| hint.until);
         campaign_at.min(self.round_ends).min(hint_ends)
     }
+
+    pub(super) fn seen(&self, lens: &Lens, names: &mut impl Names) -> Self {
+        PreCandidate {
+            candidacy: names.candidacy(self.candidacy),
+            grants: lens.moments(&self.grants),
+            patience: self.patience,
+            round_ends: lens.moment(self.round_ends),
+            hint: self.hint.map(|hint| hint.seen(lens)),
+        }
+    }
+}
+
+impl FreshHint {
+    pub(super) fn seen(self, lens: &Lens) -> Self {
+        FreshHint {
+            leader: self.leader,
+            until: lens.moment(self.until),
+        }
+    }
 }
 
 /// Asks for votes.
@@ -62,6 +82,19 @@ impl Candidate {
     pub(super) fn wake_at(&self) -> Instant {
         let next = self.ask_again.values().min();
         next.map_or(self.ends_at, |next| self.ends_at.min(*next))
+    }
+
+    pub(super) fn seen(&self, lens: &Lens, names: &mut impl Names) -> Self {
+        Candidate {
+            candidacy: names.candidacy(self.candidacy),
+            started: lens.moment(self.started),
+            ends_at: lens.moment(self.ends_at),
+            votes: self.votes.clone(),
+            lease_won_by: lens.moment(self.lease_won_by),
+            refusals: self.refusals.clone(),
+            ask_again: lens.moments(&self.ask_again),
+            handover_retry: self.handover_retry,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::alike::{Lens, Names};
 use super::{Cause, Deadline, Effects, Election, Heard, Instant, NodeId, Request, State, Term};
 
 /// Was elected.
@@ -72,6 +73,35 @@ impl Leader {
         ends.push(Instant::NEVER);
         ends.sort_unstable_by_key(|end| Reverse(*end));
         ends.get(majority - 1).copied()
+    }
+
+    /// The number of its last heartbeat.
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(super) fn seen(&self, term: Term, lens: &Lens, names: &mut impl Names) -> Self {
+        let answerable = |seq: &&u64| names.answerable(term, **seq);
+        let awaited: Vec<u64> = self.sent.keys().filter(answerable).copied().collect();
+        Leader {
+            until: self.until.map(|until| lens.moment(until)),
+            patience_ends: lens.moment(self.patience_ends),
+            seq: names.seq(term, self.seq),
+            sent: awaited
+                .into_iter()
+                .map(|seq| (names.seq(term, seq), lens.moment(self.sent[&seq])))
+                .collect(),
+            backers: self
+                .backers
+                .iter()
+                .map(|(id, backer)| {
+                    let until = lens.end(backer.until);
+                    (*id, Backer { until, ..*backer })
+                })
+                .collect(),
+            next_heartbeat: lens.moment(self.next_heartbeat),
+            relinquishing: self.relinquishing.clone(),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use leadelect::election::{
 
 use super::clock::{Clock, Real};
 
+mod alike;
+
 /// When and where a step was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
@@ -31,7 +33,7 @@ impl Step {
 }
 
 /// What a program may do in the name of one lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Work {
     pub(crate) token: Term,
     /// It acts strictly before this moment.
@@ -39,7 +41,7 @@ pub(crate) struct Work {
 }
 
 /// A promise, as it was said on the wire.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Owed {
     holder: NodeId,
     /// Which start of the holder: a node without state may lead the same term twice, and count anew.
@@ -52,13 +54,13 @@ struct Owed {
 }
 
 /// What a leader was last allowed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Allowed {
     lease: Deadline,
     revoked: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Checker {
     /// The first thing that went wrong.
     pub(crate) violation: Option<String>,
