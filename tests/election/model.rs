@@ -2,8 +2,8 @@
 //!
 //! Time passes in steps. The election timeout is four steps on a fast clock, exactly, so that a fast voter is free in
 //! the very step in which a slow leader's lease has just ended. Every message arrives in the step of time in which it
-//! was sent, or is lost, or is one of the few that may be late, for however long; pre-votes are never late. Chance is
-//! fixed: every wait that is drawn is the one that the same seed gives.
+//! was sent, or is lost, or is one of the few that may be late, for however long. A pre-vote is asked and answered at one
+//! moment, or not at all. Chance is fixed: every wait that is drawn is the one that the same seed gives.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,11 @@ use search::Bounds;
 
 const SLOW: i64 = -100_000;
 const FAST: i64 = 100_000;
+
+fn timing(drift_ppm: u32) -> Timing {
+    let millis = Duration::from_millis;
+    Timing::new(millis(11), millis(44), drift_ppm).unwrap()
+}
 
 fn bounds() -> Bounds {
     Bounds {
@@ -56,12 +61,17 @@ fn search(bounds: Bounds, limit: Option<Duration>) -> Option<String> {
     }
     let search = search.spawn_bfs().join();
     println!(
-        "{} situations, {} ways into them, depth {}, {:.1?}, all seen: {}",
+        "{} situations, {} ways into them, depth {}, {:.1?}, {}",
         search.unique_state_count(),
         search.state_count(),
         search.max_depth(),
         began.elapsed(),
-        search.is_done()
+        // stateright calls a search done, too, that has run out of time.
+        match limit {
+            _ if search.discovery("safe").is_some() => "stopped: something is wrong",
+            Some(limit) if began.elapsed() >= limit => "CUT OFF by the limit: not all seen",
+            Some(_) | None => "all seen",
+        }
     );
     for (name, path) in search.discoveries() {
         println!(
@@ -80,7 +90,30 @@ fn search(bounds: Bounds, limit: Option<Duration>) -> Option<String> {
     Some(story.join("\n"))
 }
 
+/// Clocks that are further off than the nodes believe.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "in release only: 100,000 situations")]
+fn the_search_finds_clocks_beyond_the_drift_bound() {
+    let mut bounds = bounds();
+    bounds.timing = timing(50_000);
+    let wrong = search(bounds, Some(Duration::from_secs(300))).expect("two leaders");
+    println!("{wrong}");
+    assert!(wrong.starts_with("LeaseExclusion"), "{wrong}");
+}
+
+/// A store that gives out an old state as the last one.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "in release only")]
+fn the_search_finds_a_store_that_forgets_a_vote() {
+    let mut bounds = bounds();
+    bounds.left.crashes = 1;
+    bounds.finds = Finds::OldAsNew;
+    let wrong = search(bounds, Some(Duration::from_secs(300))).expect("a forgotten vote");
+    println!("{wrong}");
+}
+
+#[test]
+#[ignore = "never yet completed: the interleavings within one moment are to be reduced first"]
 fn no_order_of_events_breaks_a_promise() {
     let number = |name: &str, or: u64| {
         let value = std::env::var(name).ok();
@@ -94,5 +127,6 @@ fn no_order_of_events_breaks_a_promise() {
     bounds.left.relinquishes = number("RELINQUISHES", 0) as u8;
     let limit = Duration::from_secs(number("LIMIT", 60));
     let wrong = search(bounds, Some(limit));
+    // Says nothing about what a search that was cut off has not seen.
     assert!(wrong.is_none(), "\n{}\n", wrong.unwrap_or_default());
 }

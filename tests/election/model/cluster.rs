@@ -324,8 +324,19 @@ impl Change {
                 self.checker.hears(letter.to, (from, letter.life), &request);
                 let input = Input::Request { from, request };
                 self.step(place, input, Some((from, letter.life)));
+                self.answer_pre_vote(from);
             }
             Says::Reply(reply) => self.step(place, Input::Reply { from, reply }, None),
+        }
+    }
+
+    /// A pre-vote is asked and answered at one moment, or not at all: it changes nothing in who is asked.
+    fn answer_pre_vote(&mut self, asker: NodeId) {
+        let answer = self.letters.pop_if(|letter| {
+            letter.to == asker && matches!(letter.says, Says::Reply(Reply::PreVote { .. }))
+        });
+        if let Some(answer) = answer {
+            self.deliver(&answer);
         }
     }
 

@@ -220,16 +220,25 @@ impl Model for Bounds {
                 cluster.checker.violation.is_none()
             }),
             // A search that never comes so far has checked little.
-            Property::sometimes("a lease in the last term", |bounds: &Self, cluster| {
-                let last = |node: &Shared<Node>| {
-                    node.work.is_some_and(|work| work.token.0 == bounds.terms)
-                };
-                cluster.nodes.iter().any(last)
-            }),
-            Property::sometimes("everything that may go wrong has", |_, cluster| {
-                let left = cluster.left;
-                left.crashes == 0 && left.twice == 0 && left.relinquishes == 0 && left.stalls == 0
-            }),
+            Property::sometimes(
+                "a lease in the last term",
+                |bounds: &Self, cluster: &Cluster| {
+                    let last = |node: &Shared<Node>| {
+                        node.work.is_some_and(|work| work.token.0 == bounds.terms)
+                    };
+                    cluster.nodes.iter().any(last)
+                },
+            ),
+            Property::sometimes(
+                "everything that may go wrong has",
+                |_, cluster: &Cluster| {
+                    let left = cluster.left;
+                    left.crashes == 0
+                        && left.twice == 0
+                        && left.relinquishes == 0
+                        && left.stalls == 0
+                },
+            ),
         ]
     }
 }
