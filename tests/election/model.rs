@@ -110,6 +110,7 @@ fn the_search_finds_a_store_that_forgets_a_vote() {
     bounds.finds = Finds::OldAsNew;
     let wrong = search(bounds, Some(Duration::from_secs(300))).expect("a forgotten vote");
     println!("{wrong}");
+    assert!(wrong.starts_with("VoteOnce"), "{wrong}");
 }
 
 #[test]

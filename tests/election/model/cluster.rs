@@ -332,10 +332,11 @@ impl Change {
 
     /// A pre-vote is asked and answered at one moment, or not at all: it changes nothing in who is asked.
     fn answer_pre_vote(&mut self, asker: NodeId) {
-        let answer = self.letters.pop_if(|letter| {
+        let answers = |letter: &Shared<Letter>| {
             letter.to == asker && matches!(letter.says, Says::Reply(Reply::PreVote { .. }))
-        });
-        if let Some(answer) = answer {
+        };
+        if self.letters.last().is_some_and(answers) {
+            let answer = self.letters.pop().expect("the last");
             self.deliver(&answer);
         }
     }
