@@ -2,7 +2,7 @@
 //!
 //! Time passes in steps. The election timeout is four steps on a fast clock, exactly, so that a fast voter is free in
 //! the very step in which a slow leader's lease has just ended. Every message arrives in the step of time in which it
-//! was sent, or is lost, or is one of the few that may be late, for however long. A pre-vote is asked and answered at one
+//! was sent, or is lost, or is one of the few that may be late, however long. A pre-vote is asked and answered at one
 //! moment, or not at all. Chance is fixed: every wait that is drawn is the one that the same seed gives.
 
 use std::time::{Duration, Instant};
