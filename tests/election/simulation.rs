@@ -1,10 +1,13 @@
 //! Whole clusters at random: every fault there is, mixed anew by each seed, and then peace.
 //!
-//! A run is one seed: a cluster of 2 to 7 nodes with its clocks, timings, links and disks; 20 to 60 simulated seconds
+//! A run is one seed: a cluster of 2 to 9 nodes with its clocks, timings, links and disks; 20 to 60 simulated seconds
 //! in which nodes crash, restart, reboot and stop, links break, delay, lose, repeat and reorder, disks fail, and
 //! operators ask for hand-overs; some kinds of fault only, so that rare ones are not always hidden by common ones
-//! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader
-//! whom nothing disturbs any more. The [checker](crate::harness::checker) watches all the time.
+//! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader.
+//! Then trouble comes back to all but that leader and the quorum that it needs, and must not unseat it. The
+//! [checker](crate::harness::checker) watches all the time.
+//!
+//! A pause stands for a suspended host as well: the clock runs on, and the program may act until its lease ends.
 //!
 //! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many;
 //! - `FROM=1000000` starts there;
@@ -96,16 +99,18 @@ enum Fault {
     CutPair,
     Isolate,
     Divide,
+    Shape,
     Mend,
     BadLink,
     Disk,
     HandOver,
     Eligible,
     Forget,
+    Rot,
     SpuriousTick,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::Reboot,
     Fault::Pause,
@@ -113,12 +118,14 @@ const FAULTS: [Fault; 14] = [
     Fault::CutPair,
     Fault::Isolate,
     Fault::Divide,
+    Fault::Shape,
     Fault::Mend,
     Fault::BadLink,
     Fault::Disk,
     Fault::HandOver,
     Fault::Eligible,
     Fault::Forget,
+    Fault::Rot,
     Fault::SpuriousTick,
 ];
 
@@ -148,7 +155,9 @@ fn run(seed: u64, tell: bool) -> World {
     let mut trouble = Trouble::new(seed, tell);
     trouble.rage();
     trouble.make_peace();
-    trouble.expect_a_lasting_leader();
+    if let Some(leader) = trouble.expect_a_leader() {
+        trouble.trouble_the_others(leader);
+    }
     trouble.world
 }
 
@@ -158,12 +167,18 @@ impl Trouble {
         let drift = *dice.pick(&[0, 100, 1000, 10_000, 100_000]);
         let shortest = dice.between(150, 1000);
         let alike = dice.chance(600);
-        let count = u16::try_from(dice.between(2, 7)).unwrap();
-        let witness = dice.chance(150).then(|| dice.between(1, u64::from(count)));
+        let most = *dice.pick(&[3, 5, 9]);
+        let count = u16::try_from(dice.between(2, most)).unwrap();
+        let witnesses: Vec<u64> = (0..dice.below(3))
+            .filter_map(|_| {
+                let witness = dice.between(2, u64::from(count));
+                dice.chance(150).then_some(witness)
+            })
+            .collect();
         let voters: BTreeMap<NodeId, Voter> = (1..=count)
             .map(|id| {
                 let priority = i32::try_from(dice.below(2)).unwrap();
-                let witness = witness == Some(u64::from(id));
+                let witness = witnesses.contains(&u64::from(id));
                 (NodeId::from(id), Voter { priority, witness })
             })
             .collect();
@@ -288,9 +303,12 @@ impl Trouble {
         let other = *self.dice.pick(&others);
         let much_later = self.soon(self.timeout * 8);
         let later = match fault {
-            Fault::CutOneWay | Fault::CutPair | Fault::Isolate | Fault::Divide | Fault::BadLink => {
-                Some(Later::Mend)
-            }
+            Fault::CutOneWay
+            | Fault::CutPair
+            | Fault::Isolate
+            | Fault::Divide
+            | Fault::Shape
+            | Fault::BadLink => Some(Later::Mend),
             Fault::Disk => Some(Later::Repair),
             _ => None,
         };
@@ -321,6 +339,7 @@ impl Trouble {
                     rest.iter().for_each(|other| self.cut(one, *other));
                 }
             }
+            Fault::Shape => self.shape(&ids),
             Fault::Mend => self.world.network.links().for_each(|link| link.cut = false),
             Fault::BadLink if self.dice.chance(300) => self.worsen_all_links(),
             Fault::BadLink => {
@@ -355,6 +374,13 @@ impl Trouble {
                 let at = self.soon(self.timeout);
                 self.later.insert((at, other), Later::Forget);
             }
+            // The newest record goes bad, and the process finds that at its next start.
+            Fault::Rot => {
+                self.world.crash(victim);
+                self.world.rot_disk(victim);
+                let at = self.soon(self.timeout / 2);
+                self.later.insert((at, victim), Later::Start);
+            }
             Fault::SpuriousTick => self.world.order(victim, Input::Tick),
         }
     }
@@ -383,6 +409,30 @@ impl Trouble {
     fn cut(&mut self, one: NodeId, other: NodeId) {
         self.world.network.link(one, other).cut = true;
         self.world.network.link(other, one).cut = true;
+    }
+
+    /// Cuts all links but those of a form in which some see what others do not.
+    fn shape(&mut self, ids: &[NodeId]) {
+        let mut row = ids.to_vec();
+        for place in (1..row.len()).rev() {
+            let other = usize::try_from(self.dice.below(place as u64 + 1)).unwrap();
+            row.swap(place, other);
+        }
+        let form = self.dice.below(4);
+        let middle = row.len() / 2;
+        for (i, one) in row.iter().enumerate() {
+            for (j, other) in row.iter().enumerate().skip(i + 1) {
+                let joined = match form {
+                    0 => j == i + 1,                 // a chain
+                    1 => i == 0,                     // a hub
+                    2 => j <= middle || i >= middle, // two halves that share one node
+                    _ => false,                      // everybody alone
+                };
+                if !joined {
+                    self.cut(*one, *other);
+                }
+            }
+        }
     }
 
     fn worsen_all_links(&mut self) {
@@ -426,34 +476,98 @@ impl Trouble {
         }
     }
 
-    /// Some node with timely links to a quorum becomes leader, within a bound; and then stays.
-    fn expect_a_lasting_leader(&mut self) {
+    /// Some node with timely links to a quorum becomes leader, within a bound, and terms do not run away.
+    fn expect_a_leader(&mut self) -> Option<(NodeId, Term)> {
+        let highest = |world: &World| world.ids().iter().map(|id| world.node(*id).term()).max();
+        let before = highest(&self.world);
         // A write and a hand-over may still last two timeouts each; quarantine of two timeouts, an election of as
         // much, a second one if a node comes with a higher term, and all of it on clocks that differ by a fifth.
         self.world
             .run_until(self.world.now.after(self.timeout * 15));
-        let Some(leader) = self.world.acting() else {
-            if self.world.checker.violation.is_none() {
-                let text = format!(
-                    "no leader at {:?}, 15 timeouts after the last fault",
-                    self.world.now
-                );
-                self.world.checker.fail("SomeoneLeads", text);
-            }
-            return;
-        };
-        let end = self.world.now.after(self.timeout * 5);
-        self.world
-            .run_to(end, |world| world.acting() != Some(leader));
-        if self.world.acting() != Some(leader) && self.world.checker.violation.is_none() {
+        let leader = self.world.acting();
+        if leader.is_none() {
             let text = format!(
-                "{leader:?} leads no more at {:?}, and nothing was wrong",
+                "no leader at {:?}, 15 timeouts after the last fault",
                 self.world.now
             );
-            self.world.checker.fail("NobodyDisturbs", text);
+            self.world.checker.fail("SomeoneLeads", text);
+        }
+        // A node without state jumps to its wall clock.
+        let remembers = self
+            .world
+            .ids()
+            .iter()
+            .all(|id| self.world.node(*id).stateless.is_none());
+        let (before, after) = (before?, highest(&self.world)?);
+        if remembers && after.0 > before.0 + MOST_TERMS_IN_PEACE {
+            let text = format!("from {before} to {after} in 15 timeouts without a fault");
+            self.world.checker.fail("TermsDoNotRunAway", text);
+        }
+        leader
+    }
+
+    /// A leader that reaches a timely quorum stays, whatever happens to the rest.
+    fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
+        let ids = self.world.ids();
+        let mut others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader.0).collect();
+        while others.len() > ids.len() - (ids.len() / 2 + 1) {
+            let spared = usize::try_from(self.dice.below(others.len() as u64)).unwrap();
+            others.remove(spared);
+        }
+        let end = self.world.now.after(self.timeout * 10);
+        while self.world.now < end && self.world.checker.violation.is_none() {
+            if let Some(victim) = others.first().map(|_| *self.dice.pick(&others)) {
+                let other = *self.dice.pick(&ids);
+                self.trouble_one(victim, other);
+            }
+            let next = self.soon(self.timeout / 2);
+            let gone = |world: &World| world.acting() != Some(leader);
+            if self.world.run_to(next, gone) && self.world.checker.violation.is_none() {
+                let text = format!(
+                    "{leader:?} leads no more at {:?}, and had a timely quorum",
+                    self.world.now
+                );
+                self.world.checker.fail("NobodyDisturbs", text);
+            }
+        }
+    }
+
+    fn trouble_one(&mut self, victim: NodeId, other: NodeId) {
+        let what = self.dice.below(8);
+        self.world
+            .narrate(|| format!("{victim} is troubled: {what}"));
+        let (up, paused) = {
+            let node = self.world.node(victim);
+            (node.is_up(), node.is_paused())
+        };
+        match what {
+            0 | 1 if !up => self.start(victim),
+            0 => self.world.crash(victim),
+            1 => self.world.reboot(victim),
+            2 if paused => self.resume(victim),
+            2 => self.world.pause(victim),
+            3 if other != victim => self.cut(victim, other),
+            4 if other != victim => {
+                self.world.network.link(victim, other).cut = true;
+                *self.world.network.link(other, victim) = bad_link(&mut self.dice, self.timeout);
+            }
+            5 => {
+                self.world.crash(victim);
+                self.world.rot_disk(victim);
+            }
+            6 => {
+                for one in self.world.ids().into_iter().filter(|one| *one != victim) {
+                    *self.world.network.link(victim, one) = Link::GOOD;
+                    *self.world.network.link(one, victim) = Link::GOOD;
+                }
+            }
+            _ => self.start(victim),
         }
     }
 }
+
+/// In peace the terms grow by elections that were under way, and by the split votes of a few.
+const MOST_TERMS_IN_PEACE: u64 = 12;
 
 /// Timings may differ between nodes, as long as every heartbeat interval fits every election timeout.
 fn timing(dice: &mut Dice, shortest: u64, alike: bool, drift: u32) -> Timing {
@@ -476,6 +590,7 @@ fn bad_link(dice: &mut Dice, timeout: Duration) -> Link {
         cut: false,
         delay: Duration::from_nanos(dice.below(most / scale)),
         jitter: Duration::from_nanos(dice.below(most / scale)),
+        tail_per_mille: *dice.pick(&[0, 0, 20, 100]),
         lost_per_mille: *dice.pick(&[0, 10, 100, 400]),
         twice_per_mille: *dice.pick(&[0, 0, 50, 400]),
     }
