@@ -461,7 +461,7 @@ impl Election {
 
     /// Begins a higher term, in which this node has not voted.
     fn enter(&mut self, now: Instant, term: Term) {
-        self.note_past(now, term);
+        self.note_past(now);
         self.leave_office();
         self.hard.term = term;
         self.hard.voted_for = None;
@@ -491,10 +491,11 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory. In the first
-    /// term nothing tells the two apart, and a new cluster should not wait.
-    fn note_past(&mut self, now: Instant, term: Term) {
-        if std::mem::take(&mut self.fresh) && term > Term(1) {
+    /// Rule 7: a new node that hears of a term in which it has not voted may be an old one that lost its memory. Only
+    /// a vote in the first term, which nothing tells from a repeated one, is given at once: a new cluster should not
+    /// wait.
+    fn note_past(&mut self, now: Instant) {
+        if std::mem::take(&mut self.fresh) {
             self.voting_from = self.forgotten_by();
             self.hard.in_doubt = true;
         }
