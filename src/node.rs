@@ -195,11 +195,8 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
     };
     let (file, recovery) =
         VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
-    if matches!(recovery, Recovery::Restored { state, .. } if state.in_doubt) {
-        log::warn!(
-            "node {id}: a part of its state in {} is damaged: it waits longer before it votes",
-            folder.display()
-        );
+    if let Some(warning) = file.warning() {
+        log::warn!("node {id}: {warning}");
     }
     Ok((Memory::File(Box::new(file)), recovery))
 }
