@@ -58,6 +58,20 @@ pub(crate) struct Driver {
     pub(crate) election_timeout: Duration,
 }
 
+/// Takes the lease away and ends every stream of events when the thread ends, also by a panic: nobody is to act, or to
+/// wait, for a node that is no more.
+struct Ending {
+    office: Arc<Office>,
+    board: Arc<Board>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.office.publish(None);
+        self.board.close();
+    }
+}
+
 /// What the thread keeps between two steps, beside the election.
 #[derive(Debug, Default)]
 struct Pending {
@@ -73,6 +87,10 @@ impl Driver {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
         let mut pending = Pending::default();
+        let ending = Ending {
+            office: self.office.clone(),
+            board: self.board.clone(),
+        };
         self.tell(&Event {
             role: self.election.role(),
             term: self.election.term(),
@@ -105,8 +123,7 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.office.publish(None);
-        self.board.close();
+        drop(ending);
         for done in pending.resigns {
             let _ = done.send(true);
         }
@@ -277,4 +294,80 @@ pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Vot
         (*id, voter)
     });
     voters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::election::{Deadline, Recovery, Setup, Term};
+    use crate::transport::Local;
+
+    /// A node that is alone, with what its program holds of it.
+    fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
+        let config = Config::builder().insecure().node(("1", "127.0.0.1", 1));
+        let config = config.build().and_then(|config| config.for_node("1"));
+        let config = config.expect("a config");
+        let (sender, inbox) = crossbeam_channel::unbounded();
+        let board = Arc::new(Board::new(config.id(), []));
+        let office = Arc::new(Office::new(|| {}));
+        let local = Local {
+            id: config.id(),
+            cluster: config.cluster().to_owned(),
+            members: config.voters().clone(),
+            timing: config.timing(),
+            rpc_timeout: config.rpc_timeout(),
+            identity: None,
+            instance: 1,
+            last_problem: Mutex::default(),
+            board: board.clone(),
+            inbox: sender,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let setup = Setup {
+            me: config.id(),
+            voters: voters(config.voters()),
+            timing: config.timing(),
+        };
+        let driver = Driver {
+            election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
+            memory,
+            inbox,
+            office: office.clone(),
+            board: board.clone(),
+            transport: Transport::start(local, listener).expect("threads"),
+            rpc_timeout: config.rpc_timeout(),
+            election_timeout: config.timing().election_timeout(),
+        };
+        (driver, office, board)
+    }
+
+    #[test]
+    fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = VoteFile::open(folder.path(), NodeId::from(1), "leadelect");
+        let mut file = opened.expect("a file").0;
+        let later = HardState {
+            term: Term(9),
+            ..HardState::default()
+        };
+        file.save(&later).expect("saved");
+        // The election knows nothing of term 9, and the file will not have term 1 after it.
+        let (driver, office, board) = alone(Memory::File(Box::new(file)));
+        let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
+        office.publish(Some(Deadline { token, until }));
+        let lease = office.lease().expect("an hour is left");
+        let events = board.events();
+
+        let ended = thread::spawn(move || driver.run()).join();
+
+        assert!(ended.is_err(), "it was to panic");
+        assert!(!lease.is_valid());
+        assert!(office.lease().is_none());
+        assert_eq!(events.count(), 0);
+    }
 }
