@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{
     Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
-    Voter,
+    Term, Voter,
 };
 use crate::inbox::Mail;
 use crate::lease::Office;
@@ -81,6 +81,20 @@ struct Pending {
     releases: BTreeSet<NodeId>,
     /// When the node stops whatever is still pending.
     stop_by: Option<Instant>,
+    /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
+    reported: BTreeMap<NodeId, Term>,
+}
+
+impl Pending {
+    /// Whether `event` is worth a line in the log.
+    fn is_news(&mut self, event: &Event) -> bool {
+        match event.cause {
+            Cause::ProtocolViolation { by } => {
+                self.reported.insert(by, event.term) != Some(event.term)
+            }
+            _ => true,
+        }
+    }
 }
 
 impl Driver {
@@ -243,7 +257,9 @@ impl Driver {
             self.transport.send(to, request);
         }
         for event in &effects.events {
-            self.tell(event);
+            if pending.is_news(event) {
+                self.tell(event);
+            }
         }
         let election = &self.election;
         self.board.show(
@@ -304,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::election::{Deadline, Recovery, Setup, Term};
+    use crate::election::{Deadline, Recovery, Role, Setup};
     use crate::transport::Local;
 
     /// A node that is alone, with what its program holds of it.
@@ -369,5 +385,22 @@ mod tests {
         assert!(!lease.is_valid());
         assert!(office.lease().is_none());
         assert_eq!(events.count(), 0);
+    }
+
+    #[test]
+    fn a_second_leader_is_logged_once_in_a_term() {
+        let mut pending = Pending::default();
+        let mut is_news = |term, by: u16| {
+            pending.is_news(&Event {
+                role: Role::Follower,
+                term: Term(term),
+                leader: None,
+                token: None,
+                cause: Cause::ProtocolViolation { by: by.into() },
+            })
+        };
+        assert!(is_news(1, 2) && is_news(1, 3));
+        assert!(!is_news(1, 2) && !is_news(1, 3));
+        assert!(is_news(2, 2) && !is_news(2, 2));
     }
 }
