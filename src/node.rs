@@ -161,7 +161,7 @@ impl Node {
     }
 
     /// Stops the node, in order: leadership is handed over as by [`Node::resign`], connections are closed, and every
-    /// thread ends. A second call waits for the first.
+    /// thread ends, but for a look-up of a peer's name that no name server answers. A second call waits for the first.
     ///
     /// Takes as long as the work guarded by a [`Lease`], at most the election timeout, and then up to `rpc_timeout`
     /// for the last words to arrive.

@@ -186,7 +186,7 @@ impl Transport {
     }
 }
 
-/// Ends every thread. Nothing waits for longer than one look-up of a name or one connect, and those are bounded.
+/// Ends every thread but that of a name server's answer. Nothing waits for longer than one connect, which is bounded.
 impl Drop for Transport {
     fn drop(&mut self) {
         self.connections.stop();
@@ -405,22 +405,31 @@ mod tests {
     use super::tls::tests::TestCa;
     use super::*;
 
-    #[test]
-    fn a_renewal_that_fails_again_after_one_that_did_not_is_worth_another_line() {
-        let ca = TestCa::new("ca");
-        let files = ca.sign("one", &["one.example"]);
-        let identity = Identity::load(files.clone(), "one.example").expect("loaded");
-        let local = Local {
+    /// Node 1, which knows nobody.
+    pub(super) fn local() -> Local {
+        Local {
             id: 1.into(),
             cluster: "c".into(),
             members: BTreeMap::new(),
             timing: Timing::default(),
             rpc_timeout: Duration::from_millis(250),
-            identity: Some(Arc::new(identity)),
+            identity: None,
             instance: 1,
             last_problem: Mutex::default(),
             board: Arc::new(Board::new(1.into(), [])),
             inbox: crossbeam_channel::unbounded().0,
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_fails_again_after_one_that_did_not_is_worth_another_line() {
+        let ca = TestCa::new("ca");
+        let files = ca.sign("one", &["one.example"]);
+        let identity = Identity::load(files.clone(), "one.example").expect("loaded");
+        let identity = Some(Arc::new(identity));
+        let local = Local {
+            identity,
+            ..local()
         };
         let problem = || {
             local.credentials().expect("the old ones at least");

@@ -441,27 +441,14 @@ impl Throttle {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use super::super::tests::local;
     use super::*;
-    use crate::election::{Term, Timing};
-    use crate::status::Board;
+    use crate::election::Term;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn acceptor() -> Arc<Acceptor> {
-        let (inbox, _) = crossbeam_channel::unbounded();
-        let local = Local {
-            id: 1.into(),
-            cluster: "c".into(),
-            members: BTreeMap::new(),
-            timing: Timing::default(),
-            rpc_timeout: Duration::from_millis(250),
-            identity: None,
-            instance: 1,
-            last_problem: Mutex::default(),
-            board: Arc::new(Board::new(1.into(), [])),
-            inbox,
-        };
-        Acceptor::new(Arc::new(local), Arc::default(), Arc::default())
+        Acceptor::new(Arc::new(local()), Arc::default(), Arc::default())
     }
 
     /// Any connection will do.
