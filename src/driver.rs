@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{
     Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
-    Term, Voter,
+    Term, Timing, TimingError, Voter,
 };
 use crate::inbox::Mail;
 use crate::lease::Office;
@@ -54,8 +54,7 @@ pub(crate) struct Driver {
     pub(crate) transport: Transport,
     /// How long the last words may take to arrive.
     pub(crate) rpc_timeout: Duration,
-    /// How long work may take to end when the node stops.
-    pub(crate) election_timeout: Duration,
+    pub(crate) timing: Timing,
 }
 
 /// Takes the lease away and ends every stream of events when the thread ends, also by a panic: nobody is to act, or to
@@ -83,6 +82,8 @@ struct Pending {
     stop_by: Option<Instant>,
     /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
     reported: BTreeMap<NodeId, Term>,
+    /// What each node promised last.
+    promised: BTreeMap<NodeId, Duration>,
 }
 
 impl Pending {
@@ -94,6 +95,21 @@ impl Pending {
             }
             _ => true,
         }
+    }
+
+    /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Once: it is the
+    /// peer's election timeout, and says so with every heartbeat.
+    fn misfit(&mut self, timing: Timing, peer: NodeId, granted: Duration) -> Option<TimingError> {
+        if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
+            return None;
+        }
+        self.promised.insert(peer, granted);
+        Timing::new(
+            timing.heartbeat_interval(),
+            granted,
+            timing.clock_drift_ppm(),
+        )
+        .err()
     }
 }
 
@@ -165,6 +181,14 @@ impl Driver {
                 if matches!(reply, Reply::Release { .. }) {
                     pending.releases.remove(&from);
                 }
+                if let Reply::Heartbeat { granted, .. } = reply {
+                    if let Some(problem) = pending.misfit(self.timing, from, granted) {
+                        log::warn!(
+                            "node {}: the timing of node {from} does not fit the own one: {problem}",
+                            self.election.me()
+                        );
+                    }
+                }
                 self.step(Input::Reply { from, reply }, pending);
             }
             Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
@@ -193,7 +217,8 @@ impl Driver {
             now + self.rpc_timeout // for the last words of a resignation
         });
         if self.leads() {
-            pending.stop_by = Some(now + self.election_timeout + self.rpc_timeout);
+            // Work has the time of a promise to end.
+            pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
             self.relinquish(Duration::MAX, pending);
         }
     }
@@ -357,7 +382,7 @@ mod tests {
             board: board.clone(),
             transport: Transport::start(local, listener).expect("threads"),
             rpc_timeout: config.rpc_timeout(),
-            election_timeout: config.timing().election_timeout(),
+            timing: config.timing(),
         };
         (driver, office, board)
     }
@@ -402,5 +427,24 @@ mod tests {
         assert!(is_news(1, 2) && is_news(1, 3));
         assert!(!is_news(1, 2) && !is_news(1, 3));
         assert!(is_news(2, 2) && !is_news(2, 2));
+    }
+
+    #[test]
+    fn a_peer_whose_election_timeout_does_not_fit_is_named_once() {
+        let mut pending = Pending::default();
+        let mut misfit = |peer: u16, millis| {
+            let granted = Duration::from_millis(millis);
+            let problem = pending.misfit(Timing::default(), peer.into(), granted);
+            problem.map(|problem| problem.to_string())
+        };
+        assert_eq!(misfit(2, 500), None);
+        assert_eq!(misfit(2, 0), None, "nothing was promised");
+        let problem = misfit(2, 300).expect("less than three and a half heartbeats");
+        assert!(
+            problem.contains("300ms leaves no lease at heartbeat interval 100ms"),
+            "{problem}"
+        );
+        assert_eq!(misfit(2, 300), None);
+        assert!(misfit(3, 300).is_some());
     }
 }

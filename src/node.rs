@@ -103,7 +103,7 @@ impl Node {
             board: board.clone(),
             transport,
             rpc_timeout: config.rpc_timeout(),
-            election_timeout: config.timing().election_timeout(),
+            timing: config.timing(),
         };
         let name = format!("le{id}-election");
         let thread = transport::spawn(&name, move || driver.run()).map_err(StartError::Threads)?;
