@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod mutants;
 mod paper;
 mod scenarios;
 mod simulation;
