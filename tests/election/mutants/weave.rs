@@ -269,7 +269,10 @@ fn place(name: &str, patch: &Patch, text: &str) -> Range<usize> {
     let heads: Vec<usize> = text.match_indices(&head).map(|(at, _)| at).collect();
     assert_eq!(heads.len(), 1, "mutant {name}: `{head}` in {file}");
     let start = heads[0];
-    let end = text[start..].find("\n    }\n").expect("a function ends");
+    let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let indent: String = text[line..].chars().take_while(|c| *c == ' ').collect();
+    let closes = format!("\n{indent}}}\n");
+    let end = text[start..].find(&closes).expect("a function ends");
     let body = &text[start..start + end];
     let found: Vec<usize> = body.match_indices(original).map(|(at, _)| at).collect();
     assert_eq!(
