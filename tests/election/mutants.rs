@@ -29,8 +29,8 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::thread;
 
-use list::{Found, MUTANTS, Mutant};
-use weave::{Copy, Run};
+use list::MUTANTS;
+use weave::{Copy, Found, Mutant, Run};
 
 /// How many disjoint ranges of seeds the mean is taken over, unless `RANGES` says otherwise.
 const USUAL_RANGES: u64 = 3;
@@ -178,7 +178,6 @@ fn searches(ranges: u64, only: &str) -> Vec<Search> {
     for (mutant, what) in MUTANTS.iter().enumerate() {
         let modes = match what.found {
             Found::Safety(within) => vec![(false, within), (true, within)],
-            Found::Unsticky(within) => vec![(true, within)],
             Found::Liveness(within) => vec![(false, within)],
             Found::Paper(_) => vec![],
         };
@@ -269,13 +268,10 @@ impl Verdict<'_> {
             Found::Safety(within) | Found::Liveness(within) if missed(&self.as_it_is) => Some(
                 format!("{name}: not found within {within} seeds in each range"),
             ),
-            Found::Unsticky(within) if missed(&self.unsticky) => Some(format!(
-                "{name}: not found within {within} seeds in each range, with stickiness made harmless"
-            )),
             Found::Paper(_) if self.papers.is_empty() => {
                 Some(format!("{name}: no paper test finds it"))
             }
-            Found::Safety(_) | Found::Unsticky(_) | Found::Liveness(_) | Found::Paper(_) => None,
+            Found::Safety(_) | Found::Liveness(_) | Found::Paper(_) => None,
         }
     }
 }

@@ -1,37 +1,8 @@
 //! The rules, each broken in one way.
+//!
+//! A replacement is an expression. It may say anything that the function it stands in could say.
 
-/// A rule, broken.
-#[derive(Debug)]
-pub(super) struct Mutant {
-    pub(super) name: &'static str,
-    /// What is broken, for the table.
-    pub(super) breaks: &'static str,
-    pub(super) found: Found,
-    pub(super) patches: &'static [Patch],
-}
-
-/// Who must find it, and within how many seeds from the start of each range.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Found {
-    /// The simulation finds it as it is. It is also tried with stickiness made harmless.
-    Safety(u64),
-    /// Stickiness hides it; the simulation finds it without.
-    Unsticky(u64),
-    /// The simulation finds that a leader is disturbed or that none is elected.
-    Liveness(u64),
-    /// A sentence of the paper tests finds it, and why the simulation does not.
-    Paper(&'static str),
-}
-
-/// `original` is there exactly once in the function `within`, which is there exactly once in `file`.
-#[derive(Debug)]
-pub(super) struct Patch {
-    pub(super) file: &'static str,
-    pub(super) within: &'static str,
-    pub(super) original: &'static str,
-    /// The expression that takes its place.
-    pub(super) broken: &'static str,
-}
+use super::weave::{Found, Mutant, Patch, patch};
 
 const ELECTION: &str = "src/election.rs";
 const VOTER: &str = "src/election/voter.rs";
@@ -44,20 +15,6 @@ const SIMULATION: &str = "tests/election/simulation.rs";
 const SAVE: &str = "(!self.mute && self.hard != self.saved).then_some(self.hard)";
 /// Where an ack is turned into the end of a promise.
 const ACK: &str = "sent + timing.lease(granted.min(timing.election_timeout()))";
-
-const fn patch(
-    file: &'static str,
-    within: &'static str,
-    original: &'static str,
-    broken: &'static str,
-) -> Patch {
-    Patch {
-        file,
-        within,
-        original,
-        broken,
-    }
-}
 
 /// Nobody refuses a pre-vote for a leader that it hears; and nobody asks, then, that leaders are left in peace. Such a
 /// complaint comes last in a run, when its safety has been judged.
@@ -79,7 +36,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease_from_receipt",
         breaks: "the lease is counted from when the ack came",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "heartbeat_reply",
@@ -90,7 +47,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ack_of_last_send",
         breaks: "an ack is taken for that of the last heartbeat",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "heartbeat_reply",
@@ -102,7 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ack_of_older_term",
         breaks: "an ack of an earlier leadership counts",
-        found: Found::Safety(2000),
+        found: Found::Paper("needs an ack that is late by a whole election"),
         patches: &[patch(
             LEADER,
             "heartbeat_reply",
@@ -113,7 +70,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no_drift_factor",
         breaks: "the lease is as long as the promise",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             TIMING,
             "lease",
@@ -124,7 +81,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease_of_one_fewer",
         breaks: "one promise less than a quorum makes a lease",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "quorum_until",
@@ -135,7 +92,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease_from_votes",
         breaks: "to be elected is to hold a lease",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "win",
@@ -147,7 +104,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lapsed_lease_revived",
         breaks: "a late ack revives a lease that has run out",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "step",
@@ -158,7 +115,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "beacon",
         breaks: "a leader without a quorum keeps heartbeating",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[
             patch(
                 LEADER,
@@ -177,7 +134,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "leader_never_gives_up",
         breaks: "a leader that wins no lease leads on",
-        found: Found::Liveness(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "win",
@@ -189,13 +146,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_shrinks",
         breaks: "a later heartbeat that asks for less makes a promise shorter",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "a leader asks for less only after a restart, and its old lease is over by then: rule 7",
+        ),
         patches: &[patch(VOTER, "promise", "until.max(old.until)", "until")],
     },
     Mutant {
         name: "promise_cleared_by_term",
         breaks: "a higher term ends a promise",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "enter",
@@ -206,7 +165,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_while_owed",
         breaks: "a promise is given while another is owed",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "promise",
@@ -217,7 +176,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_longer_than_cap",
         breaks: "a promise is as long as the leader asks",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "promise",
@@ -228,13 +187,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_in_doubt",
         breaks: "a node in doubt promises at once",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(VOTER, "promise", "self.hard.in_doubt", "false")],
     },
     Mutant {
         name: "own_promise_ignored",
         breaks: "a candidate breaks its own promise",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "owes_until",
@@ -245,7 +204,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "own_work_ignored",
         breaks: "a node votes while its own work may run",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "owes_until",
@@ -256,7 +215,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "leave_office",
@@ -267,7 +226,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "followed_without_vote",
         breaks: "to follow a leader does not spend the vote of its term",
-        found: Found::Safety(2000),
+        found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
         patches: &[patch(
             VOTER,
             "promise",
@@ -278,26 +237,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lower_term_followed",
         breaks: "the heartbeat of a lower term is accepted",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(VOTER, "accepts", "term < self.hard.term", "false")],
     },
     Mutant {
         name: "second_leader_followed",
         breaks: "a second leader of a term is followed",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "there is no second leader: rule 1; nor a promise while another is owed",
+        ),
         patches: &[patch(VOTER, "accepts", "heard.leader != from", "false")],
     },
     Mutant {
         name: "released_leader_followed",
         breaks: "a heartbeat that its release has overtaken is accepted",
-        found: Found::Safety(2000),
+        found: Found::Paper("delays the next election by a promise at most"),
         patches: &[patch(VOTER, "accepts", "!heard.released", "true")],
     },
     // ---- Votes. ----
     Mutant {
         name: "majority_minus_one",
         breaks: "one vote less than a majority elects",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "majority",
@@ -308,7 +269,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "half_of_an_even_cluster",
         breaks: "half of the votes elects",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "majority",
@@ -319,7 +280,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "votes_not_deduplicated",
         breaks: "a vote that comes twice counts twice",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
@@ -330,7 +291,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_of_another_candidacy",
         breaks: "an answer to an earlier candidacy counts",
-        found: Found::Safety(20000),
+        found: Found::Safety(20_000),
         patches: &[patch(
             ELECTION,
             "hear",
@@ -341,7 +302,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "votes_twice",
         breaks: "two candidates of a term get a vote",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "vote_refusal",
@@ -352,7 +313,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_in_a_past_term",
         breaks: "a vote is given in a term that has passed",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "vote_refusal",
@@ -363,7 +324,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_in_a_forgotten_term",
         breaks: "a node without state votes in terms it may have voted in",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "exclusion rests on the quarantine: rule 11; this keeps tokens growing",
+        ),
         patches: &[patch(
             VOTER,
             "vote_refusal",
@@ -374,7 +337,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_against_the_leader",
         breaks: "a node that forgot its vote gives it to another than who leads the term",
-        found: Found::Safety(2000),
+        found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
         patches: &[patch(
             VOTER,
             "vote_refusal",
@@ -385,7 +348,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "term_jump_unbounded",
         breaks: "any term is believed",
-        found: Found::Safety(500),
+        found: Found::Paper("no node of the simulation lies"),
         patches: &[patch(
             ELECTION,
             "too_far_from",
@@ -396,7 +359,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "refused_vote_raises_term",
         breaks: "a vote that is refused raises the voter's term",
-        found: Found::Liveness(2000),
+        found: Found::Paper("only who won a pre-vote asks for votes: rule 2"),
         patches: &[patch(
             VOTER,
             "answer_vote",
@@ -409,7 +372,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_not_durable",
         breaks: "the vote is not saved",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "step",
@@ -420,7 +383,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "term_not_durable",
         breaks: "a new term is not saved until there is a vote in it",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "step",
@@ -431,7 +394,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_said_before_saved",
         breaks: "what a step says does not wait for the disk: nothing is saved after the first term",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "step",
@@ -442,7 +405,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "cap_not_kept",
         breaks: "the longest promise is not saved",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "step",
@@ -454,13 +417,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "cap_lowered_early",
         breaks: "the longest promise is forgotten before it has run out",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "needs two restarts within one promise, the first with a shorter timeout",
+        ),
         patches: &[patch(ELECTION, "note_cap", "self.hard.cap.max(own)", "own")],
     },
     Mutant {
         name: "doubt_not_durable",
         breaks: "doubt is not saved",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "needs a damaged disk, and another restart before the quarantine is over",
+        ),
         patches: &[patch(
             ELECTION,
             "step",
@@ -471,7 +438,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "failed_write_not_mute",
         breaks: "after a failed write a node votes on",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[
             patch(ELECTION, "fall_mute", "self.mute = true", "()"),
             patch(
@@ -485,7 +452,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quarantine_left_out",
         breaks: "a restarted node votes at once",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "new",
@@ -496,7 +463,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "quarantine_of_doubt_too_short",
         breaks: "a node in doubt waits only for its promises",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "needs a damaged disk, and a second candidate of the very term that was lost",
+        ),
         patches: &[patch(
             ELECTION,
             "new",
@@ -507,7 +476,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stateless_without_quarantine",
         breaks: "a node without state votes and promises at once",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "new",
@@ -518,7 +487,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "free_at",
@@ -529,7 +498,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_doubt_not_noted",
         breaks: "a node without a past that meets a later term does not doubt",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             ELECTION,
             "note_past",
@@ -540,7 +509,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "grant_for_ever",
         breaks: "a grant counts however old its candidacy is",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
+        ),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
@@ -551,7 +522,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease_won_at_any_time",
         breaks: "a lease may be won when a grant may be forgotten",
-        found: Found::Safety(2000),
+        found: Found::Paper(
+            "an elected leader without a lease gives up within its own timeout; the same",
+        ),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
@@ -562,7 +535,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "term_told_while_leader_heard",
         breaks: "a node without state tells a term that unseats the leader it hears",
-        found: Found::Liveness(2000),
+        found: Found::Paper(
+            "disturbs nobody but by a candidate that has already won its pre-vote: rule 2",
+        ),
         patches: &[patch(
             VOTER,
             "answer_pre_vote",
@@ -574,7 +549,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "release_before_work_stopped",
         breaks: "the release does not wait for the work",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
             "relinquish",
@@ -585,7 +560,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "acts_while_relinquishing",
         breaks: "a leader that was told to stop keeps its lease",
-        found: Found::Safety(2000),
+        found: Found::Paper("the release waits for the work all the same: rule 6"),
         patches: &[patch(
             LEADER,
             "lease",
@@ -596,7 +571,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stale_release_honoured",
         breaks: "the release of an earlier leadership ends a promise",
-        found: Found::Safety(20000),
+        found: Found::Safety(20_000),
         patches: &[patch(
             VOTER,
             "answer_release",
@@ -607,7 +582,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "release_of_another",
         breaks: "any leader's release ends a promise",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "answer_release",
@@ -619,7 +594,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "pre_vote_postpones",
         breaks: "a pre-vote makes the voter wait longer",
-        found: Found::Safety(2000),
+        found: Found::Safety(2_000),
         patches: &[patch(
             VOTER,
             "answer",
@@ -632,7 +607,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stickiness_left_out",
         breaks: "a pre-vote is granted while a leader is heard",
-        found: Found::Liveness(2000),
+        found: Found::Paper("a promise protects the leader, whatever is granted: rule 1"),
         patches: &[patch(
             VOTER,
             "answer_pre_vote",
@@ -643,7 +618,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "hint_for_ever",
         breaks: "a hint is believed for ever",
-        found: Found::Liveness(2000),
+        found: Found::Paper("costs time until the next leader"),
         patches: &[patch(
             CANDIDATE,
             "believe",
@@ -654,7 +629,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
-        found: Found::Liveness(2000),
+        found: Found::Liveness(2_000),
         patches: &[patch(
             ELECTION,
             "next_term",
@@ -665,13 +640,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
-        found: Found::Liveness(2000),
+        found: Found::Liveness(2_000),
         patches: &[patch(ELECTION, "patience", "self.failed", "false")],
     },
     Mutant {
         name: "stall_ignored",
         breaks: "who wakes late does not look for a heartbeat first",
-        found: Found::Liveness(2000),
+        found: Found::Paper("costs a question"),
         patches: &[
             patch(
                 ELECTION,
@@ -690,7 +665,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "refused_is_final",
         breaks: "who is refused for a promise is not asked again",
-        found: Found::Liveness(2000),
+        found: Found::Paper("costs time until the next leader"),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",

@@ -8,7 +8,52 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
-use super::list::{MUTANTS, Patch, UNSTICKY_PATCHES};
+use super::list::{MUTANTS, UNSTICKY_PATCHES};
+
+/// A rule, broken.
+#[derive(Debug)]
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    /// What is broken, for the table.
+    pub(super) breaks: &'static str,
+    pub(super) found: Found,
+    pub(super) patches: &'static [Patch],
+}
+
+/// Who must find it, and within how many seeds from the start of each range.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    /// The simulation finds it as it is. It is also tried with stickiness made harmless.
+    Safety(u64),
+    /// The simulation finds that a leader is disturbed or that none is elected.
+    Liveness(u64),
+    /// A sentence of the paper tests finds it, and why the simulation does not.
+    Paper(&'static str),
+}
+
+/// `original` is there exactly once in the function `within`, which is there exactly once in `file`.
+#[derive(Debug)]
+pub(super) struct Patch {
+    pub(super) file: &'static str,
+    pub(super) within: &'static str,
+    pub(super) original: &'static str,
+    /// The expression that takes its place.
+    pub(super) broken: &'static str,
+}
+
+pub(super) const fn patch(
+    file: &'static str,
+    within: &'static str,
+    original: &'static str,
+    broken: &'static str,
+) -> Patch {
+    Patch {
+        file,
+        within,
+        original,
+        broken,
+    }
+}
 
 /// What tells the copy which rules to break.
 const SWITCH: &str = "MUTANTS";
@@ -217,30 +262,34 @@ impl Sources {
 
     /// Puts a switch around every text that a mutant replaces.
     fn weave(&mut self) {
-        let mut cuts: Vec<(&str, Range<usize>, Vec<(&str, &str)>)> = Vec::new();
+        let mut cuts: Vec<Cut> = Vec::new();
         let listed = MUTANTS.iter().map(|mutant| (mutant.name, mutant.patches));
         for (name, patches) in listed.chain([(super::UNSTICKY, UNSTICKY_PATCHES)]) {
             for patch in patches {
-                let range = place(name, patch, self.text(patch.file));
-                let same =
-                    |cut: &&mut (&str, Range<usize>, _)| cut.0 == patch.file && cut.1 == range;
-                match cuts.iter_mut().find(same) {
-                    Some((.., broken)) => broken.push((name, patch.broken)),
-                    None => cuts.push((patch.file, range, vec![(name, patch.broken)])),
-                }
+                let (file, range) = (patch.file, place(name, patch, self.text(patch.file)));
+                let same = |cut: &&mut Cut| cut.file == file && cut.range == range;
+                let arms = match cuts.iter_mut().find(same) {
+                    Some(cut) => &mut cut.arms,
+                    None => {
+                        let arms = Vec::new();
+                        cuts.push(Cut { file, range, arms });
+                        &mut cuts.last_mut().expect("just pushed").arms
+                    }
+                };
+                arms.push((name, patch.broken));
             }
         }
         // From the end, so that what is still to be cut stays where it is.
-        cuts.sort_by_key(|(file, range, _)| (*file, std::cmp::Reverse(range.start)));
+        cuts.sort_by_key(|cut| (cut.file, std::cmp::Reverse(cut.range.start)));
         for pair in cuts.windows(2) {
-            let apart = pair[0].0 != pair[1].0 || pair[1].1.end <= pair[0].1.start;
+            let (late, early) = (&pair[0], &pair[1]);
+            let apart = late.file != early.file || early.range.end <= late.range.start;
             assert!(
                 apart,
-                "{:?} and {:?} overlap: replace the same text in both",
-                pair[0].2, pair[1].2
+                "{early:?} and {late:?} overlap: replace the same text in both"
             );
         }
-        for (file, range, broken) in cuts {
+        for Cut { file, range, arms } in cuts {
             let text = self.text(file);
             let module = if file.starts_with("src") {
                 "crate"
@@ -250,11 +299,20 @@ impl Sources {
             let arm = |(name, broken): &(&str, &str)| {
                 format!("if {module}::mutant::is(\"{name}\") {{ {broken} }} else ")
             };
-            let arms: String = broken.iter().map(arm).collect();
+            let arms: String = arms.iter().map(arm).collect();
             let switch = format!("({arms}{{ {} }})", &text[range.clone()]);
             text.replace_range(range, &switch);
         }
     }
+}
+
+/// One text that mutants replace, each by its own.
+#[derive(Debug)]
+struct Cut {
+    file: &'static str,
+    range: Range<usize>,
+    /// The mutant, and what it says instead.
+    arms: Vec<(&'static str, &'static str)>,
 }
 
 /// Where the text is that the patch replaces: exactly once in a function that is there exactly once.
@@ -335,4 +393,38 @@ fn executable(out: &Output) -> PathBuf {
         Some(PathBuf::from(path.split_once('"')?.0))
     });
     path.unwrap_or_else(|| panic!("{}\n{said}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// A debug build goes no further than this: every text that a mutant replaces is still where the list says.
+#[test]
+fn every_mutant_finds_its_place() {
+    let mut sources = Sources::of(Path::new(env!("CARGO_MANIFEST_DIR")));
+    sources.weave();
+    let woven: String = sources.0.into_iter().map(|(_, text)| text).collect();
+    for mutant in MUTANTS {
+        assert!(!mutant.patches.is_empty(), "{} breaks nothing", mutant.name);
+        assert_eq!(
+            MUTANTS
+                .iter()
+                .filter(|other| other.name == mutant.name)
+                .count(),
+            1,
+            "{}",
+            mutant.name
+        );
+        let switch = format!("mutant::is(\"{}\")", mutant.name);
+        assert_eq!(
+            woven.matches(&switch).count(),
+            mutant.patches.len(),
+            "{}",
+            mutant.name
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "mutant lost: `sworn` in oath of file.rs")]
+fn a_text_that_has_changed_is_told_with_the_name_of_its_mutant() {
+    let text = "impl Voter {\n    fn oath(&self) {\n        promised\n    }\n    fn other() { sworn }\n}\n";
+    place("lost", &patch("file.rs", "oath", "sworn", "()"), text);
 }
