@@ -36,7 +36,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease_from_receipt",
         breaks: "the lease is counted from when the ack came",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             LEADER,
             "heartbeat_reply",
@@ -47,7 +47,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ack_of_last_send",
         breaks: "an ack is taken for that of the last heartbeat",
-        found: Found::Safety(2_000),
+        found: Found::Safety(20_000),
         patches: &[patch(
             LEADER,
             "heartbeat_reply",
@@ -187,7 +187,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_in_doubt",
         breaks: "a node in doubt promises at once",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(VOTER, "promise", "self.hard.in_doubt", "false")],
     },
     Mutant {
@@ -204,7 +204,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "own_work_ignored",
         breaks: "a node votes while its own work may run",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             VOTER,
             "owes_until",
@@ -215,7 +215,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             ELECTION,
             "leave_office",
@@ -280,7 +280,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "votes_not_deduplicated",
         breaks: "a vote that comes twice counts twice",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
@@ -291,7 +291,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "vote_of_another_candidacy",
         breaks: "an answer to an earlier candidacy counts",
-        found: Found::Safety(20_000),
+        found: Found::Safety(60_000),
         patches: &[patch(
             ELECTION,
             "hear",
@@ -487,7 +487,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             VOTER,
             "free_at",
@@ -498,7 +498,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_doubt_not_noted",
         breaks: "a node without a past that meets a later term does not doubt",
-        found: Found::Safety(2_000),
+        found: Found::Safety(10_000),
         patches: &[patch(
             ELECTION,
             "note_past",
@@ -571,7 +571,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stale_release_honoured",
         breaks: "the release of an earlier leadership ends a promise",
-        found: Found::Safety(20_000),
+        found: Found::Safety(40_000),
         patches: &[patch(
             VOTER,
             "answer_release",
@@ -629,7 +629,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
-        found: Found::Liveness(2_000),
+        found: Found::Liveness(10_000),
         patches: &[patch(
             ELECTION,
             "next_term",
@@ -640,7 +640,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
-        found: Found::Liveness(2_000),
+        found: Found::Liveness(10_000),
         patches: &[patch(ELECTION, "patience", "self.failed", "false")],
     },
     Mutant {
