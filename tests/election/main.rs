@@ -1,7 +1,9 @@
-//! The election without the world: no thread, socket, file, sleep or clock.
+//! The election without the world: no thread, socket, file, sleep or clock. Only [`mutants`] builds a copy of it, and runs
+//! that in processes of its own.
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod mutants;
 mod paper;
 mod scenarios;
 mod simulation;

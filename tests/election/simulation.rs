@@ -145,8 +145,10 @@ struct Trouble {
     dice: Dice,
     world: World,
     faults: Vec<Fault>,
-    /// The longest election timeout of any node.
+    /// The longest election timeout that any node has had.
     timeout: Duration,
+    /// What timings are drawn from: see [`timing`].
+    knobs: (u64, bool, u32),
     later: BTreeMap<(Real, NodeId), Later>,
     forgot: bool,
 }
@@ -222,6 +224,7 @@ impl Trouble {
             world,
             faults,
             timeout,
+            knobs: (shortest, alike, drift),
             later: BTreeMap::new(),
             forgot: false,
         };
@@ -266,7 +269,14 @@ impl Trouble {
         }
     }
 
+    /// Now and then with another configuration, so that a promise may be longer than all that the node is told of.
     fn start(&mut self, id: NodeId) {
+        if !self.world.node(id).is_up() && self.dice.chance(200) {
+            let (shortest, alike, drift) = self.knobs;
+            let timing = timing(&mut self.dice, shortest, alike, drift);
+            self.timeout = self.timeout.max(timing.election_timeout());
+            self.world.node_mut(id).setup.timing = timing;
+        }
         self.world.narrate(|| format!("{id} is started"));
         self.world.start(id);
     }

@@ -2,6 +2,7 @@
 //! last nanosecond it is allowed to. Each property has one name, which is also its name in the manual.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
@@ -71,6 +72,8 @@ pub(crate) struct Checker {
     /// Who may have forgotten: such a node withholds its promises after a start, too.
     forgot: BTreeSet<NodeId>,
     elected: BTreeMap<Term, (NodeId, u64)>,
+    /// The last term that a node was elected in, and when on its clock.
+    took_office: BTreeMap<NodeId, (Term, Instant)>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     owed: BTreeMap<NodeId, Owed>,
     allowed: BTreeMap<NodeId, Allowed>,
@@ -115,6 +118,8 @@ impl Checker {
 
     pub(crate) fn tells(&mut self, step: &Step, event: &Event) {
         if let Cause::Elected { .. } = event.cause {
+            self.took_office
+                .insert(step.node, (event.term, step.local()));
             self.term_unique(step, event.term);
         }
     }
@@ -127,7 +132,7 @@ impl Checker {
                 self.vote_once(step, *term, step.node);
                 self.promise_monotone(step, step.node);
             }
-            Request::Heartbeat { term, .. } => self.stops_beacon(step, *term),
+            Request::Heartbeat { term, promise, .. } => self.stops_beacon(step, *term, *promise),
             Request::PreVote { .. } | Request::Release { .. } => {}
         }
     }
@@ -335,11 +340,18 @@ impl Checker {
         }
     }
 
-    /// A leader whose lease has run out, or was given up, renews nobody's promise.
-    fn stops_beacon(&mut self, step: &Step, term: Term) {
+    /// A leader whose lease has run out, or was given up, renews nobody's promise; nor does one that has won none for
+    /// as long as it asks others to promise.
+    fn stops_beacon(&mut self, step: &Step, term: Term, promise: Duration) {
         let allowed = self.allowed.get(&step.node);
         let Some(allowed) = allowed.filter(|allowed| allowed.lease.token == term) else {
-            return; // elected, and asking for its first lease
+            let elected = self.took_office.get(&step.node);
+            let elected = elected.filter(|(own, _)| *own == term);
+            if elected.is_some_and(|(_, at)| step.local() > *at + promise) {
+                let text = format!("{} still asks for a first lease of term {term}", step.node);
+                self.fail("StopsBeacon", text);
+            }
+            return;
         };
         if allowed.revoked || step.local() >= allowed.lease.until {
             let text = format!(
