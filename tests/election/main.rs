@@ -3,5 +3,6 @@
 
 mod harness;
 mod paper;
+mod picture;
 mod scenarios;
 mod simulation;
