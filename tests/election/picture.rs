@@ -7,6 +7,7 @@
 //! Okabe and Ito (2008) chose for all kinds of colour vision, and nothing is told by colour alone.
 
 mod bands;
+mod page;
 mod tests;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use leadelect::NodeId;
 use crate::harness::clock::{Real, nanos};
 use crate::harness::record::{Kind, Mark, Record, Said, Stage};
 use bands::{Bar, Looks};
+use page::{DEFS, LETTER, STYLE, escaped, millis, shortened, wide, wrapped};
 
 /// What is shown of a run.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +52,8 @@ const BAR_HEIGHT: f64 = 13.0;
 /// The row of the network has words only.
 const NETWORK_ROW: f64 = 58.0;
 
-/// An average letter of the small font, rather too wide than too narrow.
-const LETTER: f64 = 6.3;
-/// More lines than that are not read, and make a large file: then the plain heartbeats are left out.
+/// More lines than that are not read, and make a large file: then the most common are left out.
 const MOST_MESSAGES: usize = 6000;
-/// A violation can say much: the rest is told on hovering.
-const VIOLATION_LINES: usize = 2;
-const VIOLATION_WRAP: usize = 190;
 
 impl Window {
     /// The end of a run that failed, or else the whole of it; unless `from` or `to`, in milliseconds, say otherwise.
@@ -310,19 +307,28 @@ impl<'a> Sheet<'a> {
                 }
             }
         }
-        let too_many = chosen.len() > MOST_MESSAGES;
+        let mut left_out = Vec::new();
+        for common in [
+            Common::PlainHeartbeats,
+            Common::OtherHeartbeats,
+            Common::PreVotes,
+        ] {
+            if chosen.len() > MOST_MESSAGES {
+                chosen.retain(|line| line.is_common() != Some(common));
+                left_out.push(common.name());
+            }
+        }
         // What is rare lies above what is common.
         chosen.sort_by_key(|line| (!line.is_plain(), line.said.kind));
         self.line(format_args!("<g clip-path=\"url(#time)\">"));
-        for line in chosen.iter().filter(|line| !too_many || !line.is_plain()) {
+        for line in &chosen {
             self.message(line);
         }
         self.line(format_args!("</g>"));
-        if too_many {
-            let y = self.bottom + 30.0;
+        if !left_out.is_empty() {
+            let (y, what) = (self.bottom + 30.0, left_out.join(", "));
             self.line(format_args!(
-                "<text x=\"{LEFT}\" y=\"{y}\" class=\"about\">plain heartbeats are left out of so long a \
-                 window</text>"
+                "<text x=\"{LEFT}\" y=\"{y}\" class=\"about\">left out of so long a window: {what}</text>"
             ));
         }
     }
@@ -601,11 +607,38 @@ struct Line<'a> {
     arrives: &'a [Real],
 }
 
+/// What is left out first of a window that is too long for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Common {
+    PlainHeartbeats,
+    OtherHeartbeats,
+    PreVotes,
+}
+
+impl Common {
+    fn name(self) -> &'static str {
+        match self {
+            Common::PlainHeartbeats => "plain heartbeats",
+            Common::OtherHeartbeats => "other heartbeats",
+            Common::PreVotes => "pre-votes",
+        }
+    }
+}
+
 impl Line<'_> {
     /// A heartbeat that is as heartbeats should be.
     fn is_plain(&self) -> bool {
         let as_usual = self.said.stage != Stage::Refuses && !self.arrives.is_empty();
         self.said.kind == Kind::Heartbeat && as_usual
+    }
+
+    fn is_common(&self) -> Option<Common> {
+        match self.said.kind {
+            Kind::Heartbeat if self.is_plain() => Some(Common::PlainHeartbeats),
+            Kind::Heartbeat => Some(Common::OtherHeartbeats),
+            Kind::PreVote => Some(Common::PreVotes),
+            Kind::Vote | Kind::Release => None,
+        }
     }
 
     fn class(&self) -> String {
@@ -618,92 +651,4 @@ impl Line<'_> {
         }
         class
     }
-}
-
-const STYLE: &str = "
-text{font:11px 'DejaVu Sans',Verdana,sans-serif;fill:#222}
-.name{font-size:15px;font-weight:bold}.node{font-size:14px;font-weight:bold}.about{font-size:10px;fill:#555}
-path.axis{stroke:#e4e4e4;fill:none}text.axis{font-size:10px;fill:#555;text-anchor:middle}
-.row path{stroke:#bbb}.unseen{fill:#f3f3f3}
-.follower rect{fill:#dce6ef}.candidate rect{fill:#f0e442}.leader rect{fill:#0072b2}.leader text{fill:#fff}
-.starting rect{fill:#fff;stroke:#999}.paused rect{fill:url(#stripes)}.down rect{fill:#fff;stroke:#999;stroke-dasharray:3 2}
-.paused text,.down text,.ending text{paint-order:stroke;stroke:#fff;stroke-width:3px}
-.lease rect{fill:#004d3a}.lease text{fill:#fff}.ending rect{fill:url(#ending);stroke:#004d3a}
-.both rect{fill:#d00;fill-opacity:.25;stroke:#d00;stroke-width:2}
-.done path{fill:#222}.done .stem{fill:none;stroke:#222;stroke-width:.6}
-.done text{font-size:10px;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.Heartbeat,.PreVote,.Vote,.Release,.key{fill:none;stroke-width:1.4}
-.Heartbeat{stroke:#c4c4c4;stroke-width:.7}.Heartbeat.news{stroke:#777;stroke-width:1}
-.PreVote{stroke:#3a9bd9}.Vote{stroke:#aa3f8a;stroke-width:2}.Release{stroke:#e69f00;stroke-width:2}.key{stroke:#222}
-.reply{stroke-dasharray:5 2}path:hover{stroke-width:4}
-.wrong text{fill:#d00;font-size:13px;font-weight:bold;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.wrong path{stroke:#d00;stroke-width:1.5;fill:none}
-";
-
-const DEFS: &str = "<pattern id=\"stripes\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-    patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" fill=\"#eee\"/><rect width=\"2\" height=\"6\" \
-    fill=\"#888\"/></pattern><pattern id=\"ending\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" \
-    patternTransform=\"rotate(-45)\"><rect width=\"5\" height=\"5\" fill=\"#fff\"/><rect width=\"2.5\" height=\"5\" \
-    fill=\"#004d3a\"/></pattern>";
-
-fn millis(at: Real) -> String {
-    match at {
-        Real::NEVER => "for ever".to_owned(),
-        Real(nanos) => format!("{:.3} ms", Duration::from_nanos(nanos).as_secs_f64() * 1e3),
-    }
-}
-
-fn wide(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    match text.chars().count() {
-        count if count <= most => text.to_owned(),
-        _ => text
-            .chars()
-            .take(most.saturating_sub(1))
-            .chain(['…'])
-            .collect(),
-    }
-}
-
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("never empty");
-        if !line.is_empty() && line.len() + word.len() >= VIOLATION_WRAP {
-            lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    if lines.len() > VIOLATION_LINES {
-        lines.truncate(VIOLATION_LINES);
-        lines[VIOLATION_LINES - 1] += " …";
-    }
-    lines
-        .iter()
-        .map(|line| shortened(line, VIOLATION_WRAP + 2))
-        .collect()
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' => out.push('\n'),
-            // XML has no way to write these.
-            letter if letter.is_control() => out.push('\u{fffd}'),
-            letter => out.push(letter),
-        }
-    }
-    out
 }

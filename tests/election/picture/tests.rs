@@ -280,25 +280,46 @@ fn the_usual_window_is_the_end_of_a_run_that_failed_and_the_whole_of_another() {
 }
 
 #[test]
-fn a_long_window_leaves_out_plain_heartbeats_only_and_says_so() {
+fn a_long_window_leaves_out_the_most_common_messages_and_says_so() {
     let mut record = two_at_once();
     record.marks.pop();
     let plain = |count: u64| {
+        let text = format!("heartbeat {count}");
         (
             at(1000 + count % 900),
-            message(1, 2, Kind::Heartbeat, "h", &[1999]),
+            message(1, 2, Kind::Heartbeat, &text, &[1999]),
         )
     };
-    record.marks.extend((0..6001).map(plain));
-    record
-        .marks
-        .push((at(1990), message(1, 2, Kind::Heartbeat, "lost", &[])));
-    let svg = draw(&record, "long", second());
-    let drawn = Document::parse(&svg).unwrap();
-    assert_eq!(class(&drawn, "Heartbeat").len(), 0);
-    assert_eq!(class(&drawn, "Heartbeat news").len(), 1);
-    assert_eq!(class(&drawn, "Vote").len(), 2);
-    assert!(svg.contains("plain heartbeats are left out"));
+    let lost = |count: u64| {
+        (
+            at(1000 + count % 900),
+            message(1, 2, Kind::Heartbeat, "lost", &[]),
+        )
+    };
+    let drawn_of = |record: &Record| {
+        let svg = draw(record, "long", second());
+        let drawn = Document::parse(&svg).unwrap();
+        let count = |name| class(&drawn, name).len();
+        let told = svg
+            .lines()
+            .find_map(|line| line.split_once("so long a window: "));
+        let told = told.map(|(_, rest)| rest.trim_end_matches("</text>").to_owned());
+        (
+            count("Heartbeat"),
+            count("Heartbeat news"),
+            count("Vote"),
+            told,
+        )
+    };
+    // With two votes: as many as are drawn at most.
+    record.marks.extend((0..5998).map(plain));
+    assert_eq!(drawn_of(&record), (5998, 0, 2, None));
+    record.marks.push(lost(0));
+    let told = Some("plain heartbeats".to_owned());
+    assert_eq!(drawn_of(&record), (0, 1, 2, told));
+    record.marks.extend((0..6000).map(lost));
+    let told = Some("plain heartbeats, other heartbeats".to_owned());
+    assert_eq!(drawn_of(&record), (0, 0, 2, told));
 }
 
 fn three_nodes() -> World {
@@ -306,7 +327,7 @@ fn three_nodes() -> World {
         priority: 0,
         witness: false,
     };
-    let voters: BTreeMap<NodeId, Voter> = (1..=3).map(|node| (id(node), voter.clone())).collect();
+    let voters: BTreeMap<NodeId, Voter> = (1..=3).map(|node| (id(node), voter)).collect();
     let timing = Timing::new(
         Timing::DEFAULT_HEARTBEAT_INTERVAL,
         Timing::DEFAULT_ELECTION_TIMEOUT,
