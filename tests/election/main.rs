@@ -5,5 +5,6 @@
 mod harness;
 mod mutants;
 mod paper;
+mod picture;
 mod scenarios;
 mod simulation;

@@ -11,10 +11,13 @@
 //!
 //! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many;
 //! - `FROM=1000000` starts there;
-//! - `SEED=17` replays one, and tells what was said.
+//! - `SEED=17` replays one, and tells what was said;
+//! - `SEED=17 PICTURE=target/run-17.svg` draws it, too: the end of a run that fails, or the whole of another, unless
+//!   `FROM_MS` and `TO_MS` say which part.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use leadelect::NodeId;
@@ -24,7 +27,9 @@ use crate::harness::Dice;
 use crate::harness::clock::Real;
 use crate::harness::disk::Mood;
 use crate::harness::network::Link;
+use crate::harness::record::Record;
 use crate::harness::world::{Wall, WindUp, World};
+use crate::picture;
 
 /// How many runs, unless `SEEDS` says otherwise: a few seconds.
 const USUAL_SEEDS: u64 = 300;
@@ -35,11 +40,6 @@ const LAST_LINES: usize = 80;
 #[allow(clippy::disallowed_methods, reason = "only to tell how fast it was")]
 fn simulation_of_whole_clusters() {
     let began = std::time::Instant::now();
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().expect("a number"))
-    };
     if let Some(seed) = number("SEED") {
         replay(seed);
         return;
@@ -71,6 +71,11 @@ fn simulation_of_whole_clusters() {
     );
 }
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
 /// Runs one seed and tells what was said; a failure says so in the first line, and how to see it again in the last.
 fn replay(seed: u64) {
     println!("seed {seed}");
@@ -84,8 +89,18 @@ fn replay(seed: u64) {
     for line in &story[story.len().saturating_sub(LAST_LINES)..] {
         println!("{line}");
     }
+    world.observe();
+    if let (Some(path), Some(record)) = (std::env::var_os("PICTURE"), &world.record) {
+        let path = Path::new(&path);
+        let window = picture::Window::of(record, number("FROM_MS"), number("TO_MS"));
+        picture::write(path, record, &format!("seed {seed}"), window);
+        println!(
+            "{} shows {window}; FROM_MS and TO_MS choose another part",
+            path.display()
+        );
+    }
     if let Some(violation) = &world.checker.violation {
-        panic!("seed {seed}\n{violation}\n{again}");
+        panic!("seed {seed}\n{violation}\n{again}\nPICTURE=target/run-{seed}.svg {again}");
     }
 }
 
@@ -196,6 +211,7 @@ impl Trouble {
         });
         let mut world = World::new(setups.collect(), dice.next());
         world.story = tell.then(Vec::new);
+        world.record = tell.then(Record::default);
         let stateless = dice.chance(100);
         let wall_runs = dice.chance(500);
         for id in world.ids() {

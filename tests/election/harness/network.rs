@@ -10,7 +10,7 @@ use super::Dice;
 use super::clock::nanos;
 
 /// One direction between two nodes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) cut: bool,
     pub(crate) delay: Duration,
@@ -58,6 +58,10 @@ impl Network {
 
     pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link> {
         self.links.values_mut()
+    }
+
+    pub(crate) fn all(&self) -> &BTreeMap<(NodeId, NodeId), Link> {
+        &self.links
     }
 
     /// How long each copy of a message takes that is sent now; no copy arrives if there is none.
