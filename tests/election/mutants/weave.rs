@@ -341,7 +341,7 @@ fn place(name: &str, patch: &Patch, text: &str) -> Range<usize> {
     start + found[0]..start + found[0] + original.len()
 }
 
-/// The package's edition and what the election needs; its lock file holds the versions.
+/// The package's edition and what the election and its tests need; its lock file holds the versions.
 fn manifest(root: &Path) -> String {
     let whole = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
     let line = |start: &str| {
@@ -350,9 +350,10 @@ fn manifest(root: &Path) -> String {
             .to_owned()
     };
     format!(
-        "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[workspace]\n",
+        "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[dev-dependencies]\n{}\n\n[workspace]\n",
         line("edition = "),
-        line("serde = ")
+        line("serde = "),
+        line("roxmltree = ")
     )
 }
 
