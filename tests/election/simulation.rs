@@ -4,8 +4,9 @@
 //! in which nodes crash, restart, reboot and stop, links break, delay, lose, repeat and reorder, disks fail, and
 //! operators ask for hand-overs; some kinds of fault only, so that rare ones are not always hidden by common ones
 //! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader.
-//! Then trouble comes back to all but that leader and the quorum that it needs, and must not unseat it. The
-//! [checker](crate::harness::checker) watches all the time.
+//! Then trouble comes back to all but that leader and the quorum that it needs, and must not unseat it. In the end a
+//! minority is lost for good, and the rest must find a leader again. The [checker](crate::harness::checker) watches all
+//! the time.
 //!
 //! A pause stands for a suspended host as well: the clock runs on, and the program may act until its lease ends.
 //!
@@ -15,7 +16,7 @@
 //! - `SEED=17 PICTURE=target/run-17.svg` draws it, too: the end of a run that fails, or the whole of another, unless
 //!   `FROM_MS` and `TO_MS` say which part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -174,6 +175,7 @@ fn run(seed: u64, tell: bool) -> World {
     trouble.make_peace();
     if let Some(leader) = trouble.expect_a_leader() {
         trouble.trouble_the_others(leader);
+        trouble.lose_some_for_good();
     }
     trouble.world
 }
@@ -556,6 +558,46 @@ impl Trouble {
                 self.world.checker.fail("NobodyDisturbs", text);
             }
         }
+    }
+
+    /// A minority never comes back, and was lost while some saw what others did not; the rest elects.
+    fn lose_some_for_good(&mut self) {
+        self.make_peace();
+        self.world.run_until(self.world.now.after(self.timeout * 3));
+        let ids = self.world.ids();
+        let victim = self.victim();
+        let other = *self.dice.pick(&ids);
+        match self.dice.below(3) {
+            0 => self.shape(&ids),
+            1 if other != victim => self.world.network.link(victim, other).cut = true,
+            _ if other != victim => self.cut(victim, other),
+            _ => {}
+        }
+        let at = self.soon(self.timeout * 4);
+        self.world.run_until(at);
+        if self.world.checker.violation.is_some() {
+            return;
+        }
+        self.mend();
+        let mut able = ids.iter().filter(|id| !self.is_witness(**id)).count();
+        let mut lost = BTreeSet::new();
+        while lost.len() < (ids.len() - 1) / 2 && (lost.is_empty() || self.dice.chance(500)) {
+            let victim = self.victim();
+            if !self.is_witness(victim) && !lost.contains(&victim) {
+                if able == 1 {
+                    break;
+                }
+                able -= 1;
+            }
+            lost.insert(victim);
+            self.world.narrate(|| format!("{victim} is lost for good"));
+            self.world.crash(victim);
+        }
+        self.expect_a_leader();
+    }
+
+    fn is_witness(&self, id: NodeId) -> bool {
+        self.world.node(id).setup.voters[&id].witness
     }
 
     fn trouble_one(&mut self, victim: NodeId, other: NodeId) {
