@@ -491,9 +491,9 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node that hears of a term in which it has not voted may be an old one that lost its memory. Only
-    /// a vote in the first term, which nothing tells from a repeated one, is given at once: a new cluster should not
-    /// wait.
+    /// Rule 7: a new node that hears of a term in which it has not voted may be an old one that lost its memory, and so
+    /// may one that is told of a leader, or of a term after the first. Only a vote in the first term, which nothing
+    /// tells from a repeated one, is given at once: a new cluster should not wait.
     fn note_past(&mut self, now: Instant) {
         if std::mem::take(&mut self.fresh) {
             self.voting_from = self.forgotten_by();

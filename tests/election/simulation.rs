@@ -413,11 +413,13 @@ impl Trouble {
         }
     }
 
-    /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster is past its first term:
-    /// one such loss is borne, by the doubt that a node without a past has about every later term.
+    /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster and all that is on its
+    /// way to that node are past the first term: one such loss is borne, by the doubt that a node without a past has
+    /// about every later term.
     fn forget(&mut self, victim: NodeId) {
         let old = |id: &NodeId| self.world.node(*id).term() >= Term(2);
-        if self.forgot || !self.world.ids().iter().all(old) {
+        let late = self.world.is_asked_in_the_first_term(victim);
+        if self.forgot || late || !self.world.ids().iter().all(old) {
             return;
         }
         self.forgot = true;

@@ -47,6 +47,8 @@ struct Owed {
     life: u64,
     /// Which start of the node that owes it.
     own_life: u64,
+    /// Until when by what was promised in that life: of the rest the process does not know.
+    in_own_life: Real,
     term: Term,
     seq: u64,
     until: Real,
@@ -151,6 +153,9 @@ impl Checker {
                 self.promise_exclusive(step, to);
                 let until = step.clock.reaches(step.local() + *granted);
                 let old = self.owed.get(&step.node);
+                let in_own_life = old
+                    .filter(|old| old.own_life == step.life)
+                    .map_or(until, |old| old.in_own_life.max(until));
                 let newest = old
                     .filter(|old| {
                         (old.holder, old.life) == (to, life) && (old.term, old.seq) > (*term, *seq)
@@ -163,6 +168,7 @@ impl Checker {
                     term: newest.0,
                     seq: newest.1,
                     until: old.map_or(until, |old| old.until.max(until)),
+                    in_own_life,
                 };
                 self.owed.insert(step.node, owed);
             }
@@ -277,16 +283,20 @@ impl Checker {
     /// later leader was elected shows that the lease it has forgotten is over.
     fn promise_exclusive(&mut self, step: &Step, leader: NodeId) {
         let owed = self.owed.get(&step.node).copied();
-        let knows = |owed: &Owed| owed.own_life == step.life || self.forgot.contains(&step.node);
-        let Some(owed) = owed.filter(knows) else {
+        let Some(owed) = owed.filter(|owed| owed.holder != leader) else {
             return;
         };
-        if owed.holder != leader && step.at.0.saturating_add(ROUNDING) < owed.until.0 {
+        let until = match self.forgot.contains(&step.node) {
+            true => owed.until,
+            false if owed.own_life == step.life => owed.in_own_life,
+            false => return,
+        };
+        if step.at.0.saturating_add(ROUNDING) < until.0 {
             self.fail(
                 "PromiseExclusive",
                 format!(
-                    "{} promises {leader} at {:?} and has promised {} until {:?}",
-                    step.node, step.at, owed.holder, owed.until
+                    "{} promises {leader} at {:?} and has promised {} until {until:?}",
+                    step.node, step.at, owed.holder
                 ),
             );
         }

@@ -227,6 +227,17 @@ impl World {
         self.checker.forgot(id);
     }
 
+    /// Whether somebody who asked for votes in the first term may still get one from it.
+    pub(crate) fn is_asked_in_the_first_term(&self, id: NodeId) -> bool {
+        self.next.values().any(|happening| match happening {
+            Happening::Arrival {
+                to,
+                letter: Letter::Request { request, .. },
+            } => *to == id && matches!(request, Request::Vote { term: Term(1), .. }),
+            Happening::Arrival { .. } | Happening::Look(_) => false,
+        })
+    }
+
     /// The newest of what the node has stored goes bad.
     pub(crate) fn rot_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk.rot();
