@@ -9,11 +9,11 @@
 //!
 //! # Why at most one
 //!
-//! Let A hold a lease until E, backed by the quorum Qa, and let B be elected in a later term by Qb. Some x is in
-//! both. x's answer to A came before its vote for B, because after it x rejects A's term. x gave the vote only once
-//! its promise to A had run out on its own clock; that promise began after A had asked and is longer than A's lease
-//! on any two clocks within the drift bound. So A's lease ended before B was elected. x may be A itself: it refuses
-//! votes until its own deadline has passed. x may have restarted: then it waits as long as its longest promise.
+//! Two leases at one moment need two quorums of promises, and two quorums share a voter. A voter gives no promise while
+//! it owes another, and a leader none while its own work may run. A voter that has restarted may have forgotten a
+//! promise; but then whoever it promises to next was elected in a later term, by votes that none of the old leader's
+//! voters gave before its promise had run out on its own clock, or, after a restart, before as much time had passed as
+//! its longest promise lasts. The [manual](crate::manual::protocol) has it step by step.
 //!
 //! # How it is driven
 //!
