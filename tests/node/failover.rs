@@ -243,6 +243,22 @@ fn three_nodes_without_a_state_folder_elect_a_leader_and_say_what_is_weaker() {
 }
 
 #[test]
+fn a_node_that_comes_back_without_its_state_does_not_disturb_the_leader() {
+    let mut cluster = Cluster::planned(&THREE, CALM);
+    cluster.plan.state_dir = None;
+    cluster.start_all();
+    let leader = cluster.leader();
+    let follower = cluster.others(&leader.id).remove(0);
+    cluster.kill(&follower);
+
+    cluster.start(&follower);
+
+    cluster.stays(&leader, CALM + 500);
+    assert_eq!(cluster.leader().token, leader.token);
+    cluster.judge(Claims::Stand);
+}
+
+#[test]
 fn one_node_alone_leads_at_once() {
     let cluster = Cluster::started(&["1"], SWIFT);
     assert_eq!(cluster.leader().token, 1);
