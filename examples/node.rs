@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use leadelect::{Config, Node};
@@ -14,7 +15,8 @@ use leadelect::{Config, Node};
 const USAGE: &str = "usage: node ID [--config FILE]
 
   ID              this node, one of those in the config: 1
-  --config FILE   the cluster's config (default: cfg.yaml)";
+  --config FILE   the cluster's config (default: cfg.yaml)
+  -h, --help      this text";
 
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -23,7 +25,11 @@ fn main() -> ExitCode {
         .format_timestamp_millis()
         .init();
     let (id, config) = match arguments(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         Err(problem) => {
             eprintln!("{problem}\n\n{USAGE}");
             return ExitCode::from(2);
@@ -38,14 +44,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// The node's id and the path of the config.
-fn arguments(mut given: impl Iterator<Item = String>) -> Result<(String, String), String> {
+/// The node's id and the path of the config, or nothing if only help is wanted.
+fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<(String, String)>, String> {
     let (mut id, mut config) = (None, None);
     while let Some(argument) = given.next() {
         match argument.as_str() {
-            "--config" if config.is_none() => {
-                config = Some(given.next().ok_or("expected a file after --config")?)
+            "-h" | "--help" => return Ok(None),
+            "--config" if config.is_some() => {
+                return Err("found --config twice, expected it once".into());
             }
+            "--config" => config = Some(given.next().ok_or("expected a file after --config")?),
             option if option.starts_with('-') => {
                 return Err(format!("found {option:?}, expected --config or an id"));
             }
@@ -54,17 +62,30 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<(String, String)
         }
     }
     let id = id.ok_or("expected a node id, found none")?;
-    Ok((id, config.unwrap_or_else(|| "cfg.yaml".to_owned())))
+    let config = config.unwrap_or_else(|| "cfg.yaml".to_owned());
+    Ok(Some((id, config)))
 }
 
-fn run(id: &str, config: &str) -> Result<(), Box<dyn Error>> {
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn run(id: &str, config: &str) -> Result<(), Failure> {
     // The library installs no signal handler: that is the program's to do, and before the node starts.
     let (stop, stopped) = crossbeam_channel::bounded(1);
     ctrlc::set_handler(move || {
         // A second signal changes nothing.
         let _ = stop.try_send(());
     })?;
-    let node = Node::start(Config::from_yaml_file(config)?.for_node(id)?)?;
+    // On a thread of its own: a disk or a name server that hangs must not keep a signal waiting.
+    let (start, started) = crossbeam_channel::bounded(1);
+    let (own_id, own_config) = (id.to_owned(), config.to_owned());
+    thread::spawn(move || start.send(start_node(&own_id, &own_config)));
+    let node = crossbeam_channel::select! {
+        recv(started) -> node => node??,
+        recv(stopped) -> _ => {
+            log::info!("node {id}: stopped before it had started");
+            return Ok(());
+        }
+    };
     let status = crossbeam_channel::tick(STATUS_INTERVAL);
     loop {
         crossbeam_channel::select! {
@@ -74,4 +95,8 @@ fn run(id: &str, config: &str) -> Result<(), Box<dyn Error>> {
     }
     node.shutdown();
     Ok(())
+}
+
+fn start_node(id: &str, config: &str) -> Result<Node, Failure> {
+    Ok(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?)
 }

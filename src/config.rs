@@ -206,6 +206,17 @@ impl Config {
                 listed(same.iter().map(|(id, _)| id), "and")
             ));
         }
+        match credentials.ca_days_left() {
+            Some(days) if days < 0 => warnings.push(format!(
+                "the CA certificate has ended {} days ago: nodes still accept what it has signed, but nothing new \
+                 should be signed with it; make a new CA (see gen_cert.sh)",
+                days.unsigned_abs()
+            )),
+            Some(days) if days < EXPIRY_WARNING_DAYS => warnings.push(format!(
+                "the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)"
+            )),
+            _ => {}
+        }
         match credentials.days_left() {
             Some(days) if days < EXPIRY_WARNING_DAYS => warnings.push(format!(
                 "the certificate of node {id} ends in {days} days: replace the file, it is read again"
@@ -462,7 +473,11 @@ fn from_yaml(text: &str, folder: &Path) -> Result<Config, ConfigError> {
         cert: folder.join(certs.server.cert),
         key: folder.join(certs.server.key),
     });
-    builder.state_dir = yaml.state_dir.map(|path| folder.join(path));
+    // An empty path would become the folder of the file: the builder refuses it.
+    builder.state_dir = yaml.state_dir.map(|path| match path.as_os_str() {
+        empty if empty.is_empty() => path,
+        _ => folder.join(path),
+    });
     if let Some(text) = timing.heartbeat_interval {
         builder.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
     }

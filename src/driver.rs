@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{
     Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
-    Voter,
+    Term, Timing, TimingError, Voter,
 };
 use crate::inbox::Mail;
 use crate::lease::Office;
@@ -54,8 +54,21 @@ pub(crate) struct Driver {
     pub(crate) transport: Transport,
     /// How long the last words may take to arrive.
     pub(crate) rpc_timeout: Duration,
-    /// How long work may take to end when the node stops.
-    pub(crate) election_timeout: Duration,
+    pub(crate) timing: Timing,
+}
+
+/// Takes the lease away and ends every stream of events when the thread ends, also by a panic: nobody is to act, or to
+/// wait, for a node that is no more.
+struct Ending {
+    office: Arc<Office>,
+    board: Arc<Board>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.office.publish(None);
+        self.board.close();
+    }
 }
 
 /// What the thread keeps between two steps, beside the election.
@@ -67,12 +80,47 @@ struct Pending {
     releases: BTreeSet<NodeId>,
     /// When the node stops whatever is still pending.
     stop_by: Option<Instant>,
+    /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
+    reported: BTreeMap<NodeId, Term>,
+    /// What each node promised last.
+    promised: BTreeMap<NodeId, Duration>,
+}
+
+impl Pending {
+    /// Whether `event` is worth a line in the log.
+    fn is_news(&mut self, event: &Event) -> bool {
+        match event.cause {
+            Cause::ProtocolViolation { by } => {
+                self.reported.insert(by, event.term) != Some(event.term)
+            }
+            _ => true,
+        }
+    }
+
+    /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Once: it is the
+    /// peer's election timeout, and says so with every heartbeat.
+    fn misfit(&mut self, timing: Timing, peer: NodeId, granted: Duration) -> Option<TimingError> {
+        if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
+            return None;
+        }
+        self.promised.insert(peer, granted);
+        Timing::new(
+            timing.heartbeat_interval(),
+            granted,
+            timing.clock_drift_ppm(),
+        )
+        .err()
+    }
 }
 
 impl Driver {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
         let mut pending = Pending::default();
+        let ending = Ending {
+            office: self.office.clone(),
+            board: self.board.clone(),
+        };
         self.tell(&Event {
             role: self.election.role(),
             term: self.election.term(),
@@ -105,8 +153,7 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.office.publish(None);
-        self.board.close();
+        drop(ending);
         for done in pending.resigns {
             let _ = done.send(true);
         }
@@ -133,6 +180,14 @@ impl Driver {
                 log::trace!("node {}: {from} answers {reply}", self.election.me());
                 if matches!(reply, Reply::Release { .. }) {
                     pending.releases.remove(&from);
+                }
+                if let Reply::Heartbeat { granted, .. } = reply {
+                    if let Some(problem) = pending.misfit(self.timing, from, granted) {
+                        log::warn!(
+                            "node {}: the timing of node {from} does not fit the own one: {problem}",
+                            self.election.me()
+                        );
+                    }
                 }
                 self.step(Input::Reply { from, reply }, pending);
             }
@@ -162,7 +217,8 @@ impl Driver {
             now + self.rpc_timeout // for the last words of a resignation
         });
         if self.leads() {
-            pending.stop_by = Some(now + self.election_timeout + self.rpc_timeout);
+            // Work has the time of a promise to end.
+            pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
             self.relinquish(Duration::MAX, pending);
         }
     }
@@ -226,7 +282,9 @@ impl Driver {
             self.transport.send(to, request);
         }
         for event in &effects.events {
-            self.tell(event);
+            if pending.is_news(event) {
+                self.tell(event);
+            }
         }
         let election = &self.election;
         self.board.show(
@@ -277,4 +335,116 @@ pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Vot
         (*id, voter)
     });
     voters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::election::{Deadline, Recovery, Role, Setup};
+    use crate::transport::Local;
+
+    /// A node that is alone, with what its program holds of it.
+    fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
+        let config = Config::builder().insecure().node(("1", "127.0.0.1", 1));
+        let config = config.build().and_then(|config| config.for_node("1"));
+        let config = config.expect("a config");
+        let (sender, inbox) = crossbeam_channel::unbounded();
+        let board = Arc::new(Board::new(config.id(), []));
+        let office = Arc::new(Office::new(|| {}));
+        let local = Local {
+            id: config.id(),
+            cluster: config.cluster().to_owned(),
+            members: config.voters().clone(),
+            timing: config.timing(),
+            rpc_timeout: config.rpc_timeout(),
+            identity: None,
+            instance: 1,
+            last_problem: Mutex::default(),
+            board: board.clone(),
+            inbox: sender,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let setup = Setup {
+            me: config.id(),
+            voters: voters(config.voters()),
+            timing: config.timing(),
+        };
+        let driver = Driver {
+            election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
+            memory,
+            inbox,
+            office: office.clone(),
+            board: board.clone(),
+            transport: Transport::start(local, listener).expect("threads"),
+            rpc_timeout: config.rpc_timeout(),
+            timing: config.timing(),
+        };
+        (driver, office, board)
+    }
+
+    #[test]
+    fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = VoteFile::open(folder.path(), NodeId::from(1), "leadelect");
+        let mut file = opened.expect("a file").0;
+        let later = HardState {
+            term: Term(9),
+            ..HardState::default()
+        };
+        file.save(&later).expect("saved");
+        // The election knows nothing of term 9, and the file will not have term 1 after it.
+        let (driver, office, board) = alone(Memory::File(Box::new(file)));
+        let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
+        office.publish(Some(Deadline { token, until }));
+        let lease = office.lease().expect("an hour is left");
+        let events = board.events();
+
+        let ended = thread::spawn(move || driver.run()).join();
+
+        assert!(ended.is_err(), "it was to panic");
+        assert!(!lease.is_valid());
+        assert!(office.lease().is_none());
+        assert_eq!(events.count(), 0);
+    }
+
+    #[test]
+    fn a_second_leader_is_logged_once_in_a_term() {
+        let mut pending = Pending::default();
+        let mut is_news = |term, by: u16| {
+            pending.is_news(&Event {
+                role: Role::Follower,
+                term: Term(term),
+                leader: None,
+                token: None,
+                cause: Cause::ProtocolViolation { by: by.into() },
+            })
+        };
+        assert!(is_news(1, 2) && is_news(1, 3));
+        assert!(!is_news(1, 2) && !is_news(1, 3));
+        assert!(is_news(2, 2) && !is_news(2, 2));
+    }
+
+    #[test]
+    fn a_peer_whose_election_timeout_does_not_fit_is_named_once() {
+        let mut pending = Pending::default();
+        let mut misfit = |peer: u16, millis| {
+            let granted = Duration::from_millis(millis);
+            let problem = pending.misfit(Timing::default(), peer.into(), granted);
+            problem.map(|problem| problem.to_string())
+        };
+        assert_eq!(misfit(2, 500), None);
+        assert_eq!(misfit(2, 0), None, "nothing was promised");
+        let problem = misfit(2, 300).expect("less than three and a half heartbeats");
+        assert!(
+            problem.contains("300ms leaves no lease at heartbeat interval 100ms"),
+            "{problem}"
+        );
+        assert_eq!(misfit(2, 300), None);
+        assert!(misfit(3, 300).is_some());
+    }
 }

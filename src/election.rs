@@ -9,11 +9,11 @@
 //!
 //! # Why at most one
 //!
-//! Let A hold a lease until E, backed by the quorum Qa, and let B be elected in a later term by Qb. Some x is in
-//! both. x's answer to A came before its vote for B, because after it x rejects A's term. x gave the vote only once
-//! its promise to A had run out on its own clock; that promise began after A had asked and is longer than A's lease
-//! on any two clocks within the drift bound. So A's lease ended before B was elected. x may be A itself: it refuses
-//! votes until its own deadline has passed. x may have restarted: then it waits as long as its longest promise.
+//! Two leases at one moment need two quorums of promises, and two quorums share a voter. A voter gives no promise while
+//! it owes another, and a leader none while its own work may run. A voter that has restarted may have forgotten a
+//! promise; but then whoever it promises to next was elected in a later term, by votes that none of the old leader's
+//! voters gave before its promise had run out on its own clock, or, after a restart, before as much time had passed as
+//! its longest promise lasts. The [manual](crate::manual::protocol) has it step by step.
 //!
 //! # How it is driven
 //!
@@ -463,7 +463,7 @@ impl Election {
 
     /// Begins a higher term, in which this node has not voted.
     fn enter(&mut self, now: Instant, term: Term) {
-        self.note_past(now, term);
+        self.note_past(now);
         self.leave_office();
         self.hard.term = term;
         self.hard.voted_for = None;
@@ -493,10 +493,11 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node in a cluster that has elected before may be an old one that lost its memory. In the first
-    /// term nothing tells the two apart, and a new cluster should not wait.
-    fn note_past(&mut self, now: Instant, term: Term) {
-        if std::mem::take(&mut self.fresh) && term > Term(1) {
+    /// Rule 7: a new node that hears of a term in which it has not voted may be an old one that lost its memory, and so
+    /// may one that is told of a leader, or of a term after the first. Only a vote in the first term, which nothing
+    /// tells from a repeated one, is given at once: a new cluster should not wait.
+    fn note_past(&mut self, now: Instant) {
+        if std::mem::take(&mut self.fresh) {
             self.voting_from = self.forgotten_by();
             self.hard.in_doubt = true;
         }

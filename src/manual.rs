@@ -13,3 +13,6 @@ pub mod security {}
 
 #[doc = include_str!("manual/operations.md")]
 pub mod operations {}
+
+#[doc = include_str!("manual/mutants.md")]
+pub mod mutants {}

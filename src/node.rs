@@ -103,7 +103,7 @@ impl Node {
             board: board.clone(),
             transport,
             rpc_timeout: config.rpc_timeout(),
-            election_timeout: config.timing().election_timeout(),
+            timing: config.timing(),
         };
         let name = format!("le{id}-election");
         let thread = transport::spawn(&name, move || driver.run()).map_err(StartError::Threads)?;
@@ -161,7 +161,7 @@ impl Node {
     }
 
     /// Stops the node, in order: leadership is handed over as by [`Node::resign`], connections are closed, and every
-    /// thread ends. A second call waits for the first.
+    /// thread ends, but for a look-up of a peer's name that no name server answers. A second call waits for the first.
     ///
     /// Takes as long as the work guarded by a [`Lease`], at most the election timeout, and then up to `rpc_timeout`
     /// for the last words to arrive.
@@ -195,11 +195,8 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
     };
     let (file, recovery) =
         VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
-    if matches!(recovery, Recovery::Restored { state, .. } if state.in_doubt) {
-        log::warn!(
-            "node {id}: a part of its state in {} is damaged: it waits longer before it votes",
-            folder.display()
-        );
+    if let Some(warning) = file.warning() {
+        log::warn!("node {id}: {warning}");
     }
     Ok((Memory::File(Box::new(file)), recovery))
 }

@@ -3,10 +3,10 @@
 //! A node that forgets its vote may vote twice, so a vote is durable before it is said. That makes this write part of
 //! every failover, and the file is shaped for one thing: **one block overwritten in place, one flush**. Writing a new
 //! file and renaming it, the usual way, needs a flush of the file, a flush of its folder and a journal commit for each.
-//! Here the file gets its full size and content once, and then two slots take turns: even records go to the first, odd
-//! ones to the second. A power cut can tear only the slot being written; the other still holds the state before. A
-//! record is shorter than a disk's smallest sector of 512 bytes, so even that is rare; where it happens, the checksum
-//! tells.
+//! Here the file gets its full size and a first record once, and then two slots take turns: even records go to the
+//! first, odd ones to the second. A power cut can tear only the slot being written; the other still holds the state
+//! before. A record is shorter than a disk's smallest sector of 512 bytes, so even that is rare; where it happens, the
+//! checksum tells.
 //!
 //! **What is read is not yet durable.** A process killed between write and flush leaves a record that its successor can
 //! read and a power cut can still take away. After a failed flush it is worse: Linux marks the lost pages clean, so a
@@ -18,7 +18,8 @@
 //! newest state gone bad, and the whole slot is the state before. Nobody can tell, so the node has to wait as if it had
 //! forgotten a vote ([`HardState::in_doubt`]). The doubt is written down with every later state until the node has
 //! waited, or a restart would cut the wait short. A slot that is empty where there must have been a record counts as
-//! damaged.
+//! damaged. A new file gets its first record, the state of a node that has done nothing, before anything else is done:
+//! so a whole file that is empty was damaged, or its creation did not end, and is a doubt too.
 //!
 //! **How long a node has been down** is known only after a reboot: the boot id differs, and the host's uptime is time
 //! in which the node did not run. That holds if the host is the same one. A folder on a network volume may have moved
@@ -26,6 +27,9 @@
 //! container neither is worth anything: LXC and systemd-nspawn make up a boot id for every start of a container, on a
 //! host that never went down, and the machine id belongs to the image. So only a process in the host's own PID
 //! namespace gets the credit, and only for the first start after a boot: the second finds the new boot id in the file.
+//!
+//! A file that is **removed while the node runs** is found out at the next write, which fails. That its folder was
+//! renamed is no harm.
 //!
 //! What this cannot see: a disk that acknowledges a flush and loses it, a snapshot put back, two hosts cloned with one
 //! machine id.
@@ -35,13 +39,13 @@ mod slot;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
-use self::slot::{FORMAT, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
+use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
 use crate::election::{HardState, NodeId, Recovery, Store};
 
@@ -57,6 +61,8 @@ pub(crate) struct VoteFile {
     last: HardState,
     /// Why nothing is written any more.
     failure: Option<String>,
+    /// What its operator should know of the file as it was found.
+    warning: Option<String>,
 }
 
 impl VoteFile {
@@ -67,6 +73,11 @@ impl VoteFile {
         cluster: &str,
     ) -> Result<(VoteFile, Recovery), StoreError> {
         Self::open_on(Host::this(), state_dir, node, cluster)
+    }
+
+    /// What is wrong with the file, though the node can go on.
+    pub(crate) fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     fn open_on(
@@ -84,7 +95,7 @@ impl VoteFile {
         if owner.cluster.len() > LONGEST_CLUSTER {
             return Err(Why::LongCluster(owner.cluster.len()));
         }
-        let file = open_locked(path)?;
+        let (file, created) = open_locked(path)?;
         let mut bytes = Vec::with_capacity(2 * SLOT);
         let read = (&file).take(2 * SLOT as u64).read_to_end(&mut bytes);
         read.map_err(Why::io("read"))?;
@@ -95,21 +106,28 @@ impl VoteFile {
             // The slot to be overwritten next may be the only durable one: first make sure of the other.
             Some(_) => file.sync_data().map_err(Why::io("flush"))?,
         }
+        // An empty file that was there may have been a full one: then nobody knows what is lost.
+        let in_doubt = found.is_none() && !created;
+        let new = HardState {
+            in_doubt,
+            ..HardState::default()
+        };
+        let state = found.map_or(new, |found| found.record.state);
         let mut vote_file = VoteFile {
             path: path.to_owned(),
             disk: Box::new(file),
             owner,
             host,
-            next: found.map_or(0, |record| record.number + 1),
-            last: found.map_or_else(HardState::default, |record| record.state),
+            next: found.map_or(0, |found| found.record.number + 1),
+            last: state,
             failure: None,
+            warning: warning(path, found.as_ref(), state),
         };
-        let Some(record) = found else {
-            return Ok((vote_file, Recovery::Fresh));
-        };
-        let state = record.state;
         vote_file.write(state)?;
-        let down_for = host.certain_downtime(&record);
+        if state == HardState::default() {
+            return Ok((vote_file, Recovery::Fresh));
+        }
+        let down_for = found.map_or(Duration::ZERO, |found| host.certain_downtime(&found.record));
         Ok((vote_file, Recovery::Restored { state, down_for }))
     }
 
@@ -125,8 +143,12 @@ impl VoteFile {
         };
         let slot = record.encode(&self.owner);
         if let Err(error) = self.disk.write_durably(&slot, record.offset()) {
-            self.failure = Some(error.to_string());
-            return Err(Why::Io("write", error));
+            let why = match error.kind() {
+                ErrorKind::NotFound => Why::Removed,
+                _ => Why::Io("write", error),
+            };
+            self.failure = Some(why.reason());
+            return Err(why);
         }
         self.next += 1;
         self.last = state;
@@ -161,27 +183,61 @@ trait Disk: fmt::Debug + Send {
 
 impl Disk for File {
     fn write_durably(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // What is written to a file without a name is gone with the process: no promise may rest on it.
+        if self.metadata()?.nlink() == 0 {
+            return Err(ErrorKind::NotFound.into());
+        }
         self.write_all_at(bytes, offset)?;
         self.sync_data()
     }
 }
 
-/// The lock is on the vote file itself, which is never replaced, and ends with the process however that ends.
-fn open_locked(path: &Path) -> Result<File, Why> {
+/// What to warn of, when `found` was in the file and `state` was made of it.
+fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<String> {
+    let path = path.display();
+    match found {
+        None if state.in_doubt => Some(format!(
+            "{path} was there and is empty: if it ever held a record, what this node has voted is lost. It waits \
+             longer before it votes; check the disk"
+        )),
+        Some(found) if found.damaged => Some(format!(
+            "one of the two records in {path} is damaged: the node goes on with the other, and waits longer before \
+             it votes; check the disk"
+        )),
+        Some(_) if state.in_doubt => Some(format!(
+            "by {path} an earlier state of this node may be lost: it waits longer before it votes"
+        )),
+        Some(_) | None => None,
+    }
+}
+
+/// The file, and whether it was not there before. The lock is on the vote file itself, which is never replaced, and
+/// ends with the process however that ends.
+fn open_locked(path: &Path) -> Result<(File, bool), Why> {
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(Why::io("create the folder of"))?;
     }
     let mut options = OpenOptions::new();
+    // What is no file must not keep the node waiting before it can be refused.
+    let at_once = OFlags::NONBLOCK.bits() as i32;
     options
         .read(true)
         .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = options.open(path).map_err(Why::io("open"))?;
+        .mode(0o600)
+        .custom_flags(at_once);
+    let (file, created) = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let made = options.create(true).truncate(false).open(path);
+            (made.map_err(Why::io("create"))?, true)
+        }
+        opened => (opened.map_err(Why::io("open"))?, false),
+    };
+    if !file.metadata().map_err(Why::io("look at"))?.is_file() {
+        return Err(Why::NoFile);
+    }
     match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok((file, created)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Why::Locked),
         Err(error) => Err(Why::Io("lock", error)),
     }
@@ -273,6 +329,10 @@ pub(crate) struct StoreError {
 enum Why {
     /// What was being done to the file.
     Io(&'static str, io::Error),
+    /// Something else has its name: a pipe, a device.
+    NoFile,
+    /// It has no name any more.
+    Removed,
     Locked,
     Unreadable(Unreadable),
     LongCluster(usize),
@@ -283,6 +343,14 @@ enum Why {
 impl Why {
     fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Why {
         move |error| Why::Io(doing, error)
+    }
+
+    /// In a few words, why nothing can be written any more.
+    fn reason(&self) -> String {
+        match self {
+            Why::Io(_, error) => error.to_string(),
+            _ => "the file was removed".to_owned(),
+        }
     }
 }
 
@@ -297,6 +365,15 @@ impl fmt::Display for StoreError {
             Why::Io(doing, error) => write!(
                 f,
                 "cannot {doing} {path}: {error}: the node needs a folder it may write to, on a disk that works"
+            ),
+            Why::NoFile => write!(
+                f,
+                "{path} is a pipe, a device or the like, expected a file: move it away, or correct the state folder"
+            ),
+            Why::Removed => write!(
+                f,
+                "{path} was removed or replaced while the node runs, and with it what the node may have voted: stop \
+                 the node for at least two election timeouts, put the file back if you can, and start the node again"
             ),
             Why::Locked => write!(
                 f,
@@ -331,212 +408,4 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::election::Term;
-
-    const HOST: Host = Host {
-        machine: Some(1),
-        boot: Some(1),
-        uptime: Some(Duration::from_secs(60)),
-    };
-
-    fn state(term: u64, voted_for: Option<u16>) -> HardState {
-        HardState {
-            term: Term(term),
-            voted_for: voted_for.map(NodeId::from),
-            cap: Duration::from_millis(500),
-            in_doubt: false,
-        }
-    }
-
-    fn folder() -> tempfile::TempDir {
-        tempfile::tempdir().expect("a folder")
-    }
-
-    fn open_on(host: Host, folder: &tempfile::TempDir) -> (VoteFile, Recovery) {
-        VoteFile::open_on(host, folder.path(), 1.into(), "east").expect("opened")
-    }
-
-    /// What the folder holds after these states were saved in it.
-    fn saved(states: &[HardState]) -> tempfile::TempDir {
-        let folder = folder();
-        let (mut file, _) = open_on(HOST, &folder);
-        for state in states {
-            file.save(state).expect("saved");
-        }
-        folder
-    }
-
-    fn refusal(state_dir: &Path, node: u16, cluster: &str) -> String {
-        let opened = VoteFile::open_on(HOST, state_dir, node.into(), cluster);
-        opened.expect_err("refused").to_string()
-    }
-
-    fn restored(state: HardState) -> Recovery {
-        let down_for = Duration::ZERO;
-        Recovery::Restored { state, down_for }
-    }
-
-    #[test]
-    fn a_node_is_new_until_its_first_save_and_restored_ever_after() {
-        let folder = folder();
-        let state_dir = folder.path().join("not/yet/there");
-        let open = || VoteFile::open(&state_dir, 1.into(), "east").expect("opened");
-        assert_eq!(open().1, Recovery::Fresh);
-        assert_eq!(open().1, Recovery::Fresh);
-        for term in 1..6 {
-            let now = state(term, Some(3));
-            open().0.save(&now).expect("saved");
-            assert_eq!(open().1, restored(now));
-            assert_eq!(open().1, restored(now));
-        }
-    }
-
-    #[test]
-    fn a_state_in_use_is_locked_and_free_again_afterwards() {
-        let folder = folder();
-        let first = open_on(HOST, &folder);
-        let error = refusal(folder.path(), 1, "east");
-        assert!(
-            error.starts_with("another process uses this state: "),
-            "{error}"
-        );
-        drop(first);
-        open_on(HOST, &folder);
-    }
-
-    #[test]
-    fn after_one_failed_write_nothing_is_written_any_more() {
-        #[derive(Debug)]
-        struct FailsOnce(bool);
-        impl Disk for FailsOnce {
-            fn write_durably(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-                assert!(
-                    !std::mem::replace(&mut self.0, true),
-                    "written after a failure"
-                );
-                Err(ErrorKind::StorageFull.into())
-            }
-        }
-        let (mut file, _) = open_on(HOST, &folder());
-        file.disk = Box::new(FailsOnce(false));
-        let mut error = || file.save(&state(1, None)).expect_err("failed").to_string();
-        assert!(error().contains("free some space"));
-        assert!(error().contains("is not written any more"));
-        assert!(error().contains("is not written any more"));
-    }
-
-    #[test]
-    fn what_is_handed_out_was_written_again_first() {
-        let folder = saved(&[state(1, None)]);
-        let path = folder.path().join("node-1.vote");
-        let before = fs::read(&path).expect("read");
-        drop(open_on(HOST, &folder));
-        let after = fs::read(&path).expect("read");
-        assert_eq!(before[..SLOT], after[..SLOT]);
-        assert_ne!(before[SLOT..], after[SLOT..]);
-    }
-
-    #[test]
-    fn a_doubt_outlives_restarts_and_ends_when_the_node_says_so() {
-        let folder = saved(&[state(1, None), state(2, Some(3))]);
-        let path = folder.path().join("node-1.vote");
-        let whole = fs::read(&path).expect("read");
-        fs::write(&path, &whole[..SLOT + 100]).expect("cut");
-        let doubtful = |term| HardState {
-            in_doubt: true,
-            ..state(term, None)
-        };
-
-        assert_eq!(open_on(HOST, &folder).1, restored(doubtful(1)));
-        let (mut file, recovery) = open_on(HOST, &folder);
-        assert_eq!(recovery, restored(doubtful(1)));
-        file.save(&doubtful(2)).expect("saved");
-        drop(file);
-        let (mut file, recovery) = open_on(HOST, &folder);
-        assert_eq!(recovery, restored(doubtful(2)));
-        file.save(&state(2, Some(1))).expect("saved");
-        drop(file);
-        assert_eq!(open_on(HOST, &folder).1, restored(state(2, Some(1))));
-    }
-
-    #[test]
-    fn only_the_first_start_after_a_boot_of_the_same_machine_counts_the_uptime() {
-        let down_for = |host| {
-            let folder = saved(&[state(1, None)]);
-            [(); 2].map(|()| match open_on(host, &folder).1 {
-                Recovery::Restored { down_for, .. } => down_for.as_secs(),
-                other => panic!("{other:?}"),
-            })
-        };
-        let (boot, machine, uptime) = (Some(2), Some(2), None);
-        assert_eq!(down_for(Host { boot, ..HOST }), [60, 0]);
-        assert_eq!(
-            down_for(Host {
-                boot,
-                uptime,
-                ..HOST
-            }),
-            [0, 0]
-        );
-        assert_eq!(down_for(HOST), [0, 0]);
-        assert_eq!(down_for(Host { boot: None, ..HOST }), [0, 0]);
-        assert_eq!(
-            down_for(Host {
-                boot,
-                machine,
-                ..HOST
-            }),
-            [0, 0]
-        );
-        assert_eq!(
-            down_for(Host {
-                boot,
-                machine: None,
-                ..HOST
-            }),
-            [0, 0]
-        );
-    }
-
-    #[test]
-    fn a_refusal_names_what_was_found_and_what_was_expected() {
-        let folder = saved(&[state(1, None)]);
-        let path = |node| folder.path().join(format!("node-{node}.vote"));
-        let error = refusal(folder.path(), 1, "west");
-        assert!(
-            error.contains("node 1 of cluster \"east\", expected node 1 of cluster \"west\""),
-            "{error}"
-        );
-        fs::copy(path(1), path(2)).expect("copied");
-        let error = refusal(folder.path(), 2, "east");
-        assert!(
-            error.contains("node 1 of cluster \"east\", expected node 2 of cluster \"east\""),
-            "{error}"
-        );
-
-        fs::write(path(3), "something else").expect("written");
-        assert!(refusal(folder.path(), 3, "east").contains("is damaged: neither"));
-        let error = refusal(&path(3), 1, "east");
-        assert!(error.contains("cannot create the folder of"), "{error}");
-        assert!(refusal(folder.path(), 1, &"c".repeat(256)).contains("has 256 bytes, at most 255"));
-    }
-
-    #[test]
-    #[should_panic = "VoteOnce"]
-    fn a_vote_once_given_is_never_overwritten_in_its_term() {
-        let (mut file, _) = open_on(HOST, &saved(&[state(1, Some(2))]));
-        let _ = file.save(&state(1, Some(3)));
-    }
-
-    #[test]
-    fn an_id_makes_a_harmless_file_name() {
-        for (id, name) in [
-            ("db-east_1.a", "node-db-east_1.a.vote"),
-            ("../x%", "node-%2E.%2Fx%25.vote"),
-        ] {
-            assert_eq!(file_name(id.parse().expect("an id")), name);
-        }
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ pub(crate) struct Local {
     pub(crate) identity: Option<Arc<Identity>>,
     /// Tells this process from another with the same id.
     pub(crate) instance: u64,
-    /// Why certificates could not be renewed, as last logged.
+    /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
     pub(crate) board: Arc<Board>,
     pub(crate) inbox: Sender<Mail>,
@@ -100,8 +100,12 @@ impl Local {
     fn credentials(&self) -> Option<Arc<tls::Credentials>> {
         let identity = self.identity.as_ref()?;
         match identity.refresh() {
-            Ok(true) => log::info!("node {}: read the renewed certificates", self.id),
-            Ok(false) => {}
+            Ok(renewed) => {
+                if renewed {
+                    log::info!("node {}: read the renewed certificates", self.id);
+                }
+                self.last_problem().clear();
+            }
             Err(error) => self.warn_of_renewal(&error.to_string()),
         }
         Some(identity.current())
@@ -109,14 +113,17 @@ impl Local {
 
     /// Once: it is tried again for every connection.
     fn warn_of_renewal(&self, problem: &str) {
-        let mut last = self
-            .last_problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_problem();
         if *last != problem {
             log::warn!("node {}: keeps its old certificates: {problem}", self.id);
             *last = problem.to_owned();
         }
+    }
+
+    fn last_problem(&self) -> MutexGuard<'_, String> {
+        self.last_problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,7 +186,7 @@ impl Transport {
     }
 }
 
-/// Ends every thread. Nothing waits for longer than one look-up of a name or one connect, and those are bounded.
+/// Ends every thread but that of a name server's answer. Nothing waits for longer than one connect, which is bounded.
 impl Drop for Transport {
     fn drop(&mut self) {
         self.connections.stop();
@@ -388,5 +395,53 @@ fn receive(
             Err(LinkError::Refused(error.to_string()))
         }
         Err(error) => Err(LinkError::Gone(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::tls::tests::TestCa;
+    use super::*;
+
+    /// Node 1, which knows nobody.
+    pub(super) fn local() -> Local {
+        Local {
+            id: 1.into(),
+            cluster: "c".into(),
+            members: BTreeMap::new(),
+            timing: Timing::default(),
+            rpc_timeout: Duration::from_millis(250),
+            identity: None,
+            instance: 1,
+            last_problem: Mutex::default(),
+            board: Arc::new(Board::new(1.into(), [])),
+            inbox: crossbeam_channel::unbounded().0,
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_fails_again_after_one_that_did_not_is_worth_another_line() {
+        let ca = TestCa::new("ca");
+        let files = ca.sign("one", &["one.example"]);
+        let identity = Identity::load(files.clone(), "one.example").expect("loaded");
+        let identity = Some(Arc::new(identity));
+        let local = Local {
+            identity,
+            ..local()
+        };
+        let problem = || {
+            local.credentials().expect("the old ones at least");
+            local.last_problem().clone()
+        };
+        for _ in 0..2 {
+            fs::write(&files.cert, "half writ").expect("written");
+            let first = problem();
+            assert!(first.contains("one.pem"), "{first}");
+            assert_eq!(problem(), first);
+            ca.sign("one", &["one.example"]);
+            assert_eq!(problem(), "");
+        }
     }
 }

@@ -228,6 +228,14 @@ impl ConfigBuilder {
         if let Some(problem) = problem {
             return Err(ConfigError::new("certs", problem));
         }
+        if let Some(folder) = self
+            .state_dir
+            .as_ref()
+            .filter(|folder| folder.as_os_str().is_empty())
+        {
+            let expected = "expected a folder, or no `state_dir` at all";
+            return Err(found("state_dir", &folder.to_string_lossy(), expected));
+        }
         let timing = Timing::new(
             self.heartbeat_interval,
             self.election_timeout,

@@ -219,6 +219,10 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ),
         ("cluster: ''".into(), &["cluster: found \"\""]),
         (
+            "state_dir: ''".into(),
+            &["state_dir: found \"\": expected a folder"],
+        ),
+        (
             format!("cluster: {}", "x".repeat(65)),
             &["cluster: found \"xxx"],
         ),
@@ -524,6 +528,19 @@ fn a_node_has_a_certificate_that_its_peers_accept() {
         "{shared}"
     );
     assert!(ends.contains("ends in 9 days"), "{ends}");
+
+    for (days, says) in [(-5, "has ended 5 days ago"), (9, "ends in 9 days")] {
+        let ca = TestCa::with("ca", ends_in(days));
+        let node = cluster(&ca.sign("own", &["one.example"])).for_node("1");
+        let node = node.expect("a node");
+        let [warning] = node.warnings() else {
+            panic!("{:?}", node.warnings())
+        };
+        assert!(
+            warning.starts_with(&format!("the CA certificate {says}")),
+            "{warning}"
+        );
+    }
 }
 
 #[test]

@@ -200,6 +200,10 @@ impl Election {
     ) {
         // Rule 2: to ask changes nothing, here either. A term is entered only to campaign, or to follow.
         self.told = self.told.max(term);
+        // Rule 7: unless the cluster has a past, of which this node does not know.
+        if self.fresh && (term > Term(1) || hint.is_some()) {
+            self.note_past(now);
+        }
         if verdict.is_ok() {
             let free_at = now + self.setup.timing.wait_for(wait);
             let State::PreCandidate(asking) = &mut self.state else {

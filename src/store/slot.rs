@@ -55,12 +55,6 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The same, when a later one may have been lost.
-    fn in_doubt(mut self) -> Record {
-        self.state.in_doubt = true;
-        self
-    }
-
     /// Where in the file the record goes.
     pub(super) fn offset(&self) -> u64 {
         self.number % 2 * SLOT as u64
@@ -152,11 +146,29 @@ pub(super) enum Unreadable {
     NewerFormat { found: u32 },
 }
 
-/// The newest state that a file holds, or none in a file that was never written to.
-///
-/// A file that is short and holds only zeros is a creation that did not end: the first record goes to the front, so
-/// whatever is cut from a used file, there is more left than zeros.
-pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Record>, Unreadable> {
+/// The newest whole record of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) record: Record,
+    /// Whether the other one is damaged: a later state may have been lost.
+    pub(super) damaged: bool,
+}
+
+impl Found {
+    fn whole(record: Record) -> Found {
+        let damaged = false;
+        Found { record, damaged }
+    }
+
+    fn beside_damage(mut record: Record) -> Found {
+        record.state.in_doubt = true;
+        let damaged = true;
+        Found { record, damaged }
+    }
+}
+
+/// The newest state that a file holds, or none in one that is empty or holds only zeros.
+pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Found>, Unreadable> {
     if is_zero(file) {
         return Ok(None);
     }
@@ -169,11 +181,15 @@ pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Record>, Unrea
                 second
             };
             let missing = first.number.abs_diff(second.number) != 1;
-            Ok(Some(if missing { newest.in_doubt() } else { newest }))
+            Ok(Some(if missing {
+                Found::beside_damage(newest)
+            } else {
+                Found::whole(newest)
+            }))
         }
-        (Slot::Whole(only), Slot::Blank) if only.number == 0 => Ok(Some(only)),
+        (Slot::Whole(only), Slot::Blank) if only.number == 0 => Ok(Some(Found::whole(only))),
         (Slot::Whole(left), Slot::Blank | Slot::Damaged)
-        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => Ok(Some(left.in_doubt())),
+        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => Ok(Some(Found::beside_damage(left))),
         (Slot::Blank | Slot::Damaged, Slot::Blank | Slot::Damaged) => Err(Unreadable::Damaged),
     }
 }
@@ -252,12 +268,16 @@ mod tests {
         file
     }
 
-    fn read(file: &[u8]) -> Result<Option<Record>, Unreadable> {
+    fn read(file: &[u8]) -> Result<Option<Found>, Unreadable> {
         newest(file, &owner(1, "east"))
     }
 
-    fn doubtful(number: u64) -> Result<Option<Record>, Unreadable> {
-        Ok(Some(record(number).in_doubt()))
+    fn whole(number: u64) -> Result<Option<Found>, Unreadable> {
+        Ok(Some(Found::whole(record(number))))
+    }
+
+    fn doubtful(number: u64) -> Result<Option<Found>, Unreadable> {
+        Ok(Some(Found::beside_damage(record(number))))
     }
 
     #[test]
@@ -316,7 +336,7 @@ mod tests {
     fn the_higher_number_counts() {
         assert_eq!(read(&file(0..0)), Ok(None));
         for last in 0..5 {
-            assert_eq!(read(&file(0..last + 1)), Ok(Some(record(last))));
+            assert_eq!(read(&file(0..last + 1)), whole(last));
         }
     }
 
@@ -329,9 +349,9 @@ mod tests {
                 let mut torn = before.clone();
                 torn[start..start + torn_at].copy_from_slice(&after[start..start + torn_at]);
                 let expected = if torn == after {
-                    Ok(Some(record(number)))
+                    whole(number)
                 } else if torn == before {
-                    Ok(Some(record(number - 1)))
+                    whole(number - 1)
                 } else {
                     doubtful(number - 1)
                 };

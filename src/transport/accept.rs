@@ -1,9 +1,9 @@
 //! One thread that accepts, and one per accepted connection, for what this node answers.
 //!
 //! The accepting thread does no handshake, so that nobody is kept waiting by a stranger. Handshakes under way are
-//! bounded, in all and per address, and each has one deadline for the whole of it.
+//! bounded, per address and for all strangers together, and each has one deadline for the whole of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::inbox::Mail;
 
-/// Connections that have not said yet who they are: in all, and from one address. Enough for every node of the
-/// largest cluster to dial at once from one host.
-const MOST_HANDSHAKES: usize = 64;
+/// Connections that have not said yet who they are: from one address, and from all the addresses together at which no
+/// member is known. A member's address has places of its own, which strangers elsewhere cannot take.
 const MOST_HANDSHAKES_PER_ADDRESS: usize = 32;
+const MOST_HANDSHAKES_OF_STRANGERS: usize = 64;
 
 /// The dialler probes an idle connection; one that is silent for so long is dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs());
@@ -43,6 +43,8 @@ pub(super) struct Acceptor {
     local: Arc<Local>,
     connections: Arc<Connections>,
     outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+    /// The members that are configured by an IP address. The others are known by where they spoke from last.
+    configured: BTreeSet<IpAddr>,
     visitors: Mutex<Visitors>,
 }
 
@@ -85,10 +87,13 @@ impl Acceptor {
         connections: Arc<Connections>,
         outboxes: Arc<BTreeMap<NodeId, Outbox>>,
     ) -> Arc<Self> {
+        let addrs = local.members.values().map(|member| member.addr.parse());
+        let configured = addrs.filter_map(Result::ok).collect();
         Arc::new(Acceptor {
             local,
             connections,
             outboxes,
+            configured,
             visitors: Mutex::default(),
         })
     }
@@ -97,7 +102,7 @@ impl Acceptor {
         while !self.connections.is_stopped() {
             match listener.accept() {
                 Ok(_) if self.connections.is_stopped() => {}
-                Ok((tcp, addr)) => self.admit(tcp, addr.ip()),
+                Ok((tcp, addr)) => self.admit(tcp, addr.ip().to_canonical()),
                 Err(error) => {
                     self.complain(&format!("cannot accept connections: {error}"));
                     self.connections.wait(PAUSE_AFTER_FAILURE);
@@ -273,9 +278,17 @@ impl Acceptor {
 
     fn begin_handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
         let mut visitors = self.visitors();
-        let in_all: usize = visitors.handshakes.values().sum();
         let from_here = visitors.handshakes.get(&addr).copied().unwrap_or(0);
-        if in_all >= MOST_HANDSHAKES || from_here >= MOST_HANDSHAKES_PER_ADDRESS {
+        if from_here >= MOST_HANDSHAKES_PER_ADDRESS {
+            return None;
+        }
+        let is_stranger = |addr: &IpAddr| {
+            let spoke = |session: &Session| session.addr == *addr;
+            !self.configured.contains(addr) && !visitors.sessions.values().any(spoke)
+        };
+        let strangers = visitors.handshakes.iter().filter(|(at, _)| is_stranger(at));
+        let of_strangers: usize = strangers.map(|(_, count)| count).sum();
+        if is_stranger(&addr) && of_strangers >= MOST_HANDSHAKES_OF_STRANGERS {
             return None;
         }
         visitors.handshakes.insert(addr, from_here + 1);
@@ -327,6 +340,7 @@ impl Acceptor {
             *session = fresh();
         }
         session.close();
+        session.addr = addr;
         session.connection = Some((number, tcp));
         Ok(Speaker {
             acceptor: self,
@@ -441,25 +455,30 @@ impl Throttle {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use super::super::tests::local;
     use super::*;
-    use crate::election::{Term, Timing};
-    use crate::status::Board;
+    use crate::config::Config;
+    use crate::election::Term;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+    /// Node 1, of which node 3 is a member with an IP address.
     fn acceptor() -> Arc<Acceptor> {
-        let (inbox, _) = crossbeam_channel::unbounded();
+        let nodes = [
+            ("1", "one.example"),
+            ("2", "two.example"),
+            ("3", "127.0.0.3"),
+        ];
+        let config = nodes
+            .iter()
+            .fold(Config::builder().insecure(), |config, (id, addr)| {
+                config.node((*id, *addr, 1))
+            });
+        let config = config.build().expect("a config");
+        let members = config.nodes().map(|(id, member)| (id, member.clone()));
         let local = Local {
-            id: 1.into(),
-            cluster: "c".into(),
-            members: BTreeMap::new(),
-            timing: Timing::default(),
-            rpc_timeout: Duration::from_millis(250),
-            identity: None,
-            instance: 1,
-            last_problem: Mutex::default(),
-            board: Arc::new(Board::new(1.into(), [])),
-            inbox,
+            members: members.collect(),
+            ..local()
         };
         Acceptor::new(Arc::new(local), Arc::default(), Arc::default())
     }
@@ -505,12 +524,34 @@ mod tests {
         let under_way: Vec<Handshake> = (0..100)
             .filter_map(|number| acceptor.begin_handshake(address(number % 3)))
             .collect();
-        assert_eq!(under_way.len(), MOST_HANDSHAKES);
+        assert_eq!(under_way.len(), MOST_HANDSHAKES_OF_STRANGERS);
         for number in 1000..2000 {
             assert!(acceptor.begin_handshake(address(number)).is_none());
         }
         drop(under_way);
         assert!(acceptor.visitors().handshakes.is_empty());
+    }
+
+    #[test]
+    fn strangers_leave_room_for_whoever_comes_from_a_members_address() {
+        let acceptor = acceptor();
+        let address = |number: u8| IpAddr::from([127, 0, 0, number]);
+        let places = |number| {
+            let all = std::iter::from_fn(|| acceptor.begin_handshake(address(number)));
+            all.take(1000).collect::<Vec<_>>()
+        };
+        // Node 2 is known by where it spoke from.
+        drop(begin(&acceptor, 7).expect("the only one"));
+        let strangers: Vec<Handshake> = (10..20).flat_map(places).collect();
+        assert_eq!(strangers.len(), MOST_HANDSHAKES_OF_STRANGERS);
+        assert!(places(9).is_empty());
+        for member in [1, 3] {
+            let own = places(member);
+            assert_eq!(own.len(), MOST_HANDSHAKES_PER_ADDRESS, "node at {member}");
+        }
+        let (_one, _three) = (places(1), places(3));
+        drop(strangers);
+        assert_eq!(places(9).len(), MOST_HANDSHAKES_PER_ADDRESS);
     }
 
     #[test]

@@ -165,6 +165,8 @@ impl fmt::Debug for Certificate {
 /// What a node shows and what it trusts. Loaded whole and replaced whole.
 pub(crate) struct Credentials {
     own: Certificate,
+    /// When the last of the CA certificates ends, in seconds since 1970.
+    ca_not_after: Option<u64>,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
@@ -176,7 +178,10 @@ impl Credentials {
     ///
     /// When a peer would refuse it, or a file is not what it should be.
     pub(crate) fn load(files: &CertFiles) -> Result<Credentials, TlsError> {
-        let roots = Arc::new(roots(files)?);
+        let cas = certificates(files, CertFile::Ca)?;
+        let ca_ends = cas.iter().map(|ca| Certificate(ca.clone()).not_after());
+        let ca_not_after = ca_ends.max().flatten();
+        let roots = Arc::new(roots(files, cas)?);
         let chain = certificates(files, CertFile::Cert)?;
         let key = private_key(files)?;
         let own = Certificate(chain[0].clone());
@@ -196,6 +201,7 @@ impl Credentials {
         })?;
         Ok(Credentials {
             own,
+            ca_not_after,
             client: Arc::new(client),
             server: Arc::new(server),
         })
@@ -208,8 +214,13 @@ impl Credentials {
 
     /// How many whole days are left of the own certificate; negative if it has ended.
     pub(crate) fn days_left(&self) -> Option<i64> {
-        let left = i128::from(self.own.not_after()?) - i128::from(UnixTime::now().as_secs());
-        i64::try_from(left.div_euclid(i128::from(DAY))).ok()
+        days_until(self.own.not_after()?)
+    }
+
+    /// The same of the CA, the one that lasts longest if there are several. Nobody refuses a node because its CA has
+    /// ended (the verifier looks at a CA's name and key only), but nothing more should be signed with it.
+    pub(crate) fn ca_days_left(&self) -> Option<i64> {
+        days_until(self.ca_not_after?)
     }
 }
 
@@ -221,9 +232,14 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn roots(files: &CertFiles) -> Result<RootCertStore, TlsError> {
+fn days_until(end: u64) -> Option<i64> {
+    let left = i128::from(end) - i128::from(UnixTime::now().as_secs());
+    i64::try_from(left.div_euclid(i128::from(DAY))).ok()
+}
+
+fn roots(files: &CertFiles, cas: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for ca in certificates(files, CertFile::Ca)? {
+    for ca in cas {
         roots.add(ca).map_err(|error| {
             let problem = format!("found a CA certificate that {}", explain(&error));
             files.fault(CertFile::Ca, problem)
@@ -329,7 +345,25 @@ fn pem_items<T>(
             format!("{found}: expected a PEM file with {expected}"),
         )
     };
-    let bytes = read_bounded(files.path(file)).map_err(|problem| files.fault(file, problem))?;
+    let path = files.path(file);
+    let bytes = read_bounded(path).map_err(|problem| {
+        let classic = path
+            .parent()
+            .is_some_and(|folder| folder.ends_with("certs"));
+        let advice = if classic && !path.exists() {
+            ": run ./gen_cert.sh, which makes the files in certs/ (see ./gen_cert.sh --help)"
+        } else {
+            ""
+        };
+        files.fault(file, problem + advice)
+    })?;
+    if file == CertFile::Key && is_encrypted(&bytes) {
+        let path = path.display();
+        return Err(fault(format!(
+            "found an encrypted private key, and nobody to ask for its passphrase: decrypt it with \
+             `openssl pkey -in {path} -out {path}.plain` and use that file"
+        )));
+    }
     let items: Result<Vec<Item>, _> = rustls_pemfile::read_all(&mut bytes.as_slice()).collect();
     let items = items.map_err(|error| fault(format!("found damaged PEM ({error})")))?;
     let picked: Vec<T> = items.into_iter().filter_map(pick).collect();
@@ -348,6 +382,16 @@ fn pem_items<T>(
         }));
     }
     Ok(picked)
+}
+
+/// Whether the key in a PEM file is under a passphrase, in the way of PKCS #8 or in that of older programs.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    let mut lines = text.lines();
+    lines.any(|line| {
+        line.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || (line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+    })
 }
 
 /// The whole of a file that a config names, if it is one and not absurdly large.

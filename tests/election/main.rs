@@ -1,8 +1,10 @@
-//! The election without the world: no thread, socket, file, sleep or clock.
+//! The election without the world: no thread, socket, file, sleep or clock. Only [`mutants`] builds a copy of it, and runs
+//! that in processes of its own.
 #![allow(clippy::unwrap_used)]
 
 mod harness;
-mod model;
+mod mutants;
 mod paper;
+mod picture;
 mod scenarios;
 mod simulation;

@@ -12,6 +12,7 @@ mod candidate;
 mod heartbeat;
 mod hint;
 mod lease;
+mod node_id;
 mod pre_vote;
 mod promise;
 mod relinquish;

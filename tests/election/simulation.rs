@@ -1,17 +1,24 @@
 //! Whole clusters at random: every fault there is, mixed anew by each seed, and then peace.
 //!
-//! A run is one seed: a cluster of 2 to 7 nodes with its clocks, timings, links and disks; 20 to 60 simulated seconds
+//! A run is one seed: a cluster of 2 to 9 nodes with its clocks, timings, links and disks; 20 to 60 simulated seconds
 //! in which nodes crash, restart, reboot and stop, links break, delay, lose, repeat and reorder, disks fail, and
 //! operators ask for hand-overs; some kinds of fault only, so that rare ones are not always hidden by common ones
-//! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader
-//! whom nothing disturbs any more. The [checker](crate::harness::checker) watches all the time.
+//! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader.
+//! Then trouble comes back to all but that leader and the quorum that it needs, and must not unseat it. In the end a
+//! minority is lost for good, and the rest must find a leader again. The [checker](crate::harness::checker) watches all
+//! the time.
+//!
+//! A pause stands for a suspended host as well: the clock runs on, and the program may act until its lease ends.
 //!
 //! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many;
 //! - `FROM=1000000` starts there;
-//! - `SEED=17` replays one, and tells what was said.
+//! - `SEED=17` replays one, and tells what was said;
+//! - `SEED=17 PICTURE=target/run-17.svg` draws it, too: the end of a run that fails, or the whole of another, unless
+//!   `FROM_MS` and `TO_MS` say which part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use leadelect::NodeId;
@@ -21,7 +28,9 @@ use crate::harness::Dice;
 use crate::harness::clock::Real;
 use crate::harness::disk::Mood;
 use crate::harness::network::Link;
+use crate::harness::record::Record;
 use crate::harness::world::{Wall, WindUp, World};
+use crate::picture;
 
 /// How many runs, unless `SEEDS` says otherwise: a few seconds.
 const USUAL_SEEDS: u64 = 300;
@@ -32,11 +41,6 @@ const LAST_LINES: usize = 80;
 #[allow(clippy::disallowed_methods, reason = "only to tell how fast it was")]
 fn simulation_of_whole_clusters() {
     let began = std::time::Instant::now();
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().expect("a number"))
-    };
     if let Some(seed) = number("SEED") {
         replay(seed);
         return;
@@ -68,6 +72,11 @@ fn simulation_of_whole_clusters() {
     );
 }
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
 /// Runs one seed and tells what was said; a failure says so in the first line, and how to see it again in the last.
 fn replay(seed: u64) {
     println!("seed {seed}");
@@ -81,8 +90,18 @@ fn replay(seed: u64) {
     for line in &story[story.len().saturating_sub(LAST_LINES)..] {
         println!("{line}");
     }
+    world.observe();
+    if let (Some(path), Some(record)) = (std::env::var_os("PICTURE"), &world.record) {
+        let path = Path::new(&path);
+        let window = picture::Window::of(record, number("FROM_MS"), number("TO_MS"));
+        picture::write(path, record, &format!("seed {seed}"), window);
+        println!(
+            "{} shows {window}; FROM_MS and TO_MS choose another part",
+            path.display()
+        );
+    }
     if let Some(violation) = &world.checker.violation {
-        panic!("seed {seed}\n{violation}\n{again}");
+        panic!("seed {seed}\n{violation}\n{again}\nPICTURE=target/run-{seed}.svg {again}");
     }
 }
 
@@ -96,16 +115,18 @@ enum Fault {
     CutPair,
     Isolate,
     Divide,
+    Shape,
     Mend,
     BadLink,
     Disk,
     HandOver,
     Eligible,
     Forget,
+    Rot,
     SpuriousTick,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::Reboot,
     Fault::Pause,
@@ -113,12 +134,14 @@ const FAULTS: [Fault; 14] = [
     Fault::CutPair,
     Fault::Isolate,
     Fault::Divide,
+    Fault::Shape,
     Fault::Mend,
     Fault::BadLink,
     Fault::Disk,
     Fault::HandOver,
     Fault::Eligible,
     Fault::Forget,
+    Fault::Rot,
     Fault::SpuriousTick,
 ];
 
@@ -138,8 +161,10 @@ struct Trouble {
     dice: Dice,
     world: World,
     faults: Vec<Fault>,
-    /// The longest election timeout of any node.
+    /// The longest election timeout that any node has had.
     timeout: Duration,
+    /// What timings are drawn from: see [`timing`].
+    knobs: (u64, bool, u32),
     later: BTreeMap<(Real, NodeId), Later>,
     forgot: bool,
 }
@@ -148,7 +173,10 @@ fn run(seed: u64, tell: bool) -> World {
     let mut trouble = Trouble::new(seed, tell);
     trouble.rage();
     trouble.make_peace();
-    trouble.expect_a_lasting_leader();
+    if let Some(leader) = trouble.expect_a_leader() {
+        trouble.trouble_the_others(leader);
+        trouble.lose_some_for_good();
+    }
     trouble.world
 }
 
@@ -158,12 +186,18 @@ impl Trouble {
         let drift = *dice.pick(&[0, 100, 1000, 10_000, 100_000]);
         let shortest = dice.between(150, 1000);
         let alike = dice.chance(600);
-        let count = u16::try_from(dice.between(2, 7)).unwrap();
-        let witness = dice.chance(150).then(|| dice.between(1, u64::from(count)));
+        let most = *dice.pick(&[3, 5, 9]);
+        let count = u16::try_from(dice.between(2, most)).unwrap();
+        let witnesses: Vec<u64> = (0..dice.below(3))
+            .filter_map(|_| {
+                let witness = dice.between(2, u64::from(count));
+                dice.chance(150).then_some(witness)
+            })
+            .collect();
         let voters: BTreeMap<NodeId, Voter> = (1..=count)
             .map(|id| {
                 let priority = i32::try_from(dice.below(2)).unwrap();
-                let witness = witness == Some(u64::from(id));
+                let witness = witnesses.contains(&u64::from(id));
                 (NodeId::from(id), Voter { priority, witness })
             })
             .collect();
@@ -179,6 +213,7 @@ impl Trouble {
         });
         let mut world = World::new(setups.collect(), dice.next());
         world.story = tell.then(Vec::new);
+        world.record = tell.then(Record::default);
         let stateless = dice.chance(100);
         let wall_runs = dice.chance(500);
         for id in world.ids() {
@@ -207,6 +242,7 @@ impl Trouble {
             world,
             faults,
             timeout,
+            knobs: (shortest, alike, drift),
             later: BTreeMap::new(),
             forgot: false,
         };
@@ -251,7 +287,14 @@ impl Trouble {
         }
     }
 
+    /// Now and then with another configuration, so that a promise may be longer than all that the node is told of.
     fn start(&mut self, id: NodeId) {
+        if !self.world.node(id).is_up() && self.dice.chance(200) {
+            let (shortest, alike, drift) = self.knobs;
+            let timing = timing(&mut self.dice, shortest, alike, drift);
+            self.timeout = self.timeout.max(timing.election_timeout());
+            self.world.node_mut(id).setup.timing = timing;
+        }
         self.world.narrate(|| format!("{id} is started"));
         self.world.start(id);
     }
@@ -288,9 +331,12 @@ impl Trouble {
         let other = *self.dice.pick(&others);
         let much_later = self.soon(self.timeout * 8);
         let later = match fault {
-            Fault::CutOneWay | Fault::CutPair | Fault::Isolate | Fault::Divide | Fault::BadLink => {
-                Some(Later::Mend)
-            }
+            Fault::CutOneWay
+            | Fault::CutPair
+            | Fault::Isolate
+            | Fault::Divide
+            | Fault::Shape
+            | Fault::BadLink => Some(Later::Mend),
             Fault::Disk => Some(Later::Repair),
             _ => None,
         };
@@ -321,6 +367,7 @@ impl Trouble {
                     rest.iter().for_each(|other| self.cut(one, *other));
                 }
             }
+            Fault::Shape => self.shape(&ids),
             Fault::Mend => self.world.network.links().for_each(|link| link.cut = false),
             Fault::BadLink if self.dice.chance(300) => self.worsen_all_links(),
             Fault::BadLink => {
@@ -355,15 +402,24 @@ impl Trouble {
                 let at = self.soon(self.timeout);
                 self.later.insert((at, other), Later::Forget);
             }
+            // The newest record goes bad, and the process finds that at its next start.
+            Fault::Rot => {
+                self.world.crash(victim);
+                self.world.rot_disk(victim);
+                let at = self.soon(self.timeout / 2);
+                self.later.insert((at, victim), Later::Start);
+            }
             Fault::SpuriousTick => self.world.order(victim, Input::Tick),
         }
     }
 
-    /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster is past its first term:
-    /// one such loss is borne, by the doubt that a node without a past has about every later term.
+    /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster and all that is on its
+    /// way to that node are past the first term: one such loss is borne, by the doubt that a node without a past has
+    /// about every later term.
     fn forget(&mut self, victim: NodeId) {
         let old = |id: &NodeId| self.world.node(*id).term() >= Term(2);
-        if self.forgot || !self.world.ids().iter().all(old) {
+        let late = self.world.is_asked_in_the_first_term(victim);
+        if self.forgot || late || !self.world.ids().iter().all(old) {
             return;
         }
         self.forgot = true;
@@ -383,6 +439,30 @@ impl Trouble {
     fn cut(&mut self, one: NodeId, other: NodeId) {
         self.world.network.link(one, other).cut = true;
         self.world.network.link(other, one).cut = true;
+    }
+
+    /// Cuts all links but those of a form in which some see what others do not.
+    fn shape(&mut self, ids: &[NodeId]) {
+        let mut row = ids.to_vec();
+        for place in (1..row.len()).rev() {
+            let other = usize::try_from(self.dice.below(place as u64 + 1)).unwrap();
+            row.swap(place, other);
+        }
+        let form = self.dice.below(4);
+        let middle = row.len() / 2;
+        for (i, one) in row.iter().enumerate() {
+            for (j, other) in row.iter().enumerate().skip(i + 1) {
+                let joined = match form {
+                    0 => j == i + 1,                 // a chain
+                    1 => i == 0,                     // a hub
+                    2 => j <= middle || i >= middle, // two halves that share one node
+                    _ => false,                      // everybody alone
+                };
+                if !joined {
+                    self.cut(*one, *other);
+                }
+            }
+        }
     }
 
     fn worsen_all_links(&mut self) {
@@ -426,34 +506,138 @@ impl Trouble {
         }
     }
 
-    /// Some node with timely links to a quorum becomes leader, within a bound; and then stays.
-    fn expect_a_lasting_leader(&mut self) {
+    /// Some node with timely links to a quorum becomes leader, within a bound, and terms do not run away.
+    fn expect_a_leader(&mut self) -> Option<(NodeId, Term)> {
+        let highest = |world: &World| world.ids().iter().map(|id| world.node(*id).term()).max();
+        let before = highest(&self.world);
         // A write and a hand-over may still last two timeouts each; quarantine of two timeouts, an election of as
         // much, a second one if a node comes with a higher term, and all of it on clocks that differ by a fifth.
         self.world
             .run_until(self.world.now.after(self.timeout * 15));
-        let Some(leader) = self.world.acting() else {
-            if self.world.checker.violation.is_none() {
-                let text = format!(
-                    "no leader at {:?}, 15 timeouts after the last fault",
-                    self.world.now
-                );
-                self.world.checker.fail("SomeoneLeads", text);
-            }
-            return;
-        };
-        let end = self.world.now.after(self.timeout * 5);
-        self.world
-            .run_to(end, |world| world.acting() != Some(leader));
-        if self.world.acting() != Some(leader) && self.world.checker.violation.is_none() {
+        let leader = self.world.acting();
+        if leader.is_none() {
             let text = format!(
-                "{leader:?} leads no more at {:?}, and nothing was wrong",
+                "no leader at {:?}, 15 timeouts after the last fault",
                 self.world.now
             );
-            self.world.checker.fail("NobodyDisturbs", text);
+            self.world.checker.fail("SomeoneLeads", text);
+        }
+        // A node without state jumps to its wall clock.
+        let remembers = self
+            .world
+            .ids()
+            .iter()
+            .all(|id| self.world.node(*id).stateless.is_none());
+        let (before, after) = (before?, highest(&self.world)?);
+        if remembers && after.0 > before.0 + MOST_TERMS_IN_PEACE {
+            let text = format!("from {before} to {after} in 15 timeouts without a fault");
+            self.world.checker.fail("TermsDoNotRunAway", text);
+        }
+        leader
+    }
+
+    /// A leader that reaches a timely quorum stays, whatever happens to the rest.
+    fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
+        let ids = self.world.ids();
+        let mut others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader.0).collect();
+        while others.len() > ids.len() - (ids.len() / 2 + 1) {
+            let spared = usize::try_from(self.dice.below(others.len() as u64)).unwrap();
+            others.remove(spared);
+        }
+        let end = self.world.now.after(self.timeout * 10);
+        while self.world.now < end && self.world.checker.violation.is_none() {
+            if let Some(victim) = others.first().map(|_| *self.dice.pick(&others)) {
+                let other = *self.dice.pick(&ids);
+                self.trouble_one(victim, other);
+            }
+            let next = self.soon(self.timeout / 2);
+            let gone = |world: &World| world.acting() != Some(leader);
+            if self.world.run_to(next, gone) && self.world.checker.violation.is_none() {
+                let text = format!(
+                    "{leader:?} leads no more at {:?}, and had a timely quorum",
+                    self.world.now
+                );
+                self.world.checker.fail("NobodyDisturbs", text);
+            }
+        }
+    }
+
+    /// A minority never comes back, and was lost while some saw what others did not; the rest elects.
+    fn lose_some_for_good(&mut self) {
+        self.make_peace();
+        self.world.run_until(self.world.now.after(self.timeout * 3));
+        let ids = self.world.ids();
+        let victim = self.victim();
+        let other = *self.dice.pick(&ids);
+        match self.dice.below(3) {
+            0 => self.shape(&ids),
+            1 if other != victim => self.world.network.link(victim, other).cut = true,
+            _ if other != victim => self.cut(victim, other),
+            _ => {}
+        }
+        let at = self.soon(self.timeout * 4);
+        self.world.run_until(at);
+        if self.world.checker.violation.is_some() {
+            return;
+        }
+        self.mend();
+        let mut able = ids.iter().filter(|id| !self.is_witness(**id)).count();
+        let mut lost = BTreeSet::new();
+        while lost.len() < (ids.len() - 1) / 2 && (lost.is_empty() || self.dice.chance(500)) {
+            let victim = self.victim();
+            if !self.is_witness(victim) && !lost.contains(&victim) {
+                if able == 1 {
+                    break;
+                }
+                able -= 1;
+            }
+            lost.insert(victim);
+            self.world.narrate(|| format!("{victim} is lost for good"));
+            self.world.crash(victim);
+        }
+        self.expect_a_leader();
+    }
+
+    fn is_witness(&self, id: NodeId) -> bool {
+        self.world.node(id).setup.voters[&id].witness
+    }
+
+    fn trouble_one(&mut self, victim: NodeId, other: NodeId) {
+        let what = self.dice.below(8);
+        self.world
+            .narrate(|| format!("{victim} is troubled: {what}"));
+        let (up, paused) = {
+            let node = self.world.node(victim);
+            (node.is_up(), node.is_paused())
+        };
+        match what {
+            0 | 1 if !up => self.start(victim),
+            0 => self.world.crash(victim),
+            1 => self.world.reboot(victim),
+            2 if paused => self.resume(victim),
+            2 => self.world.pause(victim),
+            3 if other != victim => self.cut(victim, other),
+            4 if other != victim => {
+                self.world.network.link(victim, other).cut = true;
+                *self.world.network.link(other, victim) = bad_link(&mut self.dice, self.timeout);
+            }
+            5 => {
+                self.world.crash(victim);
+                self.world.rot_disk(victim);
+            }
+            6 => {
+                for one in self.world.ids().into_iter().filter(|one| *one != victim) {
+                    *self.world.network.link(victim, one) = Link::GOOD;
+                    *self.world.network.link(one, victim) = Link::GOOD;
+                }
+            }
+            _ => self.start(victim),
         }
     }
 }
+
+/// In peace the terms grow by elections that were under way, and by the split votes of a few.
+const MOST_TERMS_IN_PEACE: u64 = 12;
 
 /// Timings may differ between nodes, as long as every heartbeat interval fits every election timeout.
 fn timing(dice: &mut Dice, shortest: u64, alike: bool, drift: u32) -> Timing {
@@ -476,6 +660,7 @@ fn bad_link(dice: &mut Dice, timeout: Duration) -> Link {
         cut: false,
         delay: Duration::from_nanos(dice.below(most / scale)),
         jitter: Duration::from_nanos(dice.below(most / scale)),
+        tail_per_mille: *dice.pick(&[0, 0, 20, 100]),
         lost_per_mille: *dice.pick(&[0, 10, 100, 400]),
         twice_per_mille: *dice.pick(&[0, 0, 50, 400]),
     }

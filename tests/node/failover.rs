@@ -47,6 +47,8 @@ fn when_a_follower_is_killed_the_leader_stays() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let follower = cluster.others(&leader.id).remove(0);
+    // A new node that came too late to vote promises nothing for two election timeouts: until then each other counts.
+    cluster.stays(&leader, 2 * CALM + 500);
 
     cluster.kill(&follower);
 
@@ -239,6 +241,22 @@ fn three_nodes_without_a_state_folder_elect_a_leader_and_say_what_is_weaker() {
     cluster.start_all();
     cluster.leader();
     assert!(cluster.processes["1"].see(|record| record.mentions(&["WARN", "without `state_dir`"])));
+    cluster.judge(Claims::Stand);
+}
+
+#[test]
+fn a_node_that_comes_back_without_its_state_does_not_disturb_the_leader() {
+    let mut cluster = Cluster::planned(&THREE, CALM);
+    cluster.plan.state_dir = None;
+    cluster.start_all();
+    let leader = cluster.leader();
+    let follower = cluster.others(&leader.id).remove(0);
+    cluster.kill(&follower);
+
+    cluster.start(&follower);
+
+    cluster.stays(&leader, CALM + 500);
+    assert_eq!(cluster.leader().token, leader.token);
     cluster.judge(Claims::Stand);
 }
 

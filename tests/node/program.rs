@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
 use rustix::process::Signal;
 
 use super::certs::{Ca, THIS_HOST};
 use super::cluster::{Cluster, Plan, SWIFT, example};
-use super::process::Process;
+use super::process::{Process, wait_for};
 
 /// A program that was started with these arguments.
 fn start(arguments: &[&OsStr]) -> Process {
@@ -83,6 +84,61 @@ fn an_option_without_its_value_is_named_beside_the_usage() {
         2,
         &["expected a file after --config", "usage: node ID"],
     );
+}
+
+#[test]
+fn a_second_config_is_named_beside_the_usage() {
+    let arguments = ["1", "--config", "a.yaml", "--config", "b.yaml"].map(OsStr::new);
+    refuses(&arguments, 2, &["found --config twice", "usage: node ID"]);
+}
+
+#[test]
+fn asked_for_help_it_shows_its_usage_on_stdout_and_all_is_well() {
+    for arguments in [&["--help"][..], &["1", "-h"]] {
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        let mut program = start(&arguments);
+        let status = program.wait_for_end();
+        assert!(status.success(), "{status}: {}", program.dump());
+        program.see(|record| {
+            assert!(record.said[0].starts_with("usage: node ID"), "{record:?}");
+            assert!(record.log.is_empty(), "{record:?}");
+        });
+    }
+}
+
+fn pipe(path: &Path) {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+/// The config is a pipe into which nobody writes.
+#[test]
+fn a_program_that_hangs_while_it_starts_ends_by_a_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("cfg.yaml");
+        pipe(&config);
+        let mut program = start(&["1".as_ref(), "--config".as_ref(), config.as_ref()]);
+        // Opens only once the program reads, which it does only once it listens to signals.
+        let _writer = wait_for("the program to read", || {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+            openat(CWD, &config, flags, Mode::empty()).ok()
+        });
+        program.signal(signal);
+        let status = program.wait_for_end();
+        assert!(status.success(), "{status}: {}", program.dump());
+        program.wait_until_it_mentions(&["stopped before it had started"]);
+    }
+}
+
+#[test]
+fn a_state_that_is_a_pipe_is_refused_at_once() {
+    let mut cluster = planned();
+    let plan = cluster.plan.clone();
+    let file = plan.state_dir.clone().unwrap().join("node-1.vote");
+    std::fs::create_dir_all(plan.state_dir.as_ref().unwrap()).unwrap();
+    pipe(&file);
+    let config = cluster.write(&plan);
+    refuses_node_1(&config, &["is a pipe", path_text(&file)]);
 }
 
 #[test]
@@ -186,7 +242,7 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
         .map(|id| start(&[id.as_ref(), "--config".as_ref(), config.as_ref()]))
         .into();
 
-    let leader = super::process::wait_for("a leader", || {
+    let leader = wait_for("a leader", || {
         programs
             .iter()
             .position(|program| program.see(|record| record.mentions(&["lease won"])))

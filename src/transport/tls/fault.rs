@@ -156,6 +156,12 @@ pub(super) fn explain(error: &rustls::Error) -> String {
                 "has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}"
             )
         }
+        // The verifier has no variant for this one.
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "is a CA's, as one made with `openssl req -x509` is: expected one of the node's own that the CA in \
+             `certs.ca` has signed, such as gen_cert.sh makes"
+                .into()
+        }
         other => format!(
             "cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"
         ),

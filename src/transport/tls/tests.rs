@@ -20,6 +20,10 @@ pub(crate) struct TestCa {
 
 impl TestCa {
     pub(crate) fn new(common_name: &str) -> TestCa {
+        TestCa::with(common_name, |_| {})
+    }
+
+    pub(crate) fn with(common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> TestCa {
         let folder = tempfile::tempdir().expect("a folder");
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
@@ -27,6 +31,7 @@ impl TestCa {
         params
             .distinguished_name
             .push(DnType::CommonName, common_name);
+        change(&mut params);
         let ca = params.self_signed(&key).expect("a CA");
         fs::write(folder.path().join("ca.pem"), ca.pem()).expect("written");
         TestCa {
@@ -67,8 +72,10 @@ impl TestCa {
 }
 
 /// A change to a certificate: it ends so many days from now.
-pub(crate) fn ends_in(days: u64) -> impl FnOnce(&mut CertificateParams) {
-    let end = Duration::from_secs(UnixTime::now().as_secs() + days * DAY + DAY / 2);
+pub(crate) fn ends_in(days: i64) -> impl FnOnce(&mut CertificateParams) {
+    let half_days = i64::try_from(DAY / 2).expect("few") * (2 * days + 1);
+    let end = UnixTime::now().as_secs().saturating_add_signed(half_days);
+    let end = Duration::from_secs(end);
     move |params| params.not_after = date_time_ymd(1970, 1, 1) + end
 }
 
@@ -264,10 +271,11 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
     let ca = TestCa::new("ca");
     let files = ca.sign("one", &["one.example"]);
     let one = Credentials::load(&files).expect("loaded");
+    let cas = certificates(&files, CertFile::Ca).expect("a CA");
     let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
-        .with_root_certificates(roots(&files).expect("roots"))
+        .with_root_certificates(roots(&files, cas).expect("roots"))
         .with_no_client_auth();
     let expectations = [
         (&b"leadelect/1"[..], "shows no certificate"),
@@ -278,6 +286,7 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
         nobody.alpn_protocols = vec![alpn.to_vec()];
         let nobody = Credentials {
             own: one.own.clone(),
+            ca_not_after: None,
             client: Arc::new(nobody),
             server: one.server.clone(),
         };
@@ -299,6 +308,7 @@ fn a_peer_that_offers_no_protocol_at_all_is_refused() {
     client.alpn_protocols.clear();
     let other = Credentials {
         own: one.own.clone(),
+        ca_not_after: None,
         client: Arc::new(client),
         server: one.server.clone(),
     };
@@ -467,8 +477,34 @@ fn certificates_that_peers_would_refuse_are_not_loaded() {
     };
     assert_says(
         &refusal(Credentials::load(&itself)),
-        &["ca.pem", "cannot be used", "not a CA"],
+        &[
+            "ca.pem",
+            "found a certificate that is a CA's",
+            "gen_cert.sh",
+        ],
     );
+}
+
+/// So a cluster goes on when its CA ends, and to stop it then would be our doing.
+#[test]
+fn a_ca_that_has_ended_is_known_and_is_no_reason_for_anybody_to_refuse() {
+    let old = TestCa::with("old", |params| {
+        params.not_after = date_time_ymd(2020, 2, 29)
+    });
+    let files = old.sign("one", &["one.example"]);
+    let left = Credentials::load(&files).expect("loaded").ca_days_left();
+    assert!(left < Some(-2000), "{left:?}");
+    let (dialled, accepted) = meet(&files, "one.example", &files);
+    assert!(
+        dialled.is_ok() && accepted.is_ok(),
+        "{dialled:?} {accepted:?}"
+    );
+
+    let new = TestCa::new("new");
+    let both = [&files.ca, &new.path("ca.pem")].map(|ca| fs::read(ca).expect("read"));
+    fs::write(&files.ca, both.concat()).expect("written");
+    let left = Credentials::load(&files).expect("loaded").ca_days_left();
+    assert!(left > Some(2000), "{left:?}");
 }
 
 #[test]
@@ -494,6 +530,8 @@ fn files_that_are_no_certificates_are_named_with_what_is_in_them() {
     };
     let encrypted =
         b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted_the_old_way = b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+        DEK-Info: AES-128-CBC,00\n\nMAA=\n-----END EC PRIVATE KEY-----\n";
     let huge = vec![b'x'; MAX_FILE_BYTES as usize + 1];
     let with_cert = |cert| CertFiles {
         cert,
@@ -542,7 +580,17 @@ fn files_that_are_no_certificates_are_named_with_what_is_in_them() {
         (
             with_key(write("locked.key", encrypted)),
             CertFile::Key,
-            "found ENCRYPTED PRIVATE KEY: expected a PEM file with an unencrypted",
+            "found an encrypted private key, and nobody to ask for its passphrase: decrypt it with `openssl pkey",
+        ),
+        (
+            with_key(write("locked-old.key", encrypted_the_old_way)),
+            CertFile::Key,
+            "found an encrypted private key",
+        ),
+        (
+            with_key(ca.path("certs/server-key.pem")),
+            CertFile::Key,
+            "(os error 2): run ./gen_cert.sh, which makes the files in certs/",
         ),
         (
             with_key(other.key.clone()),

@@ -2,6 +2,7 @@
 //! last nanosecond it is allowed to. Each property has one name, which is also its name in the manual.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
@@ -48,6 +49,8 @@ struct Owed {
     life: u64,
     /// Which start of the node that owes it.
     own_life: u64,
+    /// Until when by what was promised in that life: of the rest the process does not know.
+    in_own_life: Real,
     term: Term,
     seq: u64,
     until: Real,
@@ -73,6 +76,8 @@ pub(crate) struct Checker {
     /// Who may have forgotten: such a node withholds its promises after a start, too.
     forgot: BTreeSet<NodeId>,
     elected: BTreeMap<Term, (NodeId, u64)>,
+    /// The last term that a node was elected in, and when on its clock.
+    took_office: BTreeMap<NodeId, (Term, Instant)>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     owed: BTreeMap<NodeId, Owed>,
     allowed: BTreeMap<NodeId, Allowed>,
@@ -117,6 +122,8 @@ impl Checker {
 
     pub(crate) fn tells(&mut self, step: &Step, event: &Event) {
         if let Cause::Elected { .. } = event.cause {
+            self.took_office
+                .insert(step.node, (event.term, step.local()));
             self.term_unique(step, event.term);
         }
     }
@@ -129,7 +136,7 @@ impl Checker {
                 self.vote_once(step, *term, step.node);
                 self.promise_monotone(step, step.node);
             }
-            Request::Heartbeat { term, .. } => self.stops_beacon(step, *term),
+            Request::Heartbeat { term, promise, .. } => self.stops_beacon(step, *term, *promise),
             Request::PreVote { .. } | Request::Release { .. } => {}
         }
     }
@@ -148,6 +155,9 @@ impl Checker {
                 self.promise_exclusive(step, to);
                 let until = step.clock.reaches(step.local() + *granted);
                 let old = self.owed.get(&step.node);
+                let in_own_life = old
+                    .filter(|old| old.own_life == step.life)
+                    .map_or(until, |old| old.in_own_life.max(until));
                 let newest = old
                     .filter(|old| {
                         (old.holder, old.life) == (to, life) && (old.term, old.seq) > (*term, *seq)
@@ -160,6 +170,7 @@ impl Checker {
                     term: newest.0,
                     seq: newest.1,
                     until: old.map_or(until, |old| old.until.max(until)),
+                    in_own_life,
                 };
                 self.owed.insert(step.node, owed);
             }
@@ -274,16 +285,20 @@ impl Checker {
     /// later leader was elected shows that the lease it has forgotten is over.
     fn promise_exclusive(&mut self, step: &Step, leader: NodeId) {
         let owed = self.owed.get(&step.node).copied();
-        let knows = |owed: &Owed| owed.own_life == step.life || self.forgot.contains(&step.node);
-        let Some(owed) = owed.filter(knows) else {
+        let Some(owed) = owed.filter(|owed| owed.holder != leader) else {
             return;
         };
-        if owed.holder != leader && step.at.0.saturating_add(ROUNDING) < owed.until.0 {
+        let until = match self.forgot.contains(&step.node) {
+            true => owed.until,
+            false if owed.own_life == step.life => owed.in_own_life,
+            false => return,
+        };
+        if step.at.0.saturating_add(ROUNDING) < until.0 {
             self.fail(
                 "PromiseExclusive",
                 format!(
-                    "{} promises {leader} at {:?} and has promised {} until {:?}",
-                    step.node, step.at, owed.holder, owed.until
+                    "{} promises {leader} at {:?} and has promised {} until {until:?}",
+                    step.node, step.at, owed.holder
                 ),
             );
         }
@@ -337,11 +352,18 @@ impl Checker {
         }
     }
 
-    /// A leader whose lease has run out, or was given up, renews nobody's promise.
-    fn stops_beacon(&mut self, step: &Step, term: Term) {
+    /// A leader whose lease has run out, or was given up, renews nobody's promise; nor does one that has won none for
+    /// as long as it asks others to promise.
+    fn stops_beacon(&mut self, step: &Step, term: Term, promise: Duration) {
         let allowed = self.allowed.get(&step.node);
         let Some(allowed) = allowed.filter(|allowed| allowed.lease.token == term) else {
-            return; // elected, and asking for its first lease
+            let elected = self.took_office.get(&step.node);
+            let elected = elected.filter(|(own, _)| *own == term);
+            if elected.is_some_and(|(_, at)| step.local() > *at + promise) {
+                let text = format!("{} still asks for a first lease of term {term}", step.node);
+                self.fail("StopsBeacon", text);
+            }
+            return;
         };
         if allowed.revoked || step.local() >= allowed.lease.until {
             let text = format!(

@@ -9,6 +9,7 @@ pub(crate) mod checker;
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod network;
+pub(crate) mod record;
 pub(crate) mod world;
 
 /// Chance that can be repeated: SplitMix64 (Steele, Lea and Flood 2014). Own, five lines, because a seed must mean the

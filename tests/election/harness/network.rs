@@ -10,12 +10,14 @@ use super::Dice;
 use super::clock::nanos;
 
 /// One direction between two nodes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) cut: bool,
     pub(crate) delay: Duration,
     /// Up to so much later than `delay`, each message for itself: this reorders.
     pub(crate) jitter: Duration,
+    /// So many are late by up to [`TAIL`] times that: most of what is sent is timely, and the rest is not at all.
+    pub(crate) tail_per_mille: u64,
     pub(crate) lost_per_mille: u64,
     pub(crate) twice_per_mille: u64,
 }
@@ -25,10 +27,14 @@ impl Link {
         cut: false,
         delay: Duration::from_millis(1),
         jitter: Duration::ZERO,
+        tail_per_mille: 0,
         lost_per_mille: 0,
         twice_per_mille: 0,
     };
 }
+
+/// How much longer the heavy tail of the delays is than what is usual.
+const TAIL: u64 = 30;
 
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -54,6 +60,10 @@ impl Network {
         self.links.values_mut()
     }
 
+    pub(crate) fn all(&self) -> &BTreeMap<(NodeId, NodeId), Link> {
+        &self.links
+    }
+
     /// How long each copy of a message takes that is sent now; no copy arrives if there is none.
     pub(crate) fn carry(&self, from: NodeId, to: NodeId, dice: &mut Dice) -> Vec<Duration> {
         let link = self.links[&(from, to)];
@@ -63,7 +73,14 @@ impl Network {
         let copies = 1 + usize::from(dice.chance(link.twice_per_mille));
         let jitter = nanos(link.jitter);
         (0..copies)
-            .map(|_| link.delay + Duration::from_nanos(dice.below(jitter)))
+            .map(|_| {
+                let tail = if dice.chance(link.tail_per_mille) {
+                    TAIL
+                } else {
+                    1
+                };
+                link.delay + Duration::from_nanos(dice.below(jitter.saturating_mul(tail)))
+            })
             .collect()
     }
 }

@@ -14,6 +14,7 @@ use super::checker::{Checker, Step, Work};
 use super::clock::{Clock, Real};
 use super::disk::Disk;
 use super::network::Network;
+use super::record::{Host, Mark, Process, Record, Said};
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -22,6 +23,8 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     /// What is said and told, if somebody wants to read it.
     pub(crate) story: Option<Vec<String>>,
+    /// What happens, if somebody wants to see it.
+    pub(crate) record: Option<Record>,
     /// Whether the story tells every heartbeat, and not only the first of a term.
     pub(crate) every_heartbeat: bool,
     nodes: BTreeMap<NodeId, Node>,
@@ -116,6 +119,7 @@ impl World {
             network: Network::new(&ids),
             checker: Checker::default(),
             story: None,
+            record: None,
             every_heartbeat: false,
             nodes: nodes.collect(),
             next: BTreeMap::new(),
@@ -223,6 +227,17 @@ impl World {
         self.checker.forgot(id);
     }
 
+    /// Whether somebody who asked for votes in the first term may still get one from it.
+    pub(crate) fn is_asked_in_the_first_term(&self, id: NodeId) -> bool {
+        self.next.values().any(|happening| match happening {
+            Happening::Arrival {
+                to,
+                letter: Letter::Request { request, .. },
+            } => *to == id && matches!(request, Request::Vote { term: Term(1), .. }),
+            Happening::Arrival { .. } | Happening::Look(_) => false,
+        })
+    }
+
     /// The newest of what the node has stored goes bad.
     pub(crate) fn rot_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk.rot();
@@ -241,8 +256,11 @@ impl World {
 
     /// Puts an order into the node's queue.
     pub(crate) fn order(&mut self, id: NodeId, input: Input) {
-        let node = self.node_mut(id);
+        let node = self.nodes.get_mut(&id).expect("a node");
         if node.election.is_some() {
+            if let Some(record) = &mut self.record {
+                record.order(self.now, id, &input);
+            }
             node.queue.push_back(Letter::Order(input));
             self.drive(id);
         }
@@ -256,6 +274,7 @@ impl World {
 
     /// Runs until `end`, or until `enough` after any happening.
     pub(crate) fn run_to(&mut self, end: Real, enough: impl Fn(&World) -> bool) -> bool {
+        self.observe();
         while self.checker.violation.is_none() {
             if enough(self) {
                 return true;
@@ -274,8 +293,21 @@ impl World {
                 Happening::Look(id) => self.drive(id),
             }
         }
+        self.observe();
         self.now = self.now.max(end);
         false
+    }
+
+    /// Notes what was done to nodes and links since the last look, and whether something has gone wrong.
+    pub(crate) fn observe(&mut self) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        for node in self.nodes.values() {
+            record.see_host(self.now, &node.setup, node.host());
+        }
+        record.see_links(self.now, self.network.all());
+        record.see_time(self.now, self.checker.violation.as_deref());
     }
 
     fn happens(&mut self, at: Real, what: Happening) {
@@ -409,6 +441,10 @@ impl World {
             Err(()) => {
                 node.disk.break_write(&mut self.dice);
                 self.narrate(|| format!("{id} could not write"));
+                self.note(|| Mark::Fault {
+                    node: id,
+                    text: "could not write".to_owned(),
+                });
                 self.step(id, Input::StoreFailed, None);
             }
         }
@@ -428,6 +464,13 @@ impl World {
         for event in &effects.events {
             self.checker.tells(&step, event);
             self.narrate(|| format!("{id} {event}"));
+            self.note(|| Mark::Role {
+                node: id,
+                role: event.role,
+                term: event.term,
+                leader: event.leader,
+                text: event.to_string(),
+            });
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
             self.checker.answers(&step, (to, life), &reply);
@@ -477,6 +520,18 @@ impl World {
             let arrow = if delays.is_empty() { "-x" } else { "->" };
             self.narrate(|| format!("{from} {arrow} {to} {text}"));
         }
+        let said = |letter: &Letter| match letter {
+            Letter::Request { request, .. } => Said::from(request),
+            Letter::Reply { reply, .. } => Said::from(reply),
+            Letter::Order(_) => unreachable!("orders are not sent"),
+        };
+        let now = self.now;
+        self.note(|| Mark::Message {
+            from,
+            to,
+            said: said(&letter),
+            arrives: delays.iter().map(|delay| now.after(*delay)).collect(),
+        });
         for delay in delays {
             let letter = letter.clone();
             self.happens(self.now.after(delay), Happening::Arrival { to, letter });
@@ -524,7 +579,20 @@ impl World {
             self.checker.fail("OneWorkAtATime", text);
         }
         node.work = Some(work);
+        let ending = node.winding_up;
+        self.note(|| Mark::Lease {
+            node: id,
+            token: work.token,
+            until: work.until,
+            ending,
+        });
         self.checker.acts(step, now, work);
+    }
+
+    fn note(&mut self, mark: impl FnOnce() -> Mark) {
+        if let Some(record) = &mut self.record {
+            record.note(self.now, mark());
+        }
     }
 
     pub(crate) fn narrate(&mut self, line: impl FnOnce() -> String) {
@@ -590,6 +658,24 @@ impl Node {
             text += &format!(" token={} lease {:.1?} left", lease.token, left);
         }
         text
+    }
+
+    fn host(&self) -> Host {
+        let process = match (&self.election, self.paused) {
+            (None, _) => Process::Down,
+            (Some(_), true) => Process::Paused,
+            (Some(_), false) => Process::Runs,
+        };
+        Host {
+            process,
+            life: self.life,
+            booted: self.clock.set_at,
+            ppm: self.clock.ppm,
+            mood: self.disk.mood,
+            torn: self.disk.torn,
+            stored: self.disk.durable().is_some(),
+            stateless: self.stateless.is_some(),
+        }
     }
 
     fn step(&self, at: Real) -> Step {

@@ -206,6 +206,22 @@ fn a_candidate_that_cannot_win_any_more_asks_for_pre_votes() {
     assert_eq!(node.election.term(), Term(1));
 }
 
+/// The same with 5 and with 2 nodes: as long as those who have not refused are a majority, it goes on.
+#[test]
+fn a_candidate_that_can_still_win_goes_on() {
+    let mut node = candidate_of(5);
+    for voter in [2, 3] {
+        let effects = node.gets_no_vote(START, voter, Duration::ZERO);
+        assert_eq!(causes(&effects), [], "three of five may still vote for it");
+    }
+    let effects = node.gets_no_vote(START, 4, Duration::ZERO);
+    assert_eq!(asks_pre_votes(&effects), Some(2));
+
+    let mut node = candidate_of(2);
+    let effects = node.gets_no_vote(START, 2, Duration::ZERO);
+    assert_eq!(asks_pre_votes(&effects), Some(2));
+}
+
 /// Each candidate restarts its randomized election timeout at the start of an election (Raft paper, section 5.2), here
 /// between suspicion and the election timeout; leadelect rule 2: what follows is a pre-vote.
 #[test]

@@ -181,6 +181,20 @@ fn a_release_names_who_was_the_best_backer_before_the_work_ended() {
     assert_eq!(causes(&effects), [Cause::Released { successor }]);
 }
 
+/// leadelect rules 6 and 8: a backer whose promise has run out is no better than anybody.
+#[test]
+fn a_backer_is_named_only_while_its_promise_lasts() {
+    let ends = START + LEASE;
+    for backer in [2, 3] {
+        for (at, successor) in [(ends.before(NS), Some(id(backer))), (ends, None)] {
+            let mut node = elected_of(5);
+            node.gets_ack(START, backer, 1);
+            let told = releases(&node.relinquish(at, None));
+            assert_eq!(told[0].3, successor, "{backer} at {at:?}");
+        }
+    }
+}
+
 /// The target server starts a new election at once, without waiting for its election timeout (thesis, section 3.10);
 /// leadelect rule 6: and without pre-vote.
 #[test]

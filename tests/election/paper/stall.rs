@@ -52,6 +52,14 @@ fn a_pre_candidate_that_woke_late_asks_again() {
     }
 }
 
+/// leadelect rule 10: who is alone has no channel to drain.
+#[test]
+fn a_node_that_is_alone_leads_however_late_it_woke() {
+    let mut node = node_of(1);
+    node.tick(START + D * 9);
+    assert_eq!(node.election.role(), Role::Leader);
+}
+
 /// leadelect rule 5: a leader that was stalled past the end of its lease has lost it, whatever waits in its channel.
 #[test]
 fn a_leader_that_woke_late_leads_no_more() {

@@ -138,6 +138,17 @@ fn a_leader_ranks_by_health_then_freshness_then_priority() {
     assert_eq!(succession(&stale), [2, 3, 5, 4].map(id), "5 is no longer");
 }
 
+/// leadelect rule 8: a promise that has run out is not fresh: at its end, and not a nanosecond before.
+#[test]
+fn a_backer_is_first_in_line_only_while_its_promise_lasts() {
+    let ends = START + LEASE;
+    for (at, line) in [(ends.before(NS), [3, 2, 4, 5]), (ends, [2, 3, 4, 5])] {
+        let mut node = elected_of(5);
+        node.gets_ack(START, 3, 1);
+        assert_eq!(succession(&node.tick(at)), line.map(id), "at {at:?}");
+    }
+}
+
 /// leadelect rules 8 and 12: neither the leader nor a witness is in the line of succession.
 #[test]
 fn a_leader_names_neither_itself_nor_a_witness() {

@@ -123,6 +123,26 @@ fn to_follow_a_leader_is_to_have_spent_the_vote_of_its_term() {
     assert_eq!(node.vote(START + D, 3, 1), Err(refusal));
 }
 
+/// The same of a leader that was not followed, but only heard to release its term: it was elected by a majority, and
+/// this node may be one of it that has forgotten its vote.
+#[test]
+fn a_term_that_had_a_leader_is_not_voted_for_another() {
+    for (candidate, verdict) in [(3, Err(Refusal::AlreadyVoted(id(2)))), (2, Ok(()))] {
+        let mut node = node_in(3, 4);
+        node.request(START, 2, release(5, 1, None));
+        assert_eq!(node.vote(START, candidate, 5), verdict);
+    }
+}
+
+/// leadelect rule 1: a vote in the term that has just been released stays spent, on disk as well.
+#[test]
+fn a_release_does_not_give_the_vote_back() {
+    let mut node = follower();
+    node.request(START, 2, release(1, 1, None));
+    let saved = node.disk.saved.last().expect("a state");
+    assert_eq!((saved.term, saved.voted_for), (Term(1), Some(id(2))));
+}
+
 /// leadelect rule 3: a denied vote never raises the voter's term. A server that believes a leader exists does not
 /// update its term (thesis, section 4.2.3).
 #[test]

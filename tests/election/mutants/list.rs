@@ -1,0 +1,676 @@
+//! The rules, each broken in one way.
+//!
+//! A replacement is an expression. It may say anything that the function it stands in could say.
+
+use super::weave::{Found, Mutant, Patch, patch};
+
+const ELECTION: &str = "src/election.rs";
+const VOTER: &str = "src/election/voter.rs";
+const CANDIDATE: &str = "src/election/candidate.rs";
+const LEADER: &str = "src/election/leader.rs";
+const TIMING: &str = "src/election/timing.rs";
+const SIMULATION: &str = "tests/election/simulation.rs";
+
+/// Where a step decides what to save.
+const SAVE: &str = "(!self.mute && self.hard != self.saved).then_some(self.hard)";
+/// Where an ack is turned into the end of a promise.
+const ACK: &str = "sent + timing.lease(granted.min(timing.election_timeout()))";
+
+/// Nobody refuses a pre-vote for a leader that it hears; and nobody asks, then, that leaders are left in peace. Such a
+/// complaint comes last in a run, when its safety has been judged.
+pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
+    patch(VOTER, "answer_pre_vote", "self.quiet_in(now, from)", "None"),
+    patch(
+        SIMULATION,
+        "simulation_of_whole_clusters",
+        "world.checker.violation.is_none()",
+        r#"world.checker.violation.as_ref().is_none_or(|text| {
+            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway"];
+            liveness.iter().any(|name| text.starts_with(name))
+        })"#,
+    ),
+];
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    // ---- How long a leader may act. ----
+    Mutant {
+        name: "lease_from_receipt",
+        breaks: "the lease is counted from when the ack came",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            LEADER,
+            "heartbeat_reply",
+            ACK,
+            "now + timing.lease(granted.min(timing.election_timeout()))",
+        )],
+    },
+    Mutant {
+        name: "ack_of_last_send",
+        breaks: "an ack is taken for that of the last heartbeat",
+        found: Found::Safety(20_000),
+        patches: &[patch(
+            LEADER,
+            "heartbeat_reply",
+            ACK,
+            "leader.sent.values().max().copied().unwrap_or(sent) + \
+                 timing.lease(granted.min(timing.election_timeout()))",
+        )],
+    },
+    Mutant {
+        name: "ack_of_older_term",
+        breaks: "an ack of an earlier leadership counts",
+        found: Found::Paper("needs an ack that is late by a whole election"),
+        patches: &[patch(
+            LEADER,
+            "heartbeat_reply",
+            "term == self.hard.term",
+            "true",
+        )],
+    },
+    Mutant {
+        name: "no_drift_factor",
+        breaks: "the lease is as long as the promise",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            TIMING,
+            "lease",
+            "promised.as_nanos() * (Self::MILLION - drift) / (Self::MILLION + drift)",
+            "promised.as_nanos()",
+        )],
+    },
+    Mutant {
+        name: "lease_of_one_fewer",
+        breaks: "one promise less than a quorum makes a lease",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            LEADER,
+            "quorum_until",
+            "majority - 1",
+            "majority.saturating_sub(2)",
+        )],
+    },
+    Mutant {
+        name: "lease_from_votes",
+        breaks: "to be elected is to hold a lease",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            LEADER,
+            "win",
+            "self.extend(now, out)",
+            "if let State::Leader(leader) = &mut self.state { leader.until = Some(now + \
+                 self.setup.timing.lease(self.setup.timing.election_timeout())); }",
+        )],
+    },
+    Mutant {
+        name: "lapsed_lease_revived",
+        breaks: "a late ack revives a lease that has run out",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            "self.expire(now, &mut out)",
+            "if matches!(input, Input::Tick) { self.expire(now, &mut out) }",
+        )],
+    },
+    Mutant {
+        name: "beacon",
+        breaks: "a leader without a quorum keeps heartbeating",
+        found: Found::Safety(2_000),
+        patches: &[
+            patch(
+                LEADER,
+                "expire",
+                "now < leader.ends_at()",
+                "now < leader.ends_at() || !leader.is_relinquishing()",
+            ),
+            patch(
+                LEADER,
+                "wake_at",
+                "self.ends_at().min(self.next_heartbeat)",
+                "self.next_heartbeat",
+            ),
+        ],
+    },
+    Mutant {
+        name: "leader_never_gives_up",
+        breaks: "a leader that wins no lease leads on",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            LEADER,
+            "win",
+            "lease_won_by.min(now + self.setup.timing.election_timeout())",
+            "Instant::NEVER",
+        )],
+    },
+    // ---- What a voter promises. ----
+    Mutant {
+        name: "promise_shrinks",
+        breaks: "a later heartbeat that asks for less makes a promise shorter",
+        found: Found::Paper(
+            "a leader asks for less only after a restart, and its old lease is over by then: rule 7",
+        ),
+        patches: &[patch(VOTER, "promise", "until.max(old.until)", "until")],
+    },
+    Mutant {
+        name: "promise_cleared_by_term",
+        breaks: "a higher term ends a promise",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "enter",
+            "self.hard.voted_for = None",
+            "{ self.hard.voted_for = None; self.promise = None }",
+        )],
+    },
+    Mutant {
+        name: "promise_while_owed",
+        breaks: "a promise is given while another is owed",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "promise",
+            "now < self.owes_until(leader).0",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "promise_longer_than_cap",
+        breaks: "a promise is as long as the leader asks",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "promise",
+            "asked.min(self.setup.timing.election_timeout())",
+            "asked",
+        )],
+    },
+    Mutant {
+        name: "promise_in_doubt",
+        breaks: "a node in doubt promises at once",
+        found: Found::Safety(10_000),
+        patches: &[patch(VOTER, "promise", "self.hard.in_doubt", "false")],
+    },
+    Mutant {
+        name: "own_promise_ignored",
+        breaks: "a candidate breaks its own promise",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "owes_until",
+            "promise.holder != other",
+            "promise.holder != other && other != self.setup.me",
+        )],
+    },
+    Mutant {
+        name: "own_work_ignored",
+        breaks: "a node votes while its own work may run",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            VOTER,
+            "owes_until",
+            "work.map_or(Instant::ZERO, |work| work.until)",
+            "Instant::ZERO",
+        )],
+    },
+    Mutant {
+        name: "work_forgotten",
+        breaks: "who leaves office forgets that its work may run",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            ELECTION,
+            "leave_office",
+            "self.work = leader.work(self.hard.term)",
+            "()",
+        )],
+    },
+    Mutant {
+        name: "followed_without_vote",
+        breaks: "to follow a leader does not spend the vote of its term",
+        found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
+        patches: &[patch(
+            VOTER,
+            "promise",
+            "self.hard.voted_for.or(Some(leader))",
+            "self.hard.voted_for",
+        )],
+    },
+    Mutant {
+        name: "lower_term_followed",
+        breaks: "the heartbeat of a lower term is accepted",
+        found: Found::Safety(2_000),
+        patches: &[patch(VOTER, "accepts", "term < self.hard.term", "false")],
+    },
+    Mutant {
+        name: "second_leader_followed",
+        breaks: "a second leader of a term is followed",
+        found: Found::Paper(
+            "there is no second leader: rule 1; nor a promise while another is owed",
+        ),
+        patches: &[patch(VOTER, "accepts", "heard.leader != from", "false")],
+    },
+    Mutant {
+        name: "released_leader_followed",
+        breaks: "a heartbeat that its release has overtaken is accepted",
+        found: Found::Paper("delays the next election by a promise at most"),
+        patches: &[patch(VOTER, "accepts", "!heard.released", "true")],
+    },
+    // ---- Votes. ----
+    Mutant {
+        name: "majority_minus_one",
+        breaks: "one vote less than a majority elects",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "majority",
+            "self.setup.voters.len() / 2 + 1",
+            "(self.setup.voters.len() / 2).max(1)",
+        )],
+    },
+    Mutant {
+        name: "half_of_an_even_cluster",
+        breaks: "half of the votes elects",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "majority",
+            "self.setup.voters.len() / 2 + 1",
+            "self.setup.voters.len().div_ceil(2)",
+        )],
+    },
+    Mutant {
+        name: "votes_not_deduplicated",
+        breaks: "a vote that comes twice counts twice",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "candidate.votes.insert(from)",
+            "candidate.votes.insert(NodeId::from(u16::try_from(1000 + candidate.votes.len()).unwrap_or(0)))",
+        )],
+    },
+    Mutant {
+        name: "vote_of_another_candidacy",
+        breaks: "an answer to an earlier candidacy counts",
+        found: Found::Safety(60_000),
+        patches: &[patch(
+            ELECTION,
+            "hear",
+            "candidate.candidacy == candidacy",
+            "true",
+        )],
+    },
+    Mutant {
+        name: "votes_twice",
+        breaks: "two candidates of a term get a vote",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "vote_refusal",
+            "term == self.hard.term && *id != from",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "vote_in_a_past_term",
+        breaks: "a vote is given in a term that has passed",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "vote_refusal",
+            "term < self.hard.term",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "vote_in_a_forgotten_term",
+        breaks: "a node without state votes in terms it may have voted in",
+        found: Found::Paper(
+            "exclusion rests on the quarantine: rule 11; this keeps tokens growing",
+        ),
+        patches: &[patch(
+            VOTER,
+            "vote_refusal",
+            "term <= self.forgotten",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "vote_against_the_leader",
+        breaks: "a node that forgot its vote gives it to another than who leads the term",
+        found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
+        patches: &[patch(
+            VOTER,
+            "vote_refusal",
+            "heard.leader != from",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "term_jump_unbounded",
+        breaks: "any term is believed",
+        found: Found::Paper("no node of the simulation lies"),
+        patches: &[patch(
+            ELECTION,
+            "too_far_from",
+            "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "refused_vote_raises_term",
+        breaks: "a vote that is refused raises the voter's term",
+        found: Found::Paper("only who won a pre-vote asks for votes: rule 2"),
+        patches: &[patch(
+            VOTER,
+            "answer_vote",
+            "(Err(refusal), wait)",
+            "{ if term > self.hard.term { self.adopt(now, term, Cause::HigherTerm { from }, out) } \
+                 (Err(refusal), wait) }",
+        )],
+    },
+    // ---- What is durable, and what a node does that has forgotten. ----
+    Mutant {
+        name: "vote_not_durable",
+        breaks: "the vote is not saved",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            SAVE,
+            "(!self.mute && self.hard != self.saved).then_some(HardState { voted_for: None, ..self.hard })",
+        )],
+    },
+    Mutant {
+        name: "term_not_durable",
+        breaks: "a new term is not saved until there is a vote in it",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            SAVE,
+            "(!self.mute && self.hard.voted_for.is_some() && self.hard != self.saved).then_some(self.hard)",
+        )],
+    },
+    Mutant {
+        name: "vote_said_before_saved",
+        breaks: "what a step says does not wait for the disk: nothing is saved after the first term",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            SAVE,
+            "(!self.mute && self.hard != self.saved && self.saved.term == Term(0)).then_some(self.hard)",
+        )],
+    },
+    Mutant {
+        name: "cap_not_kept",
+        breaks: "the longest promise is not saved",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            SAVE,
+            "(!self.mute && self.hard != self.saved).then_some(HardState { cap: Duration::ZERO, \
+                 ..self.hard })",
+        )],
+    },
+    Mutant {
+        name: "cap_lowered_early",
+        breaks: "the longest promise is forgotten before it has run out",
+        found: Found::Paper(
+            "needs two restarts within one promise, the first with a shorter timeout",
+        ),
+        patches: &[patch(ELECTION, "note_cap", "self.hard.cap.max(own)", "own")],
+    },
+    Mutant {
+        name: "doubt_not_durable",
+        breaks: "doubt is not saved",
+        found: Found::Paper(
+            "needs a damaged disk, and another restart before the quarantine is over",
+        ),
+        patches: &[patch(
+            ELECTION,
+            "step",
+            SAVE,
+            "(!self.mute && self.hard != self.saved).then_some(HardState { in_doubt: false, ..self.hard })",
+        )],
+    },
+    Mutant {
+        name: "failed_write_not_mute",
+        breaks: "after a failed write a node votes on",
+        found: Found::Safety(2_000),
+        patches: &[
+            patch(ELECTION, "fall_mute", "self.mute = true", "()"),
+            patch(
+                ELECTION,
+                "fall_mute",
+                "self.voting_from = Instant::NEVER",
+                "()",
+            ),
+        ],
+    },
+    Mutant {
+        name: "quarantine_left_out",
+        breaks: "a restarted node votes at once",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "new",
+            "(state, state.cap.saturating_sub(down_for))",
+            "(state, Duration::ZERO)",
+        )],
+    },
+    Mutant {
+        name: "quarantine_of_doubt_too_short",
+        breaks: "a node in doubt waits only for its promises",
+        found: Found::Paper(
+            "needs a damaged disk, and a second candidate of the very term that was lost",
+        ),
+        patches: &[patch(
+            ELECTION,
+            "new",
+            "(state, state.cap.max(timeout) * 2)",
+            "(state, state.cap.max(timeout))",
+        )],
+    },
+    Mutant {
+        name: "stateless_without_quarantine",
+        breaks: "a node without state votes and promises at once",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            ELECTION,
+            "new",
+            "(nothing, timeout * 2)",
+            "(nothing, Duration::ZERO)",
+        )],
+    },
+    Mutant {
+        name: "fresh_without_doubt",
+        breaks: "a node without a past votes at once in any term",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            VOTER,
+            "free_at",
+            "self.fresh && term > Term(1)",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "fresh_doubt_not_noted",
+        breaks: "a node without a past that meets a later term does not doubt",
+        found: Found::Safety(10_000),
+        patches: &[patch(
+            ELECTION,
+            "note_past",
+            "self.hard.in_doubt = true",
+            "()",
+        )],
+    },
+    Mutant {
+        name: "grant_for_ever",
+        breaks: "a grant counts however old its candidacy is",
+        found: Found::Paper(
+            "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
+        ),
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "now < candidate.started + timing.lease(wait)",
+            "true",
+        )],
+    },
+    Mutant {
+        name: "lease_won_at_any_time",
+        breaks: "a lease may be won when a grant may be forgotten",
+        found: Found::Paper(
+            "an elected leader without a lease gives up within its own timeout; the same",
+        ),
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "candidate.lease_won_by.min(forgotten_at)",
+            "candidate.lease_won_by",
+        )],
+    },
+    Mutant {
+        name: "term_told_while_leader_heard",
+        breaks: "a node without state tells a term that unseats the leader it hears",
+        found: Found::Paper(
+            "disturbs nobody but by a candidate that has already won its pre-vote: rule 2",
+        ),
+        patches: &[patch(
+            VOTER,
+            "answer_pre_vote",
+            "self.hard.term",
+            "self.last_term()",
+        )],
+    },
+    // ---- Handing over. ----
+    Mutant {
+        name: "release_before_work_stopped",
+        breaks: "the release does not wait for the work",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            LEADER,
+            "relinquish",
+            "leader.until.is_none()",
+            "true",
+        )],
+    },
+    Mutant {
+        name: "acts_while_relinquishing",
+        breaks: "a leader that was told to stop keeps its lease",
+        found: Found::Paper("the release waits for the work all the same: rule 6"),
+        patches: &[patch(
+            LEADER,
+            "lease",
+            "self.relinquishing.is_none()",
+            "true",
+        )],
+    },
+    Mutant {
+        name: "stale_release_honoured",
+        breaks: "the release of an earlier leadership ends a promise",
+        found: Found::Safety(40_000),
+        patches: &[patch(
+            VOTER,
+            "answer_release",
+            "held.is_some_and(|promise| (promise.term, promise.seq) > (term, seq))",
+            "false",
+        )],
+    },
+    Mutant {
+        name: "release_of_another",
+        breaks: "any leader's release ends a promise",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "answer_release",
+            "promise.holder == from",
+            "true",
+        )],
+    },
+    // ---- Leaders are left in peace, and there is one. ----
+    Mutant {
+        name: "pre_vote_postpones",
+        breaks: "a pre-vote makes the voter wait longer",
+        found: Found::Safety(2_000),
+        patches: &[patch(
+            VOTER,
+            "answer",
+            "self.answer_pre_vote(now, from, term, candidacy)",
+            "if let State::Follower(follower) = &mut self.state { follower.suspect_at = \
+                 follower.suspect_at.max(now + self.setup.timing.suspicion()) } \
+                 self.answer_pre_vote(now, from, term, candidacy)",
+        )],
+    },
+    Mutant {
+        name: "stickiness_left_out",
+        breaks: "a pre-vote is granted while a leader is heard",
+        found: Found::Paper("a promise protects the leader, whatever is granted: rule 1"),
+        patches: &[patch(
+            VOTER,
+            "answer_pre_vote",
+            "self.quiet_in(now, from)",
+            "None",
+        )],
+    },
+    Mutant {
+        name: "hint_for_ever",
+        breaks: "a hint is believed for ever",
+        found: Found::Paper("costs time until the next leader"),
+        patches: &[patch(
+            CANDIDATE,
+            "believe",
+            "now + fresh_for",
+            "Instant::NEVER",
+        )],
+    },
+    Mutant {
+        name: "told_term_ignored",
+        breaks: "a candidate does not catch up with the terms it is told",
+        found: Found::Liveness(10_000),
+        patches: &[patch(
+            ELECTION,
+            "next_term",
+            "self.last_term().max(self.told)",
+            "self.last_term()",
+        )],
+    },
+    Mutant {
+        name: "no_chance",
+        breaks: "after a failed candidacy nobody waits at random",
+        found: Found::Liveness(10_000),
+        patches: &[patch(ELECTION, "patience", "self.failed", "false")],
+    },
+    Mutant {
+        name: "stall_ignored",
+        breaks: "who wakes late does not look for a heartbeat first",
+        found: Found::Paper("costs a question"),
+        patches: &[
+            patch(
+                ELECTION,
+                "tick",
+                "now > follower.suspect_at + self.setup.timing.heartbeat_interval()",
+                "false",
+            ),
+            patch(
+                CANDIDATE,
+                "campaign_when_due",
+                "now > due + self.setup.timing.heartbeat_interval()",
+                "false",
+            ),
+        ],
+    },
+    Mutant {
+        name: "refused_is_final",
+        breaks: "who is refused for a promise is not asked again",
+        found: Found::Paper("costs time until the next leader"),
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "candidate.ask_again.insert(from, now + wait)",
+            "candidate.ask_again.insert(from, Instant::NEVER)",
+        )],
+    },
+];
