@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::alike::{Lens, Names};
 use super::{
     Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term,
 };
@@ -16,12 +15,12 @@ use super::{
 pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
     /// Who would vote for it, and when each is free to.
-    grants: BTreeMap<NodeId, Instant>,
-    patience: Duration,
+    pub(super) grants: BTreeMap<NodeId, Instant>,
+    pub(super) patience: Duration,
     /// When to ask anew, if there was no quorum.
     pub(super) round_ends: Instant,
     /// The leader that a peer hears, while that hint is fresh: the node asks only to renew it.
-    hint: Option<FreshHint>,
+    pub(super) hint: Option<FreshHint>,
 }
 
 /// A leader that a peer hears, and until when to believe it.
@@ -40,61 +39,29 @@ impl PreCandidate {
         let hint_ends = self.hint.map_or(Instant::NEVER, |hint| hint.until);
         campaign_at.min(self.round_ends).min(hint_ends)
     }
-
-    pub(super) fn seen(&self, lens: &Lens, names: &mut impl Names) -> Self {
-        PreCandidate {
-            candidacy: names.candidacy(self.candidacy),
-            grants: lens.moments(&self.grants),
-            patience: self.patience,
-            round_ends: lens.moment(self.round_ends),
-            hint: self.hint.map(|hint| hint.seen(lens)),
-        }
-    }
-}
-
-impl FreshHint {
-    pub(super) fn seen(self, lens: &Lens) -> Self {
-        FreshHint {
-            leader: self.leader,
-            until: lens.moment(self.until),
-        }
-    }
 }
 
 /// Asks for votes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Candidate {
     pub(super) candidacy: u64,
-    started: Instant,
-    ends_at: Instant,
-    votes: BTreeSet<NodeId>,
+    pub(super) started: Instant,
+    pub(super) ends_at: Instant,
+    pub(super) votes: BTreeSet<NodeId>,
     /// A lease that is not won by then would rest on a vote that may be forgotten.
-    lease_won_by: Instant,
+    pub(super) lease_won_by: Instant,
     /// Those who will not vote for it in this term.
-    refusals: BTreeSet<NodeId>,
+    pub(super) refusals: BTreeSet<NodeId>,
     /// When to ask whom again.
-    ask_again: BTreeMap<NodeId, Instant>,
+    pub(super) ask_again: BTreeMap<NodeId, Instant>,
     /// After a hand-over: how soon to ask one again who has not yet heard of the release.
-    handover_retry: Option<Duration>,
+    pub(super) handover_retry: Option<Duration>,
 }
 
 impl Candidate {
     pub(super) fn wake_at(&self) -> Instant {
         let next = self.ask_again.values().min();
         next.map_or(self.ends_at, |next| self.ends_at.min(*next))
-    }
-
-    pub(super) fn seen(&self, lens: &Lens, names: &mut impl Names) -> Self {
-        Candidate {
-            candidacy: names.candidacy(self.candidacy),
-            started: lens.moment(self.started),
-            ends_at: lens.moment(self.ends_at),
-            votes: self.votes.clone(),
-            lease_won_by: lens.moment(self.lease_won_by),
-            refusals: self.refusals.clone(),
-            ask_again: lens.moments(&self.ask_again),
-            handover_retry: self.handover_retry,
-        }
     }
 }
 

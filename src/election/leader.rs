@@ -10,35 +10,34 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::alike::{Lens, Names};
 use super::{Cause, Deadline, Effects, Election, Heard, Instant, NodeId, Request, State, Term};
 
 /// Was elected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
     /// The end of the lease, once it was won.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
     /// When to give up if the lease is not won.
-    patience_ends: Instant,
-    seq: u64,
+    pub(super) patience_ends: Instant,
+    pub(super) seq: u64,
     /// When each heartbeat was sent that may still be answered with a promise that counts.
-    sent: BTreeMap<u64, Instant>,
-    backers: BTreeMap<NodeId, Backer>,
-    next_heartbeat: Instant,
-    relinquishing: Option<Relinquishing>,
+    pub(super) sent: BTreeMap<u64, Instant>,
+    pub(super) backers: BTreeMap<NodeId, Backer>,
+    pub(super) next_heartbeat: Instant,
+    pub(super) relinquishing: Option<Relinquishing>,
 }
 
 /// A peer that has promised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Backer {
-    until: Instant,
-    eligible: bool,
+pub(super) struct Backer {
+    pub(super) until: Instant,
+    pub(super) eligible: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Relinquishing {
-    successor: Option<NodeId>,
-    hold_off: Duration,
+pub(super) struct Relinquishing {
+    pub(super) successor: Option<NodeId>,
+    pub(super) hold_off: Duration,
 }
 
 impl Leader {
@@ -73,35 +72,6 @@ impl Leader {
         ends.push(Instant::NEVER);
         ends.sort_unstable_by_key(|end| Reverse(*end));
         ends.get(majority - 1).copied()
-    }
-
-    /// The number of its last heartbeat.
-    pub(super) fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    pub(super) fn seen(&self, term: Term, lens: &Lens, names: &mut impl Names) -> Self {
-        let answerable = |seq: &&u64| names.answerable(term, **seq);
-        let awaited: Vec<u64> = self.sent.keys().filter(answerable).copied().collect();
-        Leader {
-            until: self.until.map(|until| lens.moment(until)),
-            patience_ends: lens.moment(self.patience_ends),
-            seq: names.seq(term, self.seq),
-            sent: awaited
-                .into_iter()
-                .map(|seq| (names.seq(term, seq), lens.moment(self.sent[&seq])))
-                .collect(),
-            backers: self
-                .backers
-                .iter()
-                .map(|(id, backer)| {
-                    let until = lens.end(backer.until);
-                    (*id, Backer { until, ..*backer })
-                })
-                .collect(),
-            next_heartbeat: lens.moment(self.next_heartbeat),
-            relinquishing: self.relinquishing.clone(),
-        }
     }
 }
 

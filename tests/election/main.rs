@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod model;
 mod mutants;
 mod paper;
 mod picture;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leadelect::election::Instant;
 
 /// A moment of simulated real time, in nanoseconds.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Real(pub(crate) u64);
 
 impl fmt::Debug for Real {

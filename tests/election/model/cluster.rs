@@ -1,97 +1,66 @@
-//! The cluster as a value: nodes, what is on its way between them, and what the checker remembers.
+//! The cluster as a value: nodes, what is on its way between them, and what the checker remembers. Time is always the
+//! same moment: what is kept of others is counted from it.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Effects, Election, HardState, Input, Instant, Recovery, Reply, Request, Setup, Store, Term,
+    Effects, Election, Event, HardState, Input, Instant, Recovery, Reply, Request, Setup, Store,
+    Term,
 };
 
+use super::fingerprint::Shared;
 use super::names;
 use crate::harness::checker::{Checker, Step, Work};
 use crate::harness::clock::{Clock, Real};
 
-/// It is always this moment: what is kept of others is counted from it.
+/// It is always this moment.
 pub(super) const NOW: Real = Real(1_000_000_000);
 /// And always this moment on every node's clock.
 pub(super) const LOCAL_NOW: Instant = Instant::from_nanos(1_000_000_000);
 
-/// A value with its hash, shared by all the situations that it is part of.
-#[derive(Debug)]
-pub(super) struct Shared<T> {
-    hash: u64,
-    value: Arc<T>,
-}
-
-impl<T: Hash> Shared<T> {
-    pub(super) fn new(value: T) -> Self {
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        Shared {
-            hash: hasher.finish(),
-            value: Arc::new(value),
-        }
-    }
-}
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Shared {
-            hash: self.hash,
-            value: Arc::clone(&self.value),
-        }
-    }
-}
-
-impl<T> Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl<T: PartialEq> PartialEq for Shared<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.value == other.value
-    }
-}
-
-impl<T> Hash for Shared<T> {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.hash);
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Hash)]
+#[derive(Debug, Clone)]
 pub(super) struct Cluster {
-    pub(super) nodes: Vec<Shared<Node>>,
-    /// Sorted, so that the order in which they were sent makes no difference.
+    pub(super) nodes: [Shared<Node>; 3],
+    /// In the order in which they were sent.
     pub(super) letters: Vec<Shared<Letter>>,
+    /// Letters that are late: they arrive at any time, or never. Sorted, so that the order in which they became late
+    /// makes no difference.
+    pub(super) late: Vec<Shared<Letter>>,
+    pub(super) cut: Cut,
     pub(super) checker: Shared<Checker>,
-    pub(super) left: Left,
 }
 
-/// What may still go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Left {
-    pub(super) crashes: u8,
-    /// Messages that arrive twice.
-    pub(super) twice: u8,
-    pub(super) relinquishes: u8,
-    /// Steps of time in which a node that should wake does not.
-    pub(super) stalls: u8,
+/// Links that carry nothing, one bit for each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Cut(pub(super) u16);
+
+impl Cut {
+    pub(super) fn one_way(from: usize, to: usize) -> Cut {
+        Cut(1 << (from * 3 + to))
+    }
+
+    pub(super) fn link(one: usize, other: usize) -> Cut {
+        Cut(Cut::one_way(one, other).0 | Cut::one_way(other, one).0)
+    }
+
+    pub(super) fn around(place: usize) -> Cut {
+        let (one, other) = ((place + 1) % 3, (place + 2) % 3);
+        Cut(Cut::link(place, one).0 | Cut::link(place, other).0)
+    }
+
+    fn carries(self, from: usize, to: usize) -> bool {
+        self.0 & Cut::one_way(from, to).0 == 0
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub(super) struct Node {
     pub(super) ppm: i64,
-    pub(super) setup: Arc<Setup>,
+    pub(super) setup: Kept<Setup>,
     /// Nothing while the process does not run.
     pub(super) election: Option<Election>,
     pub(super) durable: Option<HardState>,
@@ -99,23 +68,32 @@ pub(super) struct Node {
     pub(super) older: Option<HardState>,
     pub(super) life: u64,
     pub(super) work: Option<Work>,
+    /// Its work goes on, though it was told to stop.
+    pub(super) lingers: bool,
+    /// Does nothing: for so many more steps of time at most.
+    pub(super) stalled: Option<u8>,
+    /// So many letters were waiting when it went on. They come first.
+    pub(super) backlog: u8,
 }
 
-/// What a restarted node finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Finds {
-    /// All that it ever made durable.
-    All,
-    /// The write before, and the damage beside it.
-    Damage,
-    /// The write before, and is told that it is the last: what no store may do.
-    OldAsNew,
+/// What never changes need not be compared.
+#[derive(Debug, Clone)]
+pub(super) struct Kept<T>(pub(super) Arc<T>);
+
+impl<T> PartialEq for Kept<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Hash for Kept<T> {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Letter {
-    pub(super) from: NodeId,
-    pub(super) to: NodeId,
+    pub(super) from: u8,
+    pub(super) to: u8,
     /// The asker's: the connection that takes the reply back ends with it.
     pub(super) life: u64,
     pub(super) says: Says,
@@ -129,7 +107,7 @@ pub(super) enum Says {
 
 impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} ", self.from, self.to)?;
+        write!(f, "{} -> {} ", self.from + 1, self.to + 1)?;
         match &self.says {
             Says::Request(request) => request.fmt(f),
             Says::Reply(reply) => reply.fmt(f),
@@ -137,22 +115,42 @@ impl fmt::Display for Letter {
     }
 }
 
-/// Where a state is durable as soon as it is written: a crash in between is one before the step, or one after it of
-/// whose messages none arrives.
-struct Disk<'a>(&'a mut Node);
+/// What no host, store or driver may do, planted to see whether the search finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The store gives out the state before the last as the last.
+    StoreForgets,
+    /// The host tells a restarted node that it was down for an hour.
+    HostLies,
+    /// The driver says that work has ended while it still runs.
+    WorkGoesOn,
+    /// The clock stands while the node is stalled, as that of a host that sleeps.
+    ClockStands,
+    /// The driver hands in every answer to a heartbeat as one to the last heartbeat.
+    AnswersMixedUp,
+    /// What is answered is sent before it is durable, and then the process dies.
+    SaidBeforeStored,
+}
+
+/// Where a state is durable as soon as it is written.
+struct Disk<'a> {
+    node: &'a mut Node,
+    wrote: bool,
+}
 
 impl Store for Disk<'_> {
     type Error = ();
 
     fn save(&mut self, state: &HardState) -> Result<(), ()> {
-        self.0.older = self.0.durable.replace(*state);
+        self.node.older = self.node.durable.replace(*state);
+        self.wrote = true;
         Ok(())
     }
 }
 
 impl Node {
     pub(super) fn id(&self) -> NodeId {
-        self.setup.me
+        self.setup.0.me
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -161,6 +159,10 @@ impl Node {
             showed: LOCAL_NOW,
             ppm: self.ppm,
         }
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.election.is_some() && self.stalled.is_none()
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -172,13 +174,14 @@ impl Node {
         self.election.as_ref().and_then(Election::awaits_work)
     }
 
-    /// The driver is to be told that work has ended, and it has.
-    pub(super) fn owes_word(&self) -> bool {
-        self.awaits_work().is_some() && self.running().is_none()
+    pub(super) fn running(&self) -> Option<Work> {
+        self.work.filter(|work| NOW < work.until)
     }
 
-    fn running(&self) -> Option<Work> {
-        self.work.filter(|work| NOW < work.until)
+    pub(super) fn term(&self) -> u64 {
+        self.election
+            .as_ref()
+            .map_or(0, |election| election.term().0)
     }
 
     fn step(&self) -> Step {
@@ -193,86 +196,113 @@ impl Node {
     }
 }
 
-/// A situation that is being changed.
-pub(super) struct Change {
-    pub(super) nodes: Vec<Shared<Node>>,
-    pub(super) letters: Vec<Shared<Letter>>,
-    pub(super) checker: Checker,
-    pub(super) left: Left,
+/// Whether what a step wants done is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    Yes,
+    /// The process ends when its state is durable, and nothing is said.
+    OnlyTheState,
 }
 
-impl Change {
-    pub(super) fn of(cluster: &Cluster) -> Self {
+/// A situation that is being changed.
+pub(super) struct Change<'a> {
+    pub(super) cluster: Cluster,
+    checker: Checker,
+    pub(super) fault: Option<Fault>,
+    /// What the nodes told on the way.
+    pub(super) events: &'a mut Vec<Event>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn of(
+        cluster: &Cluster,
+        fault: Option<Fault>,
+        events: &'a mut Vec<Event>,
+    ) -> Change<'a> {
         Change {
-            nodes: cluster.nodes.clone(),
-            letters: cluster.letters.clone(),
+            cluster: cluster.clone(),
             checker: Checker::clone(&cluster.checker),
-            left: cluster.left,
+            fault,
+            events,
         }
     }
 
-    pub(super) fn done(mut self) -> Cluster {
-        names::tidy(&mut self);
-        self.letters.sort_by_key(|letter| letter.hash);
-        Cluster {
-            nodes: self.nodes,
-            letters: self.letters,
-            checker: Shared::new(self.checker),
-            left: self.left,
-        }
+    pub(super) fn done(self) -> Cluster {
+        let Change {
+            mut cluster,
+            checker,
+            ..
+        } = self;
+        names::tidy(&mut cluster, checker);
+        cluster
     }
 
-    pub(super) fn place(&self, id: NodeId) -> usize {
-        let place = self.nodes.iter().position(|node| node.id() == id);
-        place.expect("a node")
+    pub(super) fn fail(&mut self, property: &str, text: String) {
+        self.checker.fail(property, text);
     }
 
     pub(super) fn change<R>(&mut self, place: usize, what: impl FnOnce(&mut Node) -> R) -> R {
-        let mut node = Node::clone(&self.nodes[place]);
+        let mut node = Node::clone(&self.cluster.nodes[place]);
         let result = what(&mut node);
-        self.nodes[place] = Shared::new(node);
+        self.cluster.nodes[place] = Shared::new(node);
         result
     }
 
     /// One step of the shipped election, and what follows from it at once, in the order that the core asks for.
-    pub(super) fn step(&mut self, place: usize, input: Input, asked: Option<(NodeId, u64)>) {
-        let mut node = Node::clone(&self.nodes[place]);
+    /// Returns whether something was stored.
+    pub(super) fn step(
+        &mut self,
+        place: usize,
+        input: Input,
+        asked: Option<(usize, u64)>,
+        survives: Survives,
+    ) -> bool {
+        let mut node = Node::clone(&self.cluster.nodes[place]);
         let mut election = node.election.take().expect("a node that runs");
-        let asks_pre_vote = |input: &Input| {
-            matches!(
-                input,
-                Input::Request {
-                    request: Request::PreVote { .. },
-                    ..
-                }
-            )
-        };
-        let before = asks_pre_vote(&input).then(|| election.clone());
+        let asks_pre_vote = matches!(
+            &input,
+            Input::Request {
+                request: Request::PreVote { .. },
+                ..
+            }
+        );
+        let before = asks_pre_vote.then(|| election.clone());
         let old_term = node.durable.unwrap_or_default().term;
         let output = election.step(LOCAL_NOW, input);
         if let Some(before) = before {
             self.checker.pre_vote_pure(&before, &election, LOCAL_NOW);
         }
-        let effects = output
-            .store(&mut Disk(&mut node))
-            .expect("a disk that works");
+        let mut disk = Disk {
+            node: &mut node,
+            wrote: false,
+        };
+        let effects = output.store(&mut disk).expect("a disk that works");
+        let wrote = disk.wrote;
         if node.durable.unwrap_or_default().term < old_term {
             let text = format!("{} stores a lower term than {old_term}", node.id());
             self.checker.fail("TermDurable", text);
         }
-        let names = names::rename(&mut election);
+        let names = names::rename(&mut election, place);
         node.election = Some(election);
-        let id = node.id();
-        names.forget_stale(id, node.life, &mut self.letters);
-        self.effects(&mut node, effects, asked, &names);
-        self.nodes[place] = Shared::new(node);
+        names.mark_stale(place, &mut self.cluster.letters);
+        names.mark_stale(place, &mut self.cluster.late);
+        self.cluster.late.sort_by_key(|letter| letter.print);
+        if survives == Survives::Yes {
+            self.effects(place, &mut node, effects, asked, &names);
+        }
+        self.cluster.nodes[place] = Shared::new(node);
+        if survives == Survives::OnlyTheState {
+            self.crash(place);
+        }
+        wrote
     }
 
     fn effects(
         &mut self,
+        place: usize,
         node: &mut Node,
         effects: Effects,
-        asked: Option<(NodeId, u64)>,
+        asked: Option<(usize, u64)>,
         names: &names::Candidacy,
     ) {
         let step = node.step();
@@ -282,155 +312,152 @@ impl Change {
                 token: lease.token,
                 until: node.clock().reaches(lease.until),
             };
-            if node.running().is_some_and(|old| old.token != work.token) {
-                let text = format!(
-                    "{} begins {work:?} before {:?} has ended",
-                    node.id(),
-                    node.work
-                );
+            if let Some(old) = node.running().filter(|old| old.token != work.token) {
+                let text = format!("{} begins {work:?} before {old:?} has ended", node.id());
                 self.checker.fail("OneWorkAtATime", text);
             }
             node.work = Some(work);
+            node.lingers = false;
             self.checker.acts(&step, NOW, work);
         }
-        for event in &effects.events {
-            self.checker.tells(&step, event);
+        for event in effects.events {
+            self.checker.tells(&step, &event);
+            self.events.push(event);
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
-            self.checker.answers(&step, (to, life), &reply);
-            self.send(node.id(), to, life, Says::Reply(reply));
+            let id = self.cluster.nodes[to].id();
+            self.checker.answers(&step, (id, life), &reply);
+            self.send(place, to, life, Says::Reply(reply));
         }
         for (to, request) in effects.messages {
             self.checker.asks(&step, &request);
+            let to = self.place(to);
             let request = names.in_request(request);
-            self.send(node.id(), to, node.life, Says::Request(request));
+            self.send(place, to, node.life, Says::Request(request));
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, life: u64, says: Says) {
-        self.letters.push(Shared::new(Letter {
-            from,
-            to,
-            life,
-            says,
-        }));
+    fn place(&self, id: NodeId) -> usize {
+        let place = self.cluster.nodes.iter().position(|node| node.id() == id);
+        place.expect("a node")
     }
 
-    pub(super) fn deliver(&mut self, letter: &Letter) {
-        let place = self.place(letter.to);
-        let from = letter.from;
+    fn send(&mut self, from: usize, to: usize, life: u64, says: Says) {
+        if self.cluster.cut.carries(from, to) {
+            self.cluster.letters.push(Shared::new(Letter {
+                from: u8::try_from(from).unwrap(),
+                to: u8::try_from(to).unwrap(),
+                life,
+                says,
+            }));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, letter: &Letter, survives: Survives) -> bool {
+        let (place, asker) = (usize::from(letter.to), usize::from(letter.from));
+        let from = self.cluster.nodes[asker].id();
         match letter.says.clone() {
             Says::Request(request) => {
-                self.checker.hears(letter.to, (from, letter.life), &request);
+                let to = self.cluster.nodes[place].id();
+                self.checker.hears(to, (from, letter.life), &request);
                 let input = Input::Request { from, request };
-                self.step(place, input, Some((from, letter.life)));
-                self.answer_pre_vote(from);
+                self.step(place, input, Some((asker, letter.life)), survives)
             }
-            Says::Reply(reply) => self.step(place, Input::Reply { from, reply }, None),
-        }
-    }
-
-    /// A pre-vote is asked and answered at one moment, or not at all: it changes nothing in who is asked.
-    fn answer_pre_vote(&mut self, asker: NodeId) {
-        let answers = |letter: &Shared<Letter>| {
-            letter.to == asker && matches!(letter.says, Says::Reply(Reply::PreVote { .. }))
-        };
-        if self.letters.last().is_some_and(answers) {
-            let answer = self.letters.pop().expect("the last");
-            self.deliver(&answer);
+            Says::Reply(mut reply) => {
+                if let (Some(Fault::AnswersMixedUp), Reply::Heartbeat { term, seq, .. }) =
+                    (self.fault, &mut reply)
+                {
+                    let election = self.cluster.nodes[place].election.as_ref();
+                    let mut known = election.expect("it runs").unanswered();
+                    let last = known.by_ref().filter(|(own, _)| own == term).last();
+                    *seq = last.map_or(*seq, |(_, last)| last);
+                }
+                self.step(place, Input::Reply { from, reply }, None, survives)
+            }
         }
     }
 
     /// Everything that ran is gone at once.
     pub(super) fn crash(&mut self, place: usize) {
-        let mut step = None;
-        self.change(place, |node| {
+        let step = self.change(place, |node| {
             node.election = None;
             node.work = None;
-            step = Some(node.step());
+            node.lingers = false;
+            node.stalled = None;
+            node.backlog = 0;
+            node.step()
         });
-        let step = step.expect("a node");
         self.checker.stops(step.node);
         self.checker.published(&step, None);
-        let id = step.node;
-        names::Candidacy::NONE.forget_stale(id, step.life, &mut self.letters);
+        names::Candidacy::NONE.mark_stale(place, &mut self.cluster.letters);
+        names::Candidacy::NONE.mark_stale(place, &mut self.cluster.late);
+        self.cluster.late.sort_by_key(|letter| letter.print);
     }
 
-    pub(super) fn start(&mut self, place: usize, finds: Finds) {
-        let mut life = 0;
-        let id = self.nodes[place].id();
-        if finds == Finds::Damage {
-            self.checker.forgot(id);
-        }
-        self.checker.started(id, finds != Finds::Damage);
+    pub(super) fn start(&mut self, place: usize) {
+        let id = self.cluster.nodes[place].id();
+        self.checker.started(id, true);
+        let fault = self.fault;
         self.change(place, |node| {
-            if finds != Finds::All {
+            if fault == Some(Fault::StoreForgets) && node.older.is_some() {
                 node.durable = node.older;
             }
-            let state = node.durable.unwrap_or_default();
-            let recovery = match (node.durable, finds) {
-                (None, Finds::All) => Recovery::Fresh,
-                (_, Finds::All | Finds::OldAsNew) => Recovery::Restored {
+            let recovery = match node.durable {
+                None => Recovery::Fresh,
+                Some(state) => Recovery::Restored {
                     state,
-                    down_for: Duration::ZERO,
-                },
-                (_, Finds::Damage) => Recovery::Restored {
-                    state: HardState {
-                        in_doubt: true,
-                        ..state
+                    down_for: match fault {
+                        Some(Fault::HostLies) => Duration::from_secs(3600),
+                        _ => Duration::ZERO,
                     },
-                    down_for: Duration::ZERO,
                 },
             };
             node.life += 1;
-            life = node.life;
-            let setup = Setup::clone(&node.setup);
+            let setup = Setup::clone(&node.setup.0);
             let mut election = Election::new(setup, recovery, LOCAL_NOW, 0);
-            names::rename(&mut election);
+            names::rename(&mut election, place);
             node.election = Some(election);
-        });
-        // The connections of the life before are gone, and the answers on them.
-        self.letters.retain(|letter| {
-            letter.to != id || letter.life == life || matches!(letter.says, Says::Request(_))
         });
     }
 
-    pub(super) fn end_work(&mut self, place: usize) {
-        let node = &self.nodes[place];
-        let (id, term) = (node.id(), node.awaits_work());
-        self.change(place, |node| node.work = None);
-        self.checker.stops(id);
-        if let Some(term) = term {
-            self.step(place, Input::WorkEnded { term }, None);
+    /// The program has stopped, and its driver says so.
+    pub(super) fn end_work(&mut self, place: usize, survives: Survives) -> bool {
+        let term = self.cluster.nodes[place].awaits_work();
+        if self.fault != Some(Fault::WorkGoesOn) {
+            let id = self.cluster.nodes[place].id();
+            self.checker.stops(id);
+            self.change(place, |node| {
+                node.work = None;
+                node.lingers = false;
+            });
         }
+        let term = term.expect("somebody waits for it");
+        self.step(place, Input::WorkEnded { term }, None, survives)
     }
 
     /// So much passes in the world.
     pub(super) fn pass(&mut self, span: Duration) {
         let later = NOW.after(span);
-        let on = |node: &Node| node.clock().at(later).since(LOCAL_NOW);
-        let spans: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| (node.id(), on(node)))
-            .collect();
-        let on = |id: NodeId| {
-            spans
-                .iter()
-                .find(|(node, _)| *node == id)
-                .expect("a node")
-                .1
+        let stands = self.fault == Some(Fault::ClockStands);
+        let on = |node: &Node| match stands && node.stalled.is_some() {
+            true => Duration::ZERO,
+            false => node.clock().at(later).since(LOCAL_NOW),
         };
-        self.checker.aged(NOW, span, on);
-        for place in 0..self.nodes.len() {
+        let spans: Vec<_> = self.cluster.nodes.iter().map(|node| on(node)).collect();
+        let ids: Vec<_> = self.cluster.nodes.iter().map(|node| node.id()).collect();
+        let span_of = |id: NodeId| spans[ids.iter().position(|own| *own == id).expect("a node")];
+        self.checker.aged(NOW, span, span_of);
+        for (place, passed) in spans.iter().enumerate() {
             self.change(place, |node| {
-                let passed = LOCAL_NOW + on(node.id());
                 if let Some(work) = &mut node.work {
-                    work.until = Real(work.until.0 - (later.0 - NOW.0).min(work.until.0));
+                    work.until = Real(work.until.0.saturating_sub(later.0 - NOW.0));
                 }
                 node.work = node.running();
+                if let Some(left) = &mut node.stalled {
+                    *left = left.saturating_sub(1);
+                }
                 if let Some(election) = &mut node.election {
-                    *election = names::moved(election, passed);
+                    names::move_to_now(election, LOCAL_NOW + *passed);
                 }
             });
         }

@@ -1,11 +1,10 @@
 //! Equal names for equal situations: without them no situation would ever come again, and the search never end.
 
-use std::collections::BTreeSet;
-
-use leadelect::NodeId;
 use leadelect::election::{Election, Instant, Names, Reply, Request, Term};
 
-use super::cluster::{Change, LOCAL_NOW, Letter, Node, Says, Shared};
+use super::cluster::{Cluster, LOCAL_NOW, Letter, NOW, Node, Says};
+use super::fingerprint::Shared;
+use crate::harness::checker::Checker;
 
 /// The name of every current candidacy: a node has one at most.
 const CURRENT: u64 = 0;
@@ -20,6 +19,7 @@ pub(super) struct Candidacy {
 
 struct Renaming {
     candidacy: Option<u64>,
+    seed: Option<u64>,
 }
 
 impl Names for Renaming {
@@ -28,31 +28,39 @@ impl Names for Renaming {
         CURRENT
     }
 
-    fn seq(&mut self, _: Term, seq: u64) -> u64 {
+    fn heartbeat(&self, _: Term, seq: u64) -> u64 {
         seq
     }
 
-    fn answerable(&self, _: Term, _: u64) -> bool {
+    fn is_answerable(&self, _: Term, _: u64) -> bool {
         true
     }
 
-    fn seed(&mut self) -> u64 {
-        0
+    fn seed(&self) -> Option<u64> {
+        self.seed
     }
 }
 
-/// Names the candidacy anew. No time passes.
-pub(super) fn rename(election: &mut Election) -> Candidacy {
-    let mut names = Renaming { candidacy: None };
-    *election = election.seen_from(LOCAL_NOW, LOCAL_NOW, &mut names);
+/// Names the candidacy anew. No time passes. Chance begins anew, too: differently on each node, or they would draw the
+/// same waits for ever.
+pub(super) fn rename(election: &mut Election, place: usize) -> Candidacy {
+    let mut names = Renaming {
+        candidacy: None,
+        seed: Some(1 + place as u64),
+    };
+    election.rebase(LOCAL_NOW, LOCAL_NOW, &mut names);
     Candidacy {
         now: names.candidacy,
     }
 }
 
-/// `now` has become [`LOCAL_NOW`].
-pub(super) fn moved(election: &Election, now: Instant) -> Election {
-    election.seen_from(now, LOCAL_NOW, &mut Renaming { candidacy: None })
+/// `now` becomes [`LOCAL_NOW`].
+pub(super) fn move_to_now(election: &mut Election, now: Instant) {
+    let mut names = Renaming {
+        candidacy: None,
+        seed: None,
+    };
+    election.rebase(now, LOCAL_NOW, &mut names);
 }
 
 impl Candidacy {
@@ -76,69 +84,85 @@ impl Candidacy {
         }
     }
 
-    /// What was asked in another candidacy than the current one of `asker` is answered in vain. A pre-vote then does
-    /// nothing at all (PreVotePure); a vote is still given.
-    pub(super) fn forget_stale(&self, asker: NodeId, life: u64, letters: &mut Vec<Shared<Letter>>) {
+    /// What was asked in another candidacy than the current one is from now on known as such.
+    pub(super) fn mark_stale(&self, asker: usize, letters: &mut [Shared<Letter>]) {
         if self.now == Some(CURRENT) {
             return;
         }
-        letters.retain_mut(|letter| match &letter.says {
-            Says::Request(Request::PreVote { .. }) => letter.from != asker,
-            Says::Reply(Reply::PreVote { .. } | Reply::Vote { .. }) => letter.to != asker,
-            Says::Request(Request::Vote { term, .. }) if letter.from == asker => {
-                debug_assert!(letter.life <= life);
-                let stale = Request::Vote {
-                    term: *term,
-                    candidacy: STALE,
-                };
-                *letter = Shared::new(Letter {
-                    says: Says::Request(stale),
-                    ..Letter::clone(letter)
-                });
-                true
+        for letter in letters {
+            let asked_by = match &letter.says {
+                Says::Request(_) => letter.from,
+                Says::Reply(_) => letter.to,
+            };
+            if usize::from(asked_by) != asker || candidacy(&letter.says) != Some(CURRENT) {
+                continue;
             }
-            Says::Request(_) | Says::Reply(_) => true,
-        });
+            let mut renamed = Letter::clone(letter);
+            match &mut renamed.says {
+                Says::Request(
+                    Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. },
+                )
+                | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
+                    *candidacy = STALE;
+                }
+                Says::Request(_) | Says::Reply(_) => {}
+            }
+            *letter = Shared::new(renamed);
+        }
     }
 }
 
-/// What will never do anything is gone, and heartbeats are numbered anew: without gaps, in the same order.
-pub(super) fn tidy(change: &mut Change) {
-    let nodes = &change.nodes;
-    let runs = |id: NodeId, life: u64| {
-        let asker = nodes.iter().find(|node| node.id() == id);
-        asker.is_some_and(|node| node.life == life && node.election.is_some())
-    };
-    change.letters.retain(|letter| match &letter.says {
-        Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
-            *candidacy == CURRENT && runs(letter.to, letter.life)
+fn candidacy(says: &Says) -> Option<u64> {
+    match says {
+        Says::Request(Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. })
+        | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
+            Some(*candidacy)
         }
-        Says::Reply(Reply::Heartbeat { .. }) => runs(letter.to, letter.life),
-        Says::Reply(Reply::Release { .. }) => false,
-        Says::Request(Request::PreVote { .. }) => runs(letter.from, letter.life),
+        Says::Request(_) | Says::Reply(_) => None,
+    }
+}
+
+/// What can never arrive is gone, heartbeats are numbered anew, without gaps and in the same order, and what is past is
+/// forgotten.
+pub(super) fn tidy(cluster: &mut Cluster, mut checker: Checker) {
+    let nodes = &cluster.nodes;
+    let has_connection = |letter: &Letter| match &letter.says {
         Says::Request(_) => true,
-    });
-    let ids: Vec<NodeId> = nodes.iter().map(|node| node.id()).collect();
-    let durable = |id: NodeId| {
-        let node = nodes.iter().find(|node| node.id() == id);
-        node.and_then(|node| node.durable).unwrap_or_default()
+        Says::Reply(_) => {
+            let asker = &nodes[usize::from(letter.to)];
+            asker.election.is_some() && asker.life == letter.life
+        }
     };
-    change.checker.forget_past(super::cluster::NOW);
-    change.checker.forget_closed(LOCAL_NOW, durable, &ids);
-    renumber(change);
+    let addressee_lives =
+        |letter: &Letter| nodes[usize::from(letter.to)].election.is_some();
+    cluster
+        .letters
+        .retain(|letter| addressee_lives(letter) && has_connection(letter));
+    cluster.late.retain(|letter| has_connection(letter));
+    let durable = [0, 1, 2].map(|place: usize| {
+        let node = &cluster.nodes[place];
+        (node.id(), node.durable.unwrap_or_default().term)
+    });
+    let promise = cluster.nodes[0].setup.0.timing.election_timeout();
+    checker.forget_past((NOW, LOCAL_NOW), promise, &durable);
+    renumber(cluster, &mut checker);
+    cluster.checker = Shared::new(checker);
 }
 
 struct Renumbering {
     /// In order.
     known: Vec<(Term, u64)>,
-    on_the_way: BTreeSet<(Term, u64)>,
+    on_the_way: Vec<(Term, u64)>,
 }
 
 impl Renumbering {
-    fn number(&self, term: Term, seq: u64) -> u64 {
-        let first = self.known.partition_point(|known| *known < (term, 0));
-        let place = self.known.binary_search(&(term, seq)).expect("collected");
-        1 + (place - first) as u64
+    fn keeps(&self, election: &Election) -> bool {
+        election
+            .heartbeats()
+            .all(|(term, seq)| self.heartbeat(term, seq) == seq)
+            && election.unanswered().all(|(term, seq)| {
+                self.is_answerable(term, seq) && self.heartbeat(term, seq) == seq
+            })
     }
 }
 
@@ -147,56 +171,58 @@ impl Names for Renumbering {
         candidacy
     }
 
-    fn seq(&mut self, term: Term, seq: u64) -> u64 {
-        self.number(term, seq)
+    fn heartbeat(&self, term: Term, seq: u64) -> u64 {
+        let first = self.known.partition_point(|known| *known < (term, 0));
+        let place = self.known.binary_search(&(term, seq)).expect("collected");
+        1 + (place - first) as u64
     }
 
-    fn answerable(&self, term: Term, seq: u64) -> bool {
+    fn is_answerable(&self, term: Term, seq: u64) -> bool {
         self.on_the_way.contains(&(term, seq))
     }
 
-    fn seed(&mut self) -> u64 {
-        0
+    fn seed(&self) -> Option<u64> {
+        None
     }
 }
 
-fn renumber(change: &mut Change) {
-    let on_the_way: BTreeSet<_> = change
-        .letters
-        .iter()
-        .filter_map(|letter| heartbeat(letter))
-        .collect();
-    let mut known: Vec<_> = on_the_way.iter().copied().collect();
-    known.extend(change.checker.heartbeats());
-    for node in &change.nodes {
+fn renumber(cluster: &mut Cluster, checker: &mut Checker) {
+    let letters = cluster.letters.iter().chain(&cluster.late);
+    let on_the_way: Vec<_> = letters.filter_map(|letter| heartbeat(letter)).collect();
+    let mut known = on_the_way.clone();
+    known.extend(checker.heartbeats());
+    for node in &cluster.nodes {
         known.extend(node.election.iter().flat_map(Election::heartbeats));
     }
     known.sort_unstable();
     known.dedup();
     let mut names = Renumbering { known, on_the_way };
-    for node in &mut change.nodes {
+    for node in &mut cluster.nodes {
         let Some(election) = &node.election else {
             continue;
         };
-        let seen = election.seen_from(LOCAL_NOW, LOCAL_NOW, &mut names);
-        if seen != *election {
-            *node = Shared::new(Node {
-                election: Some(seen),
-                ..Node::clone(node)
-            });
+        if names.keeps(election) {
+            continue;
+        }
+        let mut renamed = Node::clone(node);
+        if let Some(election) = &mut renamed.election {
+            election.rebase(LOCAL_NOW, LOCAL_NOW, &mut names);
+        }
+        *node = Shared::new(renamed);
+    }
+    checker.renumber(|term, seq| names.heartbeat(term, seq));
+    for letter in cluster.letters.iter_mut().chain(&mut cluster.late) {
+        let Some((term, seq)) = heartbeat(letter) else {
+            continue;
+        };
+        let number = names.heartbeat(term, seq);
+        if number != seq {
+            let mut renamed = Letter::clone(letter);
+            set_heartbeat(&mut renamed, number);
+            *letter = Shared::new(renamed);
         }
     }
-    change.checker.renumber(|term, seq| names.number(term, seq));
-    for letter in &mut change.letters {
-        if let Some((term, seq)) = heartbeat(letter) {
-            let number = names.number(term, seq);
-            if number != seq {
-                let mut renamed = Letter::clone(letter);
-                set_heartbeat(&mut renamed, number);
-                *letter = Shared::new(renamed);
-            }
-        }
-    }
+    cluster.late.sort_by_key(|letter| letter.print);
 }
 
 /// The heartbeat that a letter names. A reply that speaks of another term than it was asked in is told from others by
@@ -207,7 +233,10 @@ fn heartbeat(letter: &Letter) -> Option<(Term, u64)> {
             Request::Heartbeat { term, seq, .. } | Request::Release { term, seq, .. },
         )
         | Says::Reply(Reply::Heartbeat { term, seq, .. }) => Some((*term, *seq)),
-        Says::Request(Request::PreVote { .. } | Request::Vote { .. }) | Says::Reply(_) => None,
+        Says::Request(Request::PreVote { .. } | Request::Vote { .. })
+        | Says::Reply(
+            Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. },
+        ) => None,
     }
 }
 

@@ -4,25 +4,38 @@
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{HardState, Instant, Term};
+use leadelect::election::{Instant, Term};
 
 use super::super::clock::{Real, nanos};
-use super::Checker;
+use super::{Allowed, Checker, Owed, Work};
 
 impl Checker {
     /// Counts moments from a later `now`: so much has passed in the world, and so much on the clock of each node.
     pub(crate) fn aged(&mut self, now: Real, by: Duration, on: impl Fn(NodeId) -> Duration) {
         let back = |at: Real| Real(at.0.saturating_sub(nanos(by)));
-        for work in self.work.values_mut() {
-            work.until = back(work.until);
+        let past = |at: Real| if at > now { at } else { Real::ZERO };
+        for Work { token: _, until } in self.work.values_mut() {
+            *until = back(*until);
         }
         for owed in self.owed.values_mut() {
-            owed.until = back(owed.until);
+            let Owed {
+                holder: _,
+                life: _,
+                own_life: _,
+                in_own_life,
+                term: _,
+                seq: _,
+                until,
+            } = owed;
+            *until = back(*until);
+            *in_own_life = past(back(*in_own_life));
         }
-        for (node, allowed) in &mut self.allowed {
-            allowed.lease.until = allowed.lease.until.before(on(*node));
+        for (node, Allowed { lease, revoked: _ }) in &mut self.allowed {
+            lease.until = lease.until.before(on(*node));
         }
-        self.forget_past(now);
+        for (node, (_, at)) in &mut self.took_office {
+            *at = at.before(on(*node));
+        }
     }
 
     /// Nothing acts on this node any more.
@@ -30,36 +43,55 @@ impl Checker {
         self.work.remove(&node);
     }
 
-    /// Forgets what has run out: no property asks for it any more.
-    pub(crate) fn forget_past(&mut self, now: Real) {
-        self.work.retain(|_, work| work.until > now);
-        self.owed.retain(|_, owed| owed.until > now);
-        self.leases_won = 0;
-    }
-
-    /// Forgets the votes, elections and leases of terms that are closed: a node that has made a higher term durable
-    /// breaks TermDurable if it votes or leads in a lower one. Nothing is forgotten of a node that may forget.
-    pub(crate) fn forget_closed(
+    /// Forgets what no property asks for any more: what has run out, and the votes, elections and leases of terms that
+    /// are closed. A node that has made a higher term durable breaks TermDurable if it votes or leads in a lower one.
+    /// Nothing is forgotten of closed terms once a node may have forgotten its own.
+    pub(crate) fn forget_past(
         &mut self,
-        now: Instant,
-        durable: impl Fn(NodeId) -> HardState,
-        all: &[NodeId],
+        (now, local): (Real, Instant),
+        longest_promise: Duration,
+        durable: &[(NodeId, Term)],
     ) {
-        if self.forgetful {
-            return;
+        // Every field is named, so that none that is added later is forgotten.
+        let Checker {
+            violation: _,
+            forgetful,
+            leases_won,
+            work,
+            last_lease: _,
+            forgot: _,
+            elected,
+            took_office,
+            votes,
+            owed,
+            allowed,
+        } = self;
+        *leases_won = 0;
+        work.retain(|_, work| work.until > now);
+        owed.retain(|_, owed| owed.until > now);
+        for (_, at) in took_office.values_mut() {
+            if *at + longest_promise < local {
+                *at = Instant::ZERO;
+            }
         }
-        let lowest = all.iter().map(|id| durable(*id).term).min();
-        self.votes
-            .retain(|(voter, term), _| *term >= durable(*voter).term);
-        self.elected.retain(|term, _| Some(*term) >= lowest);
-        self.allowed
-            .retain(|node, allowed| allowed.lease.token >= durable(*node).term);
-        for allowed in self.allowed.values_mut() {
-            if allowed.revoked || allowed.lease.until <= now {
+        for allowed in allowed.values_mut() {
+            if allowed.revoked || allowed.lease.until <= local {
                 allowed.revoked = true;
                 allowed.lease.until = Instant::ZERO;
             }
         }
+        if *forgetful {
+            return;
+        }
+        let term_of = |node: NodeId| {
+            let known = durable.iter().find(|(id, _)| *id == node);
+            known.map_or(Term::default(), |(_, term)| *term)
+        };
+        let lowest = durable.iter().map(|(_, term)| *term).min();
+        votes.retain(|(voter, term), _| *term >= term_of(*voter));
+        elected.retain(|term, _| Some(*term) >= lowest);
+        took_office.retain(|node, (term, _)| *term >= term_of(*node));
+        allowed.retain(|node, allowed| allowed.lease.token >= term_of(*node));
     }
 
     /// The heartbeats that are known by number.
