@@ -278,6 +278,11 @@ impl<'a> Change<'a> {
         };
         let effects = output.store(&mut disk).expect("a disk that works");
         let wrote = disk.wrote;
+        let early =
+            survives == Survives::OnlyTheState && self.fault == Some(Fault::SaidBeforeStored);
+        if early && wrote {
+            node.durable = node.older;
+        }
         if node.durable.unwrap_or_default().term < old_term {
             let text = format!("{} stores a lower term than {old_term}", node.id());
             self.checker.fail("TermDurable", text);
@@ -287,7 +292,7 @@ impl<'a> Change<'a> {
         names.mark_stale(place, &mut self.cluster.letters);
         names.mark_stale(place, &mut self.cluster.late);
         self.cluster.late.sort_by_key(|letter| letter.print);
-        if survives == Survives::Yes {
+        if survives == Survives::Yes || early {
             self.effects(place, &mut node, effects, asked, &names);
         }
         self.cluster.nodes[place] = Shared::new(node);
@@ -351,6 +356,18 @@ impl<'a> Change<'a> {
                 says,
             }));
         }
+    }
+
+    pub(super) fn less_backlog(&mut self, place: usize) {
+        if self.cluster.nodes[place].backlog > 0 {
+            self.change(place, |node| node.backlog -= 1);
+        }
+    }
+
+    pub(super) fn take_and_deliver(&mut self, letter: usize, survives: Survives) -> bool {
+        let letter = self.cluster.letters.remove(letter);
+        self.less_backlog(usize::from(letter.to));
+        self.deliver(&letter, survives)
     }
 
     pub(super) fn deliver(&mut self, letter: &Letter, survives: Survives) -> bool {
@@ -460,6 +477,22 @@ impl<'a> Change<'a> {
                     names::move_to_now(election, LOCAL_NOW + *passed);
                 }
             });
+            self.sleeps(place, span);
+        }
+    }
+
+    /// Planted: what a host that slept may do by its clock, it may do later by everybody else's.
+    fn sleeps(&mut self, place: usize, span: Duration) {
+        if self.fault != Some(Fault::ClockStands) || self.cluster.nodes[place].stalled.is_none() {
+            return;
+        }
+        let later = self.change(place, |node| {
+            let work = node.work.as_mut()?;
+            work.until = work.until.after(span);
+            Some((*work, node.step()))
+        });
+        if let Some((work, step)) = later {
+            self.checker.acts(&step, NOW, work);
         }
     }
 }

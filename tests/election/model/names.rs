@@ -133,8 +133,7 @@ pub(super) fn tidy(cluster: &mut Cluster, mut checker: Checker) {
             asker.election.is_some() && asker.life == letter.life
         }
     };
-    let addressee_lives =
-        |letter: &Letter| nodes[usize::from(letter.to)].election.is_some();
+    let addressee_lives = |letter: &Letter| nodes[usize::from(letter.to)].election.is_some();
     cluster
         .letters
         .retain(|letter| addressee_lives(letter) && has_connection(letter));
@@ -234,9 +233,7 @@ fn heartbeat(letter: &Letter) -> Option<(Term, u64)> {
         )
         | Says::Reply(Reply::Heartbeat { term, seq, .. }) => Some((*term, *seq)),
         Says::Request(Request::PreVote { .. } | Request::Vote { .. })
-        | Says::Reply(
-            Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. },
-        ) => None,
+        | Says::Reply(Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. }) => None,
     }
 }
 

@@ -1,259 +1,414 @@
-//! What may happen next, and how far it is followed.
+//! Every placement of the departures, each situation once: depth first, on all cores.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::fmt::Write;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 
-use leadelect::NodeId;
-use leadelect::election::{Input, Request, Role, Setup, Timing, Voter};
-use stateright::{Model, Property};
+use leadelect::election::Event;
 
-use super::cluster::{Change, Cluster, Finds, Left, Letter, Node, Says, Shared};
+use super::cluster::Cluster;
+use super::moves::{Left, Move, World, beginning};
+use super::reached::Reached;
 
-use crate::harness::checker::Checker;
-
-/// How far to search. What lies beyond is not looked at.
+/// What is searched.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds {
-    pub(super) timing: Timing,
-    /// Time passes in steps of this.
-    pub(super) unit: Duration,
-    /// How far off the nodes' clocks are, in parts per million: one beginning for each list.
-    pub(super) clocks: Vec<Vec<i64>>,
-    pub(super) terms: u64,
-    /// How many messages may be late at once: the others arrive in the step of time in which they are sent, or never.
-    pub(super) late: usize,
+    pub(super) world: World,
     pub(super) left: Left,
-    pub(super) finds: Finds,
+    /// Whose clocks are fast, one bit for each node: one beginning for each.
+    pub(super) clocks: Vec<u8>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Action {
-    Tick(NodeId),
-    Deliver(Letter),
-    DeliverAndKeep(Letter),
-    /// Only these messages are still on their way after it.
-    TimePasses(Vec<usize>),
-    Crash(NodeId),
-    Start(NodeId),
-    Relinquish(NodeId),
-    WorkEnds(NodeId),
+/// What a search has seen.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) situations: usize,
+    /// Situations, counted once more for each different rest of departures that they were met with.
+    pub(super) visits: u64,
+    pub(super) steps: u64,
+    pub(super) beyond: u64,
+    pub(super) depth: u32,
+    pub(super) reached: Reached,
+    /// The first thing that was found wrong, and how it came about.
+    pub(super) wrong: Option<(String, Course)>,
+}
+
+/// How a situation came about: whose clocks are fast, and, by the number of the step, which of the departures was
+/// taken. All other steps are the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Course {
+    fast: u8,
+    turns: Vec<(u32, u8)>,
+}
+
+struct Task {
+    cluster: Cluster,
+    left: Left,
+    step: u32,
+    course: Course,
+    /// A letter was to arrive a second time.
+    kept: bool,
+}
+
+/// Takes the prints as they are: they are as good as chance already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("prints are words");
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// A print in two words, so that an entry takes 24 bytes and not 32.
+#[derive(PartialEq, Eq)]
+struct Print(u64, u64);
+
+impl std::hash::Hash for Print {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0);
+    }
+}
+
+/// Which situations are known, and with which rests of departures: one bit for each.
+#[allow(clippy::disallowed_types)] // nobody asks for an order, and a tree would take twice the memory
+type Known = std::collections::HashMap<Print, u32, BuildHasherDefault<AsItIs>>;
+
+struct Visited {
+    parts: Vec<Mutex<Known>>,
+    /// For each rest, those that allow as much or more.
+    covers: [u32; 32],
+}
+
+impl Left {
+    const OTHERS: u8 = 5;
+
+    fn bit(self) -> usize {
+        assert!(self.crashes < 3 && self.orders < 2 && self.others < Self::OTHERS);
+        usize::from((self.crashes * 2 + self.orders) * Self::OTHERS + self.others)
+    }
+
+    /// The rest with this bit; what is left of all together follows from it.
+    fn of_bit(bit: u8) -> (u8, u8, u8) {
+        let (both, others) = (bit / Self::OTHERS, bit % Self::OTHERS);
+        (both / 2, both % 2, others)
+    }
+}
+
+impl Visited {
+    fn new() -> Self {
+        let mut covers = [0; 32];
+        for less in 0..30u8 {
+            for more in 0..30u8 {
+                let (few, many) = (Left::of_bit(less), Left::of_bit(more));
+                if few.0 <= many.0 && few.1 <= many.1 && few.2 <= many.2 {
+                    covers[usize::from(less)] |= 1 << more;
+                }
+            }
+        }
+        Visited {
+            parts: (0..256).map(|_| Mutex::default()).collect(),
+            covers,
+        }
+    }
+
+    /// Notes the situation; false if it was known with as many departures left.
+    fn claim(&self, print: u128, left: Left) -> bool {
+        let (high, low) = ((print >> 64) as u64, print as u64);
+        let mut part = self.parts[(low % 256) as usize].lock().expect("no panic");
+        let rests = part.entry(Print(high, low)).or_default();
+        let known = *rests & self.covers[left.bit()] != 0;
+        *rests |= 1 << left.bit();
+        !known
+    }
+
+    fn knows(&self, print: u128, left: Left) -> bool {
+        let (high, low) = ((print >> 64) as u64, print as u64);
+        let part = self.parts[(low % 256) as usize].lock().expect("no panic");
+        let rests = part.get(&Print(high, low));
+        rests.is_some_and(|rests| rests & self.covers[left.bit()] != 0)
+    }
+
+    fn len(&self) -> usize {
+        let len = |part: &Mutex<Known>| part.lock().expect("no panic").len();
+        self.parts.iter().map(len).sum()
+    }
+}
+
+struct Pool {
+    tasks: Mutex<Vec<Task>>,
+    waiting: AtomicUsize,
+    news: Condvar,
+    stop: AtomicBool,
+    threads: usize,
+}
+
+impl Pool {
+    /// The next task that another thread has given away; nothing once all have nothing to do.
+    fn take(&self) -> Option<Task> {
+        let mut tasks = self.tasks.lock().expect("no panic");
+        loop {
+            if self.stop.load(Ordering::SeqCst) {
+                return None;
+            }
+            if let Some(task) = tasks.pop() {
+                return Some(task);
+            }
+            if self.waiting.fetch_add(1, Ordering::SeqCst) + 1 == self.threads {
+                self.end();
+                return None;
+            }
+            tasks = self.news.wait(tasks).expect("no panic");
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn give(&self, given: impl Iterator<Item = Task>) {
+        self.tasks.lock().expect("no panic").extend(given);
+        self.news.notify_all();
+    }
+
+    fn end(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.news.notify_all();
+    }
+}
+
+/// Stops whatever happens to the others: a panic in one thread must not leave the others waiting.
+struct EndOnPanic<'a>(&'a Pool);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
 }
 
 impl Bounds {
-    fn place(&self, cluster: &Cluster, id: NodeId) -> usize {
-        let place = cluster.nodes.iter().position(|node| node.id() == id);
-        place.expect("a node")
-    }
-
-    fn time_may_pass(&self, cluster: &Cluster, actions: &mut Vec<Action>) {
-        if cluster.nodes.iter().any(|node| node.owes_word()) {
-            return;
-        }
-        let late = cluster.nodes.iter().any(|node| node.is_due());
-        if late && cluster.left.stalls == 0 {
-            return;
-        }
-        // To lose more than must be lost shows nothing new: what is on its way need not arrive.
-        let may_stay: Vec<usize> = (0..cluster.letters.len())
-            .filter(|place| !is_pre_vote(&cluster.letters[*place]))
-            .collect();
-        let size = may_stay.len().min(self.late);
-        let mut chosen = Vec::new();
-        choose(&may_stay, size, &mut chosen, &mut |kept| {
-            actions.push(Action::TimePasses(kept.to_vec()));
+    /// Searches all there is, or until something is wrong.
+    pub(super) fn search(&self, threads: usize) -> Report {
+        let visited = Visited::new();
+        let begin = |fast: &u8| Task {
+            cluster: beginning(&self.world, *fast, &mut Vec::new()),
+            left: self.left,
+            step: 0,
+            course: Course {
+                fast: *fast,
+                turns: Vec::new(),
+            },
+            kept: false,
+        };
+        let pool = Pool {
+            tasks: Mutex::new(self.clocks.iter().map(begin).collect()),
+            waiting: AtomicUsize::new(0),
+            news: Condvar::new(),
+            stop: AtomicBool::new(false),
+            threads,
+        };
+        let mut report = Report::default();
+        std::thread::scope(|scope| {
+            let searchers: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(|| self.search_with(&pool, &visited)))
+                .collect();
+            for searcher in searchers {
+                report.add(searcher.join().expect("no panic"));
+            }
         });
-    }
-}
-
-/// Every choice of `size` out of `from`.
-fn choose(from: &[usize], size: usize, chosen: &mut Vec<usize>, each: &mut impl FnMut(&[usize])) {
-    if size == 0 {
-        each(chosen);
-        return;
-    }
-    for (place, one) in from.iter().enumerate() {
-        chosen.push(*one);
-        choose(&from[place + 1..], size - 1, chosen, each);
-        chosen.pop();
-    }
-}
-
-fn is_pre_vote(letter: &Letter) -> bool {
-    matches!(
-        letter.says,
-        Says::Request(Request::PreVote { .. })
-            | Says::Reply(leadelect::election::Reply::PreVote { .. })
-    )
-}
-
-impl Model for Bounds {
-    type State = Cluster;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Cluster> {
-        let begin = |clocks: &Vec<i64>| {
-            let ids = (1..).map(NodeId::from).take(clocks.len());
-            let voters = ids.clone().map(|id| (id, Voter::default())).collect();
-            let node = |(me, ppm): (NodeId, &i64)| {
-                Shared::new(Node {
-                    ppm: *ppm,
-                    setup: Arc::new(Setup {
-                        me,
-                        voters: Clone::clone(&voters),
-                        timing: self.timing,
-                    }),
-                    election: None,
-                    durable: None,
-                    older: None,
-                    life: 0,
-                    work: None,
-                })
-            };
-            let mut change = Change {
-                nodes: ids.zip(clocks).map(node).collect(),
-                letters: Vec::new(),
-                checker: Checker::default(),
-                left: self.left,
-            };
-            for place in 0..clocks.len() {
-                change.start(place, Finds::All);
-            }
-            change.done()
-        };
-        self.clocks.iter().map(begin).collect()
+        report.situations = visited.len();
+        report
     }
 
-    fn actions(&self, cluster: &Cluster, actions: &mut Vec<Action>) {
-        if cluster.checker.violation.is_some() {
-            return;
-        }
-        for node in &cluster.nodes {
-            let id = node.id();
-            let Some(election) = &node.election else {
-                actions.push(Action::Start(id));
-                continue;
-            };
-            if node.is_due() {
-                actions.push(Action::Tick(id));
+    fn search_with(&self, pool: &Pool, visited: &Visited) -> Report {
+        let _end = EndOnPanic(pool);
+        let mut report = Report::default();
+        let mut stack = Vec::new();
+        let (mut moves, mut events) = (Vec::new(), Vec::new());
+        while let Some(task) = stack.pop().or_else(|| pool.take()) {
+            if pool.stop.load(Ordering::Relaxed) {
+                break;
             }
-            if node.awaits_work().is_some() {
-                actions.push(Action::WorkEnds(id));
+            self.follow(
+                task,
+                visited,
+                &mut stack,
+                &mut report,
+                (&mut moves, &mut events),
+            );
+            if report.wrong.is_some() {
+                pool.end();
+                break;
             }
-            if cluster.left.crashes > 0 {
-                actions.push(Action::Crash(id));
-            }
-            let leads = election.role() == Role::Leader && node.awaits_work().is_none();
-            if leads && cluster.left.relinquishes > 0 {
-                actions.push(Action::Relinquish(id));
+            if stack.len() > 16 && pool.waiting.load(Ordering::Relaxed) > 0 {
+                let half = stack.len() / 2;
+                pool.give(stack.drain(..half));
             }
         }
-        let mut last = None;
-        for letter in &cluster.letters {
-            let runs = cluster.nodes[self.place(cluster, letter.to)]
-                .election
-                .is_some();
-            // Of two that are the same, it makes no difference which arrives.
-            if runs && last.replace(letter) != Some(letter) {
-                actions.push(Action::Deliver(Letter::clone(letter)));
-                if cluster.left.twice > 0 && !is_pre_vote(letter) {
-                    actions.push(Action::DeliverAndKeep(Letter::clone(letter)));
-                }
-            }
-        }
-        self.time_may_pass(cluster, actions);
+        report
     }
 
-    fn next_state(&self, cluster: &Cluster, action: Action) -> Option<Cluster> {
-        let mut change = Change::of(cluster);
-        let place = |id| self.place(cluster, id);
-        match action {
-            Action::Tick(id) => change.step(place(id), Input::Tick, None),
-            Action::Deliver(letter) => {
-                let known = change.letters.iter().position(|other| **other == letter);
-                change.letters.remove(known.expect("on its way"));
-                change.deliver(&letter);
+    /// Follows the default course from a situation until it meets a known one, and notes what departs from it.
+    fn follow(
+        &self,
+        mut task: Task,
+        visited: &Visited,
+        stack: &mut Vec<Task>,
+        report: &mut Report,
+        (moves, events): (&mut Vec<Move>, &mut Vec<Event>),
+    ) {
+        let mut steps_at_once = 0;
+        loop {
+            if let Some(wrong) = &task.cluster.checker.violation {
+                report.wrong.get_or_insert((wrong.clone(), task.course));
+                return;
             }
-            Action::DeliverAndKeep(letter) => {
-                change.left.twice -= 1;
-                change.deliver(&letter);
+            if !task.cluster.is_within(&self.world) {
+                report.beyond += 1;
+                return;
             }
-            Action::TimePasses(kept) => {
-                if cluster.nodes.iter().any(|node| node.is_due()) {
-                    change.left.stalls -= 1;
-                }
-                change.letters = kept
-                    .iter()
-                    .map(|place| cluster.letters[*place].clone())
-                    .collect();
-                change.pass(self.unit);
+            if !visited.claim(task.cluster.print(), task.left) {
+                return;
             }
-            Action::Crash(id) => {
-                change.left.crashes -= 1;
-                change.crash(place(id));
-            }
-            Action::Start(id) => change.start(place(id), self.finds),
-            Action::Relinquish(id) => {
-                change.left.relinquishes -= 1;
-                let input = Input::Relinquish {
-                    successor: None,
-                    hold_off: Duration::ZERO,
+            report.visits += 1;
+            report.depth = report.depth.max(task.step);
+            let default = task.cluster.default();
+            task.cluster.departures(default, moves);
+            for (turn, departure) in moves.iter().enumerate() {
+                let Some(left) = task.left.after(*departure) else {
+                    continue;
                 };
-                change.step(place(id), input, None);
+                let Some(cluster) = task.cluster.after(*departure, &self.world, events) else {
+                    continue;
+                };
+                report.steps += 1;
+                let kept = task.kept || matches!(departure, Move::DeliverAndKeep(_));
+                let spent = (self.left.less(left), task.kept);
+                report.reached.note(*departure, spent, &cluster, events);
+                if visited.knows(cluster.print(), left) {
+                    continue;
+                }
+                let mut course = task.course.clone();
+                course.turns.push((task.step, u8::try_from(turn).unwrap()));
+                let step = task.step + 1;
+                stack.push(Task {
+                    cluster,
+                    left,
+                    step,
+                    course,
+                    kept,
+                });
             }
-            Action::WorkEnds(id) => change.end_work(place(id)),
+            let Some(next) = task.cluster.after(default, &self.world, events) else {
+                return;
+            };
+            report.steps += 1;
+            report.reached.note(
+                default,
+                (self.left.less(task.left), task.kept),
+                &next,
+                events,
+            );
+            steps_at_once = if default == Move::TimePasses {
+                0
+            } else {
+                steps_at_once + 1
+            };
+            task.cluster = next;
+            task.step += 1;
+            if steps_at_once > 1000 {
+                let wrong = "BusyLoop: time does not pass any more".to_owned();
+                report.wrong.get_or_insert((wrong, task.course));
+                return;
+            }
         }
-        let next = change.done();
-        (next != *cluster).then_some(next)
     }
 
-    fn within_boundary(&self, cluster: &Cluster) -> bool {
-        let within = |node: &Shared<Node>| {
-            let term = node.election.as_ref().map(|election| election.term().0);
-            term.is_none_or(|term| term <= self.terms)
-        };
-        cluster.nodes.iter().all(within)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("safe", |_, cluster: &Cluster| {
-                cluster.checker.violation.is_none()
-            }),
-            // A search that never comes so far has checked little.
-            Property::sometimes(
-                "a lease in the last term",
-                |bounds: &Self, cluster: &Cluster| {
-                    let last = |node: &Shared<Node>| {
-                        node.work.is_some_and(|work| work.token.0 == bounds.terms)
-                    };
-                    cluster.nodes.iter().any(last)
-                },
-            ),
-            Property::sometimes(
-                "everything that may go wrong has",
-                |_, cluster: &Cluster| {
-                    let left = cluster.left;
-                    left.crashes == 0
-                        && left.twice == 0
-                        && left.relinquishes == 0
-                        && left.stalls == 0
-                },
-            ),
-        ]
+    /// The story of a course, up to what goes wrong in it.
+    pub(super) fn replay(&self, course: &Course) -> (String, Option<String>) {
+        let (mut moves, mut events) = (Vec::new(), Vec::new());
+        let mut story = String::new();
+        let mut cluster = beginning(&self.world, course.fast, &mut events);
+        let last = course.turns.last().map_or(0, |(step, _)| *step);
+        // By default nothing new happens after some rounds of heartbeats.
+        for step in 0..last + 2000 {
+            let default = cluster.default();
+            cluster.departures(default, &mut moves);
+            let turn = course.turns.iter().find(|(at, _)| *at == step);
+            let next = turn.map_or(default, |(_, turn)| moves[usize::from(*turn)]);
+            writeln!(story, "{step:>4}  {}", cluster.tell(next)).unwrap();
+            cluster = cluster
+                .after(next, &self.world, &mut events)
+                .expect("it was possible");
+            for event in events.drain(..) {
+                writeln!(story, "          {event}").unwrap();
+            }
+            if let Some(wrong) = &cluster.checker.violation {
+                return (story, Some(wrong.clone()));
+            }
+        }
+        (story, None)
     }
 }
 
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Action::Tick(id) => write!(f, "{id} looks at its clock"),
-            Action::Deliver(letter) => letter.fmt(f),
-            Action::DeliverAndKeep(letter) => write!(f, "{letter} (and once more, later)"),
-            Action::TimePasses(kept) => write!(f, "time passes, {} messages are late", kept.len()),
-            Action::Crash(id) => write!(f, "{id} crashes"),
-            Action::Start(id) => write!(f, "{id} starts"),
-            Action::Relinquish(id) => write!(f, "{id} is to lead no more"),
-            Action::WorkEnds(id) => write!(f, "{id} has ended its work"),
+impl Left {
+    /// What is gone when `left` is left.
+    fn less(self, left: Left) -> Left {
+        Left {
+            crashes: self.crashes - left.crashes,
+            orders: self.orders - left.orders,
+            others: self.others - left.others,
+            together: self.together - left.together,
         }
+    }
+}
+
+impl Report {
+    fn add(&mut self, other: Report) {
+        self.visits += other.visits;
+        self.steps += other.steps;
+        self.beyond += other.beyond;
+        self.depth = self.depth.max(other.depth);
+        self.reached.add(&other.reached);
+        self.wrong = self.wrong.take().or(other.wrong);
+    }
+}
+
+/// As in `3:17.2,40.0`: clocks, then step and departure.
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let turns: Vec<String> = self
+            .turns
+            .iter()
+            .map(|(step, turn)| format!("{step}.{turn}"))
+            .collect();
+        write!(f, "{}:{}", self.fast, turns.join(","))
+    }
+}
+
+impl std::str::FromStr for Course {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (fast, turns) = text.split_once(':').unwrap_or((text, ""));
+        let turn = |turn: &str| {
+            let (step, which) = turn.split_once('.').unwrap_or((turn, ""));
+            Ok((step.parse()?, which.parse()?))
+        };
+        let turns = turns.split(',').filter(|turn| !turn.is_empty());
+        Ok(Course {
+            fast: fast.parse()?,
+            turns: turns.map(turn).collect::<Result<_, _>>()?,
+        })
     }
 }
