@@ -5,6 +5,7 @@ mod moves;
 mod names;
 mod reached;
 mod search;
+mod visited;
 
 use leadelect::election::Timing;
 use moves::{Left, World};
@@ -48,13 +49,14 @@ fn model() {
     let began = std::time::Instant::now();
     let report = bounds.search(2);
     println!(
-        "{} situations, {} visits, {} steps, {} beyond, depth {}, {:.1?}",
+        "{} situations, {} visits, {} steps, {} beyond, depth {}, {:.1?}, {} MB",
         report.situations,
         report.visits,
         report.steps,
         report.beyond,
         report.depth,
-        began.elapsed()
+        began.elapsed(),
+        report.bytes / 1_000_000
     );
     println!("{}", report.reached);
     if let Some((wrong, course)) = report.wrong {

@@ -31,6 +31,8 @@ pub(super) struct Cluster {
     /// makes no difference.
     pub(super) late: Vec<Shared<Letter>>,
     pub(super) cut: Cut,
+    /// Nothing has happened yet in this moment.
+    pub(super) early: bool,
     pub(super) checker: Shared<Checker>,
 }
 
@@ -97,6 +99,8 @@ pub(super) struct Letter {
     /// The asker's: the connection that takes the reply back ends with it.
     pub(super) life: u64,
     pub(super) says: Says,
+    /// Sent in an earlier moment.
+    pub(super) old: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -354,6 +358,7 @@ impl<'a> Change<'a> {
                 to: u8::try_from(to).unwrap(),
                 life,
                 says,
+                old: false,
             }));
         }
     }
@@ -464,6 +469,21 @@ impl<'a> Change<'a> {
         let ids: Vec<_> = self.cluster.nodes.iter().map(|node| node.id()).collect();
         let span_of = |id: NodeId| spans[ids.iter().position(|own| *own == id).expect("a node")];
         self.checker.aged(NOW, span, span_of);
+        self.cluster.early = true;
+        for letter in self
+            .cluster
+            .letters
+            .iter_mut()
+            .chain(&mut self.cluster.late)
+        {
+            if !letter.old {
+                *letter = Shared::new(Letter {
+                    old: true,
+                    ..Letter::clone(letter)
+                });
+            }
+        }
+        self.cluster.late.sort_by_key(|letter| letter.print);
         for (place, passed) in spans.iter().enumerate() {
             self.change(place, |node| {
                 if let Some(work) = &mut node.work {

@@ -120,6 +120,7 @@ pub(super) fn beginning(world: &World, fast: u8, events: &mut Vec<Event>) -> Clu
         letters: Vec::new(),
         late: Vec::new(),
         cut: Cut::default(),
+        early: true,
         checker: Shared::new(Checker::default()),
     };
     let mut change = Change::of(&cluster, world.fault, events);
@@ -135,7 +136,7 @@ impl Cluster {
         for node in &self.nodes {
             print.word(node.print);
         }
-        print.word(u128::from(self.cut.0));
+        print.word(u128::from(self.cut.0) << 1 | u128::from(self.early));
         print.word(self.letters.len() as u128);
         for letter in self.letters.iter().chain(&self.late) {
             print.word(letter.print);
@@ -180,7 +181,7 @@ impl Cluster {
     }
 
     /// Everything else that may happen now.
-    pub(super) fn departures(&self, default: Move, moves: &mut Vec<Move>) {
+    pub(super) fn departures(&self, default: Move, longest_stall: u8, moves: &mut Vec<Move>) {
         moves.clear();
         let acting = match default {
             Move::EndWork(place) | Move::Tick(place) => Some(place),
@@ -206,14 +207,18 @@ impl Cluster {
         let quiet = default == Move::TimePasses;
         for (place, node) in self.nodes.iter().enumerate() {
             if node.election.is_none() {
-                moves.push(Move::Start(place));
+                if quiet {
+                    moves.push(Move::Start(place));
+                }
                 continue;
             }
             if quiet {
                 moves.push(Move::Crash(place));
             }
-            if node.stalled.is_some_and(|left| left > 0) {
-                moves.push(Move::GoOn(place));
+            if let Some(left) = node.stalled {
+                if left > 0 && (quiet || left == longest_stall) {
+                    moves.push(Move::GoOn(place));
+                }
                 continue;
             }
             if node.lingers
@@ -224,15 +229,17 @@ impl Cluster {
                 moves.push(Move::EndWork(place));
             }
             let election = node.election.as_ref().expect("it runs");
-            if election.role() == Role::Leader && election.awaits_work().is_none() {
-                moves.push(Move::Relinquish(place, None));
-                let others = [(place + 1) % 3, (place + 2) % 3];
-                moves.extend(others.map(|to| Move::Relinquish(place, Some(to))));
+            let leads = election.role() == Role::Leader && election.awaits_work().is_none();
+            if leads && (quiet || self.early) {
+                // Who comes first in the line by default, or who comes last.
+                let last = if place == 2 { 1 } else { 2 };
+                moves.extend([None, Some(last)].map(|to| Move::Relinquish(place, to)));
             }
         }
         for (place, letter) in self.late.iter().enumerate() {
             let twice = place > 0 && self.late[place - 1].print == letter.print;
-            if !twice && self.nodes[usize::from(letter.to)].runs() {
+            let when = quiet || self.early || !letter.old;
+            if when && !twice && self.nodes[usize::from(letter.to)].runs() {
                 moves.push(Move::DeliverLate(place));
             }
         }
@@ -265,6 +272,7 @@ impl Cluster {
         events: &mut Vec<Event>,
     ) -> Option<Cluster> {
         let mut change = Change::of(self, world.fault, events);
+        change.cluster.early = false;
         match what {
             Move::EndWork(place) => {
                 change.end_work(place, Survives::Yes);

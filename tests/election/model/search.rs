@@ -1,7 +1,6 @@
 //! Every placement of the departures, each situation once: depth first, on all cores.
 
 use std::fmt::Write;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -10,6 +9,7 @@ use leadelect::election::Event;
 use super::cluster::Cluster;
 use super::moves::{Left, Move, World, beginning};
 use super::reached::Reached;
+use super::visited::Visited;
 
 /// What is searched.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub(super) struct Report {
     /// Situations, counted once more for each different rest of departures that they were met with.
     pub(super) visits: u64,
     pub(super) steps: u64,
+    /// What the known situations take.
+    pub(super) bytes: usize,
     pub(super) beyond: u64,
     pub(super) depth: u32,
     pub(super) reached: Reached,
@@ -49,101 +51,6 @@ struct Task {
     course: Course,
     /// A letter was to arrive a second time.
     kept: bool,
-}
-
-/// Takes the prints as they are: they are as good as chance already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("prints are words");
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-
-    fn write_usize(&mut self, _: usize) {}
-}
-
-/// A print in two words, so that an entry takes 24 bytes and not 32.
-#[derive(PartialEq, Eq)]
-struct Print(u64, u64);
-
-impl std::hash::Hash for Print {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.0);
-    }
-}
-
-/// Which situations are known, and with which rests of departures: one bit for each.
-#[allow(clippy::disallowed_types)] // nobody asks for an order, and a tree would take twice the memory
-type Known = std::collections::HashMap<Print, u32, BuildHasherDefault<AsItIs>>;
-
-struct Visited {
-    parts: Vec<Mutex<Known>>,
-    /// For each rest, those that allow as much or more.
-    covers: [u32; 32],
-}
-
-impl Left {
-    const OTHERS: u8 = 5;
-
-    fn bit(self) -> usize {
-        assert!(self.crashes < 3 && self.orders < 2 && self.others < Self::OTHERS);
-        usize::from((self.crashes * 2 + self.orders) * Self::OTHERS + self.others)
-    }
-
-    /// The rest with this bit; what is left of all together follows from it.
-    fn of_bit(bit: u8) -> (u8, u8, u8) {
-        let (both, others) = (bit / Self::OTHERS, bit % Self::OTHERS);
-        (both / 2, both % 2, others)
-    }
-}
-
-impl Visited {
-    fn new() -> Self {
-        let mut covers = [0; 32];
-        for less in 0..30u8 {
-            for more in 0..30u8 {
-                let (few, many) = (Left::of_bit(less), Left::of_bit(more));
-                if few.0 <= many.0 && few.1 <= many.1 && few.2 <= many.2 {
-                    covers[usize::from(less)] |= 1 << more;
-                }
-            }
-        }
-        Visited {
-            parts: (0..256).map(|_| Mutex::default()).collect(),
-            covers,
-        }
-    }
-
-    /// Notes the situation; false if it was known with as many departures left.
-    fn claim(&self, print: u128, left: Left) -> bool {
-        let (high, low) = ((print >> 64) as u64, print as u64);
-        let mut part = self.parts[(low % 256) as usize].lock().expect("no panic");
-        let rests = part.entry(Print(high, low)).or_default();
-        let known = *rests & self.covers[left.bit()] != 0;
-        *rests |= 1 << left.bit();
-        !known
-    }
-
-    fn knows(&self, print: u128, left: Left) -> bool {
-        let (high, low) = ((print >> 64) as u64, print as u64);
-        let part = self.parts[(low % 256) as usize].lock().expect("no panic");
-        let rests = part.get(&Print(high, low));
-        rests.is_some_and(|rests| rests & self.covers[left.bit()] != 0)
-    }
-
-    fn len(&self) -> usize {
-        let len = |part: &Mutex<Known>| part.lock().expect("no panic").len();
-        self.parts.iter().map(len).sum()
-    }
 }
 
 struct Pool {
@@ -227,6 +134,7 @@ impl Bounds {
             }
         });
         report.situations = visited.len();
+        report.bytes = visited.bytes();
         report
     }
 
@@ -283,7 +191,8 @@ impl Bounds {
             report.visits += 1;
             report.depth = report.depth.max(task.step);
             let default = task.cluster.default();
-            task.cluster.departures(default, moves);
+            task.cluster
+                .departures(default, self.world.longest_stall, moves);
             for (turn, departure) in moves.iter().enumerate() {
                 let Some(left) = task.left.after(*departure) else {
                     continue;
@@ -343,7 +252,7 @@ impl Bounds {
         // By default nothing new happens after some rounds of heartbeats.
         for step in 0..last + 2000 {
             let default = cluster.default();
-            cluster.departures(default, &mut moves);
+            cluster.departures(default, self.world.longest_stall, &mut moves);
             let turn = course.turns.iter().find(|(at, _)| *at == step);
             let next = turn.map_or(default, |(_, turn)| moves[usize::from(*turn)]);
             writeln!(story, "{step:>4}  {}", cluster.tell(next)).unwrap();
