@@ -244,3 +244,312 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::election::{NodeId, Recovery, Setup, Timing, Voter};
+
+    const NOW: Instant = Instant::from_nanos(5_000_000_000);
+    const ORIGIN: Instant = Instant::from_nanos(2_000_000_000);
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Every candidacy and every chance is the same, heartbeats are numbered from 1 on.
+    struct Same;
+
+    impl Names for Same {
+        fn candidacy(&mut self, _: u64) -> u64 {
+            0
+        }
+
+        fn heartbeat(&self, _: Term, seq: u64) -> u64 {
+            seq - 40
+        }
+
+        fn is_answerable(&self, _: Term, seq: u64) -> bool {
+            seq != 41
+        }
+
+        fn seed(&self) -> Option<u64> {
+            Some(0)
+        }
+    }
+
+    fn id(number: u16) -> NodeId {
+        NodeId::from(number)
+    }
+
+    /// A node in the middle of everything, at `now`.
+    fn busy(now: Instant, state: State) -> Election {
+        let setup = Setup {
+            me: id(1),
+            voters: [1, 2, 3].map(|n| (id(n), Voter::default())).into(),
+            timing: Timing::default(),
+        };
+        let mut node = Election::new(setup, Recovery::Fresh, now.before(MS * 20), 7);
+        node.hard.term = Term(4);
+        node.state = state;
+        node.promise = Some(Promise {
+            holder: id(2),
+            term: Term(3),
+            seq: 44,
+            until: now + MS * 30,
+        });
+        node.heard = Some(Heard {
+            leader: id(2),
+            term: Term(3),
+            at: now.before(MS * 10),
+            released: false,
+        });
+        node.voting_from = now + MS * 40;
+        node.work = Some(Deadline {
+            token: Term(2),
+            until: now + MS * 50,
+        });
+        node.hold_off_until = now + MS * 60;
+        node.succession = vec![id(3), id(1)];
+        node
+    }
+
+    fn follower(now: Instant) -> State {
+        State::Follower(Follower {
+            leader: Some(id(2)),
+            suspect_at: now + MS * 70,
+            hint: hint(now),
+        })
+    }
+
+    fn pre_candidate(now: Instant) -> State {
+        State::PreCandidate(PreCandidate {
+            candidacy: now.as_nanos(),
+            grants: BTreeMap::from([(id(3), now + MS * 80)]),
+            patience: MS * 25,
+            round_ends: now + MS * 90,
+            hint: hint(now),
+        })
+    }
+
+    fn candidate(now: Instant) -> State {
+        State::Candidate(Candidate {
+            candidacy: now.as_nanos(),
+            started: now.before(MS * 5),
+            ends_at: now + MS * 100,
+            votes: BTreeSet::from([id(1)]),
+            lease_won_by: Instant::NEVER,
+            refusals: BTreeSet::from([id(2)]),
+            ask_again: BTreeMap::from([(id(3), now + MS * 110)]),
+            handover_retry: Some(MS),
+        })
+    }
+
+    fn leader(now: Instant) -> State {
+        State::Leader(Leader {
+            until: None,
+            patience_ends: now + MS * 120,
+            seq: 43,
+            sent: BTreeMap::from([(41, now.before(MS * 30)), (43, now.before(MS * 3))]),
+            backers: BTreeMap::from([(
+                id(3),
+                Backer {
+                    until: now + MS * 130,
+                    eligible: true,
+                },
+            )]),
+            next_heartbeat: now + MS * 97,
+            relinquishing: Some(Relinquishing {
+                successor: Some(id(3)),
+                hold_off: MS,
+            }),
+        })
+    }
+
+    fn hint(now: Instant) -> Option<FreshHint> {
+        Some(FreshHint {
+            leader: id(3),
+            until: now + MS * 75,
+        })
+    }
+
+    fn seen(mut node: Election, now: Instant) -> Election {
+        node.rebase(now, ORIGIN, &mut Same);
+        node
+    }
+
+    #[test]
+    fn situations_that_differ_only_in_time_and_numbers_become_equal() {
+        for state in [follower, pre_candidate, candidate, leader] {
+            let later = NOW + Duration::from_secs(3600);
+            let mut twin = busy(later, state(later));
+            twin.dice = Dice::new(8);
+            if let State::Leader(leader) = &mut twin.state {
+                leader.sent.remove(&41);
+            }
+            assert_eq!(seen(busy(NOW, state(NOW)), NOW), seen(twin, later));
+        }
+    }
+
+    #[test]
+    fn waits_that_are_over_are_over_however_long() {
+        let over = |span: Duration| {
+            let mut node = busy(NOW, follower(NOW));
+            let end = NOW.before(span);
+            node.voting_from = end;
+            node.hold_off_until = end;
+            node.promise.as_mut().expect("promised").until = end;
+            node.work.as_mut().expect("worked").until = end;
+            seen(node, NOW)
+        };
+        assert_eq!(over(Duration::ZERO), over(MS * 500));
+        let nearly = {
+            let mut node = busy(NOW, follower(NOW));
+            node.voting_from = NOW + MS;
+            seen(node, NOW)
+        };
+        assert_ne!(over(Duration::ZERO), nearly);
+    }
+
+    /// One change of each thing that a node knows.
+    #[test]
+    fn whatever_matters_makes_a_difference() {
+        type Change = fn(&mut Election);
+        let everywhere: [(&str, Change); 28] = [
+            ("me", |node| node.setup.me = id(3)),
+            ("voters", |node| {
+                node.setup.voters.remove(&id(3));
+            }),
+            ("started", |node| node.started = NOW),
+            ("term", |node| node.hard.term = Term(5)),
+            ("vote", |node| node.hard.voted_for = Some(id(3))),
+            ("cap", |node| node.hard.cap = MS),
+            ("doubt", |node| node.hard.in_doubt = true),
+            ("saved", |node| node.saved.cap = MS),
+            ("fresh", |node| node.fresh = false),
+            ("mute", |node| node.mute = true),
+            ("eligible", |node| node.eligible = false),
+            ("no promise", |node| node.promise = None),
+            ("holder", |node| promise(node).holder = id(3)),
+            ("promised term", |node| promise(node).term = Term(2)),
+            ("promised seq", |node| promise(node).seq = 42),
+            ("promised until", |node| promise(node).until = NOW + MS * 31),
+            ("nothing heard", |node| node.heard = None),
+            ("heard whom", |node| heard(node).leader = id(3)),
+            ("heard term", |node| heard(node).term = Term(2)),
+            ("heard when", |node| heard(node).at = NOW),
+            ("heard release", |node| heard(node).released = true),
+            ("voting from", |node| node.voting_from = NOW + MS * 41),
+            ("forgotten", |node| node.forgotten = Term(1)),
+            ("told", |node| node.told = Term(9)),
+            ("no work", |node| node.work = None),
+            ("hold off", |node| node.hold_off_until = NOW + MS * 61),
+            ("succession", |node| node.succession.reverse()),
+            ("failed", |node| node.failed = true),
+        ];
+        let of_states: [(fn(Instant) -> State, &[Change]); 4] = [
+            (
+                follower,
+                &[
+                    |node| follows(node).leader = None,
+                    |node| follows(node).suspect_at = NOW,
+                    |node| follows(node).hint = None,
+                ],
+            ),
+            (
+                pre_candidate,
+                &[
+                    |node| asks(node).grants.clear(),
+                    |node| asks(node).grants.values_mut().for_each(|at| *at = NOW),
+                    |node| asks(node).patience = MS,
+                    |node| asks(node).round_ends = NOW,
+                    |node| asks(node).hint.iter_mut().for_each(|hint| hint.until = NOW),
+                ],
+            ),
+            (
+                candidate,
+                &[
+                    |node| stands(node).started = NOW,
+                    |node| stands(node).ends_at = NOW,
+                    |node| stands(node).votes.clear(),
+                    |node| stands(node).lease_won_by = NOW,
+                    |node| stands(node).refusals.clear(),
+                    |node| stands(node).ask_again.values_mut().for_each(|at| *at = NOW),
+                    |node| stands(node).handover_retry = None,
+                ],
+            ),
+            (
+                leader,
+                &[
+                    |node| leads(node).until = Some(NOW + MS),
+                    |node| leads(node).patience_ends = NOW,
+                    |node| leads(node).seq = 42,
+                    |node| leads(node).sent.values_mut().for_each(|at| *at = NOW),
+                    |node| leads(node).backers.clear(),
+                    |node| backer(node).until = NOW + MS,
+                    |node| backer(node).eligible = false,
+                    |node| leads(node).next_heartbeat = NOW,
+                    |node| leads(node).relinquishing = None,
+                ],
+            ),
+        ];
+        for (state, changes) in of_states {
+            let as_it_is = seen(busy(NOW, state(NOW)), NOW);
+            for (name, change) in everywhere {
+                let mut node = busy(NOW, state(NOW));
+                change(&mut node);
+                assert_ne!(seen(node, NOW), as_it_is, "{name} in {:?}", as_it_is.state);
+            }
+            for (number, change) in changes.iter().enumerate() {
+                let mut node = busy(NOW, state(NOW));
+                change(&mut node);
+                assert_ne!(
+                    seen(node, NOW),
+                    as_it_is,
+                    "{number} of {:?}",
+                    as_it_is.state
+                );
+            }
+        }
+    }
+
+    fn promise(node: &mut Election) -> &mut Promise {
+        node.promise.as_mut().expect("promised")
+    }
+
+    fn heard(node: &mut Election) -> &mut Heard {
+        node.heard.as_mut().expect("heard")
+    }
+
+    fn follows(node: &mut Election) -> &mut Follower {
+        match &mut node.state {
+            State::Follower(follower) => follower,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn asks(node: &mut Election) -> &mut PreCandidate {
+        match &mut node.state {
+            State::PreCandidate(asking) => asking,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn stands(node: &mut Election) -> &mut Candidate {
+        match &mut node.state {
+            State::Candidate(candidate) => candidate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leads(node: &mut Election) -> &mut Leader {
+        match &mut node.state {
+            State::Leader(leader) => leader,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn backer(node: &mut Election) -> &mut Backer {
+        leads(node).backers.get_mut(&id(3)).expect("a backer")
+    }
+}

@@ -5,6 +5,7 @@ mod moves;
 mod names;
 mod reached;
 mod search;
+mod twins;
 mod visited;
 
 use leadelect::election::Timing;
