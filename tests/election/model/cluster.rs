@@ -130,8 +130,6 @@ pub(super) enum Fault {
     WorkGoesOn,
     /// The clock stands while the node is stalled, as that of a host that sleeps.
     ClockStands,
-    /// The driver hands in every answer to a heartbeat as one to the last heartbeat.
-    AnswersMixedUp,
     /// What is answered is sent before it is durable, and then the process dies.
     SaidBeforeStored,
 }
@@ -239,10 +237,6 @@ impl<'a> Change<'a> {
         } = self;
         names::tidy(&mut cluster, checker);
         cluster
-    }
-
-    pub(super) fn fail(&mut self, property: &str, text: String) {
-        self.checker.fail(property, text);
     }
 
     pub(super) fn change<R>(&mut self, place: usize, what: impl FnOnce(&mut Node) -> R) -> R {
@@ -385,17 +379,7 @@ impl<'a> Change<'a> {
                 let input = Input::Request { from, request };
                 self.step(place, input, Some((asker, letter.life)), survives)
             }
-            Says::Reply(mut reply) => {
-                if let (Some(Fault::AnswersMixedUp), Reply::Heartbeat { term, seq, .. }) =
-                    (self.fault, &mut reply)
-                {
-                    let election = self.cluster.nodes[place].election.as_ref();
-                    let mut known = election.expect("it runs").unanswered();
-                    let last = known.by_ref().filter(|(own, _)| own == term).last();
-                    *seq = last.map_or(*seq, |(_, last)| last);
-                }
-                self.step(place, Input::Reply { from, reply }, None, survives)
-            }
+            Says::Reply(reply) => self.step(place, Input::Reply { from, reply }, None, survives),
         }
     }
 

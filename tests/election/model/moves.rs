@@ -7,6 +7,7 @@ use std::time::Duration;
 use leadelect::NodeId;
 use leadelect::election::{Event, Input, Role, Setup, Timing, Voter};
 
+use super::DRIFT_PPM;
 use super::cluster::{Change, Cluster, Cut, Fault, Kept, NOW, Node, Survives};
 use super::fingerprint::{Fingerprint, Shared};
 use crate::harness::checker::Checker;
@@ -88,17 +89,43 @@ impl Left {
     }
 }
 
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Left {
+            crashes,
+            orders,
+            others,
+            together,
+        } = self;
+        write!(
+            f,
+            "{crashes} crashes, {orders} orders to hand over, {others} other departures, {together} together"
+        )
+    }
+}
+
+/// For people.
+pub(super) fn rates(fast: u8) -> String {
+    let name = |place: u8| {
+        if fast & (1 << place) == 0 {
+            "slow"
+        } else {
+            "fast"
+        }
+    };
+    [0, 1, 2].map(name).join(" ")
+}
+
 /// All nodes are started at one moment, with nothing stored. `fast` has a bit for each node whose clock is fast.
 pub(super) fn beginning(world: &World, fast: u8, events: &mut Vec<Event>) -> Cluster {
-    const DRIFT: i64 = 100_000;
     let ids = [1u16, 2, 3].map(NodeId::from);
     let voters = ids.map(|id| (id, Voter::default())).into();
     let node = |place: usize| {
         Shared::new(Node {
             ppm: if fast & (1 << place) == 0 {
-                -DRIFT
+                -i64::from(DRIFT_PPM)
             } else {
-                DRIFT
+                i64::from(DRIFT_PPM)
             },
             setup: Kept(Arc::new(Setup {
                 me: ids[place],

@@ -27,6 +27,9 @@ const SITUATIONS: [&str; 17] = [
     "work that goes on until the lease is over",
 ];
 
+/// What one departure alone does not lead to.
+pub(super) const BEYOND_ONE_DEPARTURE: &[&str] = &["a lease won after two crashes"];
+
 /// How often each.
 #[derive(Debug, Default)]
 pub(super) struct Reached([u64; SITUATIONS.len()]);

@@ -1,6 +1,6 @@
 //! Every placement of the departures, each situation once: depth first, on all cores.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -242,22 +242,24 @@ impl Bounds {
             }
         }
     }
+}
 
+impl World {
     /// The story of a course, up to what goes wrong in it.
     pub(super) fn replay(&self, course: &Course) -> (String, Option<String>) {
         let (mut moves, mut events) = (Vec::new(), Vec::new());
         let mut story = String::new();
-        let mut cluster = beginning(&self.world, course.fast, &mut events);
+        let mut cluster = beginning(self, course.fast, &mut events);
         let last = course.turns.last().map_or(0, |(step, _)| *step);
         // By default nothing new happens after some rounds of heartbeats.
         for step in 0..last + 2000 {
             let default = cluster.default();
-            cluster.departures(default, self.world.longest_stall, &mut moves);
+            cluster.departures(default, self.longest_stall, &mut moves);
             let turn = course.turns.iter().find(|(at, _)| *at == step);
             let next = turn.map_or(default, |(_, turn)| moves[usize::from(*turn)]);
             writeln!(story, "{step:>4}  {}", cluster.tell(next)).unwrap();
             cluster = cluster
-                .after(next, &self.world, &mut events)
+                .after(next, self, &mut events)
                 .expect("it was possible");
             for event in events.drain(..) {
                 writeln!(story, "          {event}").unwrap();
@@ -283,7 +285,9 @@ impl Left {
 }
 
 impl Report {
-    fn add(&mut self, other: Report) {
+    pub(super) fn add(&mut self, other: Report) {
+        self.situations += other.situations;
+        self.bytes = self.bytes.max(other.bytes);
         self.visits += other.visits;
         self.steps += other.steps;
         self.beyond += other.beyond;
@@ -293,9 +297,23 @@ impl Report {
     }
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} situations, {} steps, depth {}, {} beyond the last term, {} MB",
+            self.situations,
+            self.steps,
+            self.depth,
+            self.beyond,
+            self.bytes / 1_000_000
+        )
+    }
+}
+
 /// As in `3:17.2,40.0`: clocks, then step and departure.
-impl std::fmt::Display for Course {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let turns: Vec<String> = self
             .turns
             .iter()

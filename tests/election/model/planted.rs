@@ -1,0 +1,90 @@
+//! Would the search notice? What the proof rests on is taken away: no host, store, clock or driver may do any of this,
+//! and the search finds what comes of it, with few departures. Without it the same search finds nothing. That it also
+//! finds rules that are broken in the election itself, [the mutants](crate::mutants) show.
+
+use leadelect::election::Timing;
+
+use super::cluster::Fault;
+use super::moves::{Left, World};
+use super::search::Bounds;
+use super::{DRIFT_PPM, threads, up_to, world};
+
+/// Searches in `world`, and finds a violation of this name that can be told again.
+fn finds(world: World, left: Left, property: &str) {
+    let bounds = |world: World| Bounds {
+        world,
+        left,
+        clocks: (0..8).collect(),
+    };
+    let sound = World {
+        fault: None,
+        timing: super::world().timing,
+        ..world
+    };
+    assert!(bounds(sound).search(threads()).wrong.is_none());
+    let report = bounds(world.clone()).search(threads());
+    let (wrong, course) = report.wrong.expect("found");
+    println!(
+        "{property} within {} situations, course {course}",
+        report.situations
+    );
+    assert!(wrong.starts_with(property), "{wrong}");
+    let told = world.replay(&course.to_string().parse().expect("a course"));
+    assert_eq!(told.1.as_ref(), Some(&wrong));
+    assert_eq!(world.replay(&course), told);
+}
+
+fn with(fault: Fault) -> World {
+    World {
+        fault: Some(fault),
+        ..world()
+    }
+}
+
+#[test]
+fn model_finds_clocks_that_are_further_off_than_the_nodes_believe() {
+    let timing = world().timing;
+    let believes = Timing::new(
+        timing.heartbeat_interval(),
+        timing.election_timeout(),
+        DRIFT_PPM / 2,
+    );
+    let world = World {
+        timing: believes.unwrap(),
+        ..world()
+    };
+    finds(world, up_to(0, 0, 1, 1), "LeaseExclusion");
+}
+
+#[test]
+fn model_finds_a_clock_that_stands_while_its_host_sleeps() {
+    finds(
+        with(Fault::ClockStands),
+        up_to(0, 0, 1, 1),
+        "LeaseExclusion",
+    );
+}
+
+#[test]
+fn model_finds_a_store_that_forgets_a_vote() {
+    finds(with(Fault::StoreForgets), up_to(1, 0, 1, 2), "VoteOnce");
+}
+
+#[test]
+fn model_finds_a_vote_that_is_said_before_it_is_stored() {
+    finds(
+        with(Fault::SaidBeforeStored),
+        up_to(1, 0, 0, 1),
+        "TermDurable",
+    );
+}
+
+#[test]
+fn model_finds_a_restart_without_quarantine() {
+    finds(with(Fault::HostLies), up_to(1, 0, 1, 2), "PromiseMonotone");
+}
+
+#[test]
+fn model_finds_a_release_while_work_goes_on() {
+    finds(with(Fault::WorkGoesOn), up_to(0, 1, 0, 1), "LeaseExclusion");
+}
