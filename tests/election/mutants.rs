@@ -22,6 +22,7 @@
 //! - `THOROUGH=20000` looks for so many seeds also for those that only paper tests must find, and in both
 //!   modes.
 
+mod by_model;
 mod list;
 mod weave;
 

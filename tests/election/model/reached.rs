@@ -4,7 +4,8 @@ use std::fmt;
 
 use leadelect::election::{Cause, Event, Refusal, Reply};
 
-use super::cluster::{Cluster, Says};
+use super::cluster::{Cluster, Node, Says};
+use super::fingerprint::Shared;
 use super::moves::{Left, Move};
 
 const SITUATIONS: [&str; 17] = [
@@ -70,7 +71,10 @@ impl Reached {
         if matches!(made, Move::DeliverLate(_)) && spent.others == 1 && kept {
             self.0[9] += 1;
         }
-        if matches!(made, Move::EndWork(place) if after.nodes[place].lingers) {
+        let until_the_end = |node: &Shared<Node>| {
+            node.lingers && node.awaits_work().is_some() && node.work.is_none()
+        };
+        if made == Move::TimePasses && after.nodes.iter().any(until_the_end) {
             self.0[16] += 1;
         }
         for letter in &after.letters {

@@ -257,12 +257,12 @@ impl World {
             cluster.departures(default, self.longest_stall, &mut moves);
             let turn = course.turns.iter().find(|(at, _)| *at == step);
             let next = turn.map_or(default, |(_, turn)| moves[usize::from(*turn)]);
-            writeln!(story, "{step:>4}  {}", cluster.tell(next)).unwrap();
+            writeln!(story, "{step:>8}  {}", cluster.tell(next)).unwrap();
             cluster = cluster
                 .after(next, self, &mut events)
                 .expect("it was possible");
             for event in events.drain(..) {
-                writeln!(story, "          {event}").unwrap();
+                writeln!(story, "              {event}").unwrap();
             }
             if let Some(wrong) = &cluster.checker.violation {
                 return (story, Some(wrong.clone()));

@@ -95,6 +95,17 @@ pub(super) struct Run {
     pub(super) out: String,
 }
 
+/// What one search of the model has come to.
+pub(super) struct Search {
+    /// The name of what was violated.
+    pub(super) property: Option<String>,
+    /// How to see it again, unless the election itself panicked.
+    pub(super) command: Option<String>,
+    pub(super) story: String,
+    /// Everything.
+    pub(super) out: String,
+}
+
 /// Tests of one process run side by side, and write to one folder.
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -138,6 +149,21 @@ impl Copy {
         Run::of(shell.output().expect("sh runs"))
     }
 
+    /// Searches the model within these bounds.
+    pub(super) fn search(&self, mutants: &[&str], bounds: &str) -> Search {
+        let mut command = self.command(mutants);
+        command.env("MODEL", bounds);
+        command.args(["model_has_no_course", "--nocapture"]);
+        Search::of(command.output().expect("the copy runs"))
+    }
+
+    /// Tells the course again that a command line of [`Search`] names.
+    pub(super) fn tell(&self, mutants: &[&str], line: &str) -> Search {
+        let mut shell = clean(Command::new("sh"), &self.folder);
+        shell.args(["-c", line]).env(SWITCH, mutants.join(" "));
+        Search::of(shell.output().expect("sh runs"))
+    }
+
     /// The paper tests that a mutant fails.
     pub(super) fn failing_papers(&self, mutant: &str) -> Vec<String> {
         let mut command = self.command(&[mutant]);
@@ -158,6 +184,30 @@ impl Copy {
         let mut command = clean(Command::new(&self.binary), &self.folder);
         command.env(SWITCH, mutants.join(" "));
         command
+    }
+}
+
+impl Search {
+    fn of(out: Output) -> Self {
+        let stdout = String::from_utf8_lossy(&out.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+        let all_seen = stdout.contains(" 0 violations");
+        assert_eq!(out.status.success(), all_seen, "{stdout}\n{stderr}");
+        // Of a violation the panic's own first line is followed by what is wrong; the command comes last.
+        let command = stderr.lines().find(|line| line.starts_with("COURSE="));
+        let wrong = stderr
+            .lines()
+            .skip_while(|line| !line.contains("panicked at"));
+        let property = wrong
+            .skip(1)
+            .find_map(|line| Some(line.split_once(':')?.0.to_owned()));
+        let story = stdout.lines().filter(|line| line.starts_with("    "));
+        Search {
+            property: property.filter(|_| !all_seen),
+            command: command.map(str::to_owned),
+            story: story.collect::<Vec<_>>().join("\n"),
+            out: format!("{stdout}\n{stderr}"),
+        }
     }
 }
 
@@ -376,6 +426,8 @@ fn clean(mut command: Command, folder: &Path) -> Command {
         "SEED",
         "SEEDS",
         "FROM",
+        "MODEL",
+        "COURSE",
         "RUST_BACKTRACE",
         "CARGO_BUILD_TARGET_DIR",
     ] {

@@ -1,0 +1,64 @@
+//! Would the [model check](crate::model) notice? Each mutant that breaks a promise with few departures, it must find; and
+//! what it prints must show the same again.
+//!
+//! `cargo test --release --test election -- mutants_are_found_by_the_model --nocapture` prints a line for each;
+//! `THOROUGH=1` tries all of them, in the whole of the small bounds.
+
+use super::list::MUTANTS;
+use super::weave::Copy;
+use super::{in_parallel, number, wanted};
+
+/// The others need more departures than two, or a disk that fails, or no state, or break no promise.
+const FOUND: &[&str] = &[];
+
+/// A few clocks, two departures.
+const BOUNDS: &str = "brief";
+
+#[test]
+fn mutants_are_found_by_the_model() {
+    if cfg!(debug_assertions) {
+        println!("mutants: SKIPPED in a debug build");
+        return;
+    }
+    let copy = Copy::build("mutants");
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let thorough = number("THOROUGH").is_some();
+    let bounds = if thorough { "small" } else { BOUNDS };
+    let tried = MUTANTS.iter().map(|mutant| mutant.name);
+    let tried: Vec<&str> = tried
+        .filter(|name| wanted(name, &only) && (thorough || FOUND.contains(name)))
+        .collect();
+    let missed = std::sync::Mutex::new(Vec::new());
+    in_parallel(&tried, |name| {
+        let first = copy.search(&[name], bounds);
+        let Some(property) = first.property else {
+            println!("{name}: the model finds nothing");
+            missed.lock().expect("no panic").push(*name);
+            return;
+        };
+        let command = first.command.unwrap_or_default();
+        println!("{name}: found by the model: {property}: {command}");
+        if !command.is_empty() {
+            let again = copy.tell(&[name], &command);
+            assert_eq!(again.property, Some(property), "{name}: {}", again.out);
+            assert_eq!(again.story, first.story, "{name}: {command}");
+        }
+    });
+    let missed = missed.into_inner().expect("no panic");
+    let wrong: Vec<&&str> = missed.iter().filter(|name| FOUND.contains(name)).collect();
+    assert!(wrong.is_empty(), "not found: {wrong:?}");
+    assert!(
+        FOUND
+            .iter()
+            .all(|name| MUTANTS.iter().any(|mutant| mutant.name == *name))
+    );
+}
+
+#[test]
+fn mutants_none_of_which_is_switched_on_are_nothing_to_the_model() {
+    if cfg!(debug_assertions) {
+        return; // see above
+    }
+    let run = Copy::build("mutants").search(&[], BOUNDS);
+    assert!(run.property.is_none(), "{}", run.out);
+}
