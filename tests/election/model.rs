@@ -41,7 +41,7 @@
 //!
 //! - `cargo test --release --test election -- model --nocapture`: the small bounds;
 //! - `MODEL=large cargo test --release --test election -- model --nocapture`: the large ones;
-//! - `COURSE=... cargo test --release --test election -- model --nocapture` tells the story of one course. A violation
+//! - `COURSE=... cargo test --release --test election -- model_has_no_course --nocapture` tells the story of one course. A violation
 //!   prints this line.
 //!
 //! A debug build searches for one departure only.
@@ -149,7 +149,8 @@ fn model_has_no_course_that_breaks_a_promise() {
             );
             if let Some((wrong, course)) = &report.wrong {
                 let (story, _) = world().replay(course);
-                let command = "cargo test --release --test election -- model --nocapture";
+                let command =
+                    "cargo test --release --test election -- model_has_no_course --nocapture";
                 print!("{story}");
                 panic!("{wrong}\nCOURSE={course} {command}\n");
             }

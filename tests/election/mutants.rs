@@ -22,8 +22,8 @@
 //! - `THOROUGH=20000` looks for so many seeds also for those that only paper tests must find, and in both
 //!   modes.
 
-mod by_model;
 mod list;
+mod searched;
 mod weave;
 
 use std::fmt;

@@ -1,21 +1,47 @@
 //! Would the [model check](crate::model) notice? Each mutant that breaks a promise with few departures, it must find; and
 //! what it prints must show the same again.
 //!
-//! `cargo test --release --test election -- mutants_are_found_by_the_model --nocapture` prints a line for each;
-//! `THOROUGH=1` tries all of them, in the whole of the small bounds.
+//! `cargo test --release --test election -- mutants_are_found_by_search --nocapture` prints a line for each;
+//! `THOROUGH=1` tries all of them.
 
 use super::list::MUTANTS;
 use super::weave::Copy;
 use super::{in_parallel, number, wanted};
 
 /// The others need more departures than two, or a disk that fails, or no state, or break no promise.
-const FOUND: &[&str] = &[];
+const FOUND: &[&str] = &[
+    "lease_from_receipt",
+    "no_drift_factor",
+    "lease_of_one_fewer",
+    "lease_from_votes",
+    "lapsed_lease_revived",
+    "beacon",
+    "leader_never_gives_up",
+    "promise_cleared_by_term",
+    "promise_while_owed",
+    "own_promise_ignored",
+    "own_work_ignored",
+    "work_forgotten",
+    "lower_term_followed",
+    "majority_minus_one",
+    "vote_of_another_candidacy",
+    "votes_twice",
+    "vote_in_a_past_term",
+    "vote_not_durable",
+    "term_not_durable",
+    "vote_said_before_saved",
+    "cap_not_kept",
+    "quarantine_left_out",
+    "release_before_work_stopped",
+    "release_of_another",
+    "pre_vote_postpones",
+];
 
 /// A few clocks, two departures.
 const BOUNDS: &str = "brief";
 
 #[test]
-fn mutants_are_found_by_the_model() {
+fn mutants_are_found_by_search() {
     if cfg!(debug_assertions) {
         println!("mutants: SKIPPED in a debug build");
         return;
@@ -23,14 +49,13 @@ fn mutants_are_found_by_the_model() {
     let copy = Copy::build("mutants");
     let only = std::env::var("ONLY").unwrap_or_default();
     let thorough = number("THOROUGH").is_some();
-    let bounds = if thorough { "small" } else { BOUNDS };
     let tried = MUTANTS.iter().map(|mutant| mutant.name);
     let tried: Vec<&str> = tried
         .filter(|name| wanted(name, &only) && (thorough || FOUND.contains(name)))
         .collect();
     let missed = std::sync::Mutex::new(Vec::new());
     in_parallel(&tried, |name| {
-        let first = copy.search(&[name], bounds);
+        let first = copy.search(&[name], BOUNDS);
         let Some(property) = first.property else {
             println!("{name}: the model finds nothing");
             missed.lock().expect("no panic").push(*name);
@@ -41,7 +66,10 @@ fn mutants_are_found_by_the_model() {
         if !command.is_empty() {
             let again = copy.tell(&[name], &command);
             assert_eq!(again.property, Some(property), "{name}: {}", again.out);
-            assert_eq!(again.story, first.story, "{name}: {command}");
+            assert!(
+                again.story == first.story && first.story.lines().count() > 10,
+                "{name}: {command}"
+            );
         }
     });
     let missed = missed.into_inner().expect("no panic");
@@ -55,7 +83,7 @@ fn mutants_are_found_by_the_model() {
 }
 
 #[test]
-fn mutants_none_of_which_is_switched_on_are_nothing_to_the_model() {
+fn mutants_none_of_which_is_switched_on_are_not_found_by_search() {
     if cfg!(debug_assertions) {
         return; // see above
     }
