@@ -415,6 +415,7 @@ mod tests {
     #[test]
     fn whatever_matters_makes_a_difference() {
         type Change = fn(&mut Election);
+        type Situation = fn(Instant) -> State;
         let everywhere: [(&str, Change); 28] = [
             ("me", |node| node.setup.me = id(3)),
             ("voters", |node| {
@@ -447,7 +448,7 @@ mod tests {
             ("succession", |node| node.succession.reverse()),
             ("failed", |node| node.failed = true),
         ];
-        let of_states: [(fn(Instant) -> State, &[Change]); 4] = [
+        let of_states: [(Situation, &[Change]); 4] = [
             (
                 follower,
                 &[

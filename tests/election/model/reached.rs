@@ -29,7 +29,10 @@ const SITUATIONS: [&str; 17] = [
 ];
 
 /// What one departure alone does not lead to.
-pub(super) const BEYOND_ONE_DEPARTURE: &[&str] = &["a lease won after two crashes"];
+pub(super) const BEYOND_ONE_DEPARTURE: &[&str] = &[
+    "a lease won after two crashes",
+    "a vote refused for own work",
+];
 
 /// How often each.
 #[derive(Debug, Default)]
