@@ -2,49 +2,56 @@
 //!
 //! # What is searched
 //!
-//! Three nodes with nothing stored start at one moment, with every assignment of fast and slow clocks: their rates
-//! differ by as much as the drift bound allows (10 % up or down here), in whole steps, so that no rounding blurs who comes first. In every
-//! situation there is one thing that happens by default: work that has ended is reported, whoever is due looks at its
-//! clock in the order of the nodes, the oldest letter arrives; and only when nothing is left to do, time passes, by
-//! 10 ms. What else may happen *departs* from the default, and each departure is one of a few that are allowed:
+//! Three nodes with nothing stored start at one moment, with each of the eight assignments of fast and slow clocks,
+//! which differ by as much as the drift bound allows: 9 or 11 ms in every 10. In every situation one thing happens *by
+//! default*: work that was told to stop is reported as ended, whoever is due looks at its clock, in the order of the
+//! nodes, the oldest letter arrives; and only when nothing is left to do, time passes, by 10 ms. What else may happen
+//! *departs* from that, and so many departures are allowed:
 //!
 //! - a letter is late, perhaps for ever, or arrives and is late once more: it may arrive at any place of the moment it
-//!   was sent in, and first or last in any later moment;
-//! - a node is stalled in whatever it is about to do, and goes on later in that moment, or at the end of a later one,
-//!   60 ms later at most, which is longer than any promise lasts;
+//!   was sent in, and first or last in any later one;
+//! - a node is stalled in whatever it is about to do, and goes on at any place of that moment, or last in a later one,
+//!   60 ms later at most, which is longer than a promise lasts;
 //! - a link is cut in one direction or both, or a node is cut off from both others, for as long as one likes;
-//! - a node crashes before whatever it is about to do, or in the middle of it, when its state is stored and nothing
-//!   said yet, or while it waits; and starts again at the end of any moment, or never;
-//! - a leader is told to hand over, to whom it chooses or to another.
+//! - a node crashes before whatever it is about to do, or in the middle of it, when its state is stored and nothing is
+//!   said yet, or while it waits; and starts again last in any moment, or never;
+//! - a leader is told, first or last in a moment, to hand over: to whom it chooses or to another. Its work ends at
+//!   once, or last in any moment, or goes on until the lease is over.
 //!
-//! This is *delay-bounded* search (Emmi, Qadeer and Rakamaric 2011): every placement of up to so many departures, each in
-//! every situation that the others lead to, for all time up to term 3, and **not** every interleaving: what takes more departures
-//! than that is not seen, nor are waits of other lengths than the one that chance is fixed to on each node. How time
-//! passes does not limit the search: moments are counted from now, so that a cluster in peace comes back to where it
-//! was.
+//! This is *delay-bounded* search (Emmi, Qadeer and Rakamaric, "Delay-bounded scheduling", 2011): every placement of up
+//! to so many departures, each in every situation that the others lead to, until somebody enters term 4. Time does not
+//! bound it: moments are counted from now, so that a cluster in peace comes back to where it was. It is **not** every
+//! interleaving: what takes more departures than are allowed is not seen. Nor are other random waits than one on each
+//! node (a stall stands for a longer one), delays that are no multiple of 10 ms, failing disks, nodes without state,
+//! more than three nodes, nor whether somebody leads in the end: for these there is the simulation.
 //!
 //! # What is asked
 //!
 //! Whatever [the checker](crate::harness::checker) asks of the simulation, by the same code: above all that no two
-//! programs can act at one moment of real time. That is not a property of one situation but of what was allowed before,
-//! so the checker is part of every situation.
+//! programs can act at one moment of real time. What it remembers of the past is part of every situation.
+//!
+//! # What is the same
+//!
+//! A situation is known again by 98 bits of a hash of everything in it, with moments counted from now and other numbers
+//! by which messages are told apart. That nodes which are the same in this sense do the same, [`twins`] shows, and the
+//! tests beside `Election::rebase` that nothing else is lost.
 //!
 //! # Why an own search
 //!
-//! stateright would give the search itself, its parallel breadth, a browser for its graph, and shortest paths. It keeps
-//! every situation that is still to be followed in memory, one per way into it, and knows a situation by 64 bits; it
-//! has no notion of a default that costs nothing, so the rest of departures would have to be part of the situation,
-//! and one that was met with more left would be searched again with less. With every interleaving instead of
-//! departures it did not come to an end within one term. The search here is some three hundred lines.
+//! stateright is well kept and would give the search on all cores, shortest courses and a browser for the graph. Given
+//! every interleaving of this cluster it came to no end. Of departures it knows nothing: how many are left would have
+//! to be part of the situation, and one that is met again with fewer left would be searched again, where here one bit
+//! says that it need not be. It also knows situations by 64 bits, and keeps more of each than 16 bytes. What is own is
+//! [`search`] and [`visited`], some five hundred lines; the rest would be needed with it as well.
 //!
 //! # How to run it
 //!
 //! - `cargo test --release --test election -- model --nocapture`: the small bounds;
-//! - `MODEL=large cargo test --release --test election -- model --nocapture`: the large ones;
-//! - `COURSE=... cargo test --release --test election -- model_has_no_course --nocapture` tells the story of one course. A violation
-//!   prints this line.
+//! - `MODEL=large cargo test --release --test election -- model --nocapture`: the large ones, in up to 3 GB;
+//! - `COURSE=... cargo test --release --test election -- model_has_no_course --nocapture` tells the story of a course.
+//!   A violation prints this line.
 //!
-//! A debug build searches for one departure only.
+//! A debug build allows one departure only.
 
 mod cluster;
 mod fingerprint;
@@ -64,8 +71,7 @@ use leadelect::election::Timing;
 use moves::{Left, World};
 use search::{Bounds, Report};
 
-/// As wide as a drift bound may be: so the lease of a leader with a slow clock is only a little shorter than the
-/// promise of a voter with a fast one, and much longer than it would be if drift were left out.
+/// As wide as a drift bound may be, so that it matters within one step of time.
 const DRIFT_PPM: u32 = 100_000;
 
 fn world() -> World {
@@ -93,7 +99,7 @@ fn up_to(crashes: u8, orders: u8, others: u8, together: u8) -> Left {
 /// What to search, and what that is too little for.
 fn bounds(which: &str) -> (Vec<Left>, &'static [&'static str]) {
     match which {
-        // For the mutants.
+        // Of a few clocks, for the mutants.
         "brief" => (vec![up_to(2, 1, 2, 2)], &[]),
         "tiny" => (vec![up_to(1, 1, 1, 1)], reached::BEYOND_ONE_DEPARTURE),
         "small" => (vec![up_to(2, 1, 2, 2), up_to(2, 1, 0, 3)], &[]),

@@ -1,6 +1,6 @@
 //! Would the search notice? What the proof rests on is taken away: no host, store, clock or driver may do any of this,
 //! and the search finds what comes of it, with few departures. Without it the same search finds nothing: it is part of
-//! the small bounds. That it also finds rules that are broken in the election itself, [the mutants](crate::mutants) show.
+//! the small bounds. That rules broken in the election itself are found, too, [the mutants](crate::mutants) show.
 
 use leadelect::election::Timing;
 

@@ -1,5 +1,5 @@
-//! Which situations are known, and with which rests of departures. Sixteen bytes each: 98 bits of the print, and one bit
-//! for each rest.
+//! Which situations are known, and with which rests of departures. Sixteen bytes each: 98 bits of the print, and one
+//! bit for each rest.
 
 use std::sync::Mutex;
 
