@@ -1,5 +1,5 @@
-//! A situation is known again by 128 bits of it. That two different ones among a thousand million have the same is less
-//! likely than one in 10^20.
+//! A situation is known again by a hash of it. If hashes are as good as chance, two different ones among a thousand
+//! million share the 98 bits that are kept with a probability below one in 10^11.
 
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -100,4 +100,36 @@ impl<T> Deref for Shared<T> {
     fn deref(&self) -> &T {
         &self.value
     }
+}
+
+#[test]
+fn prints_of_what_differs_in_little_differ_in_much() {
+    let near: Vec<u128> = (0..300_000u64)
+        .map(|number| Fingerprint::of(&(1u8, number)))
+        .collect();
+    for part in [
+        |print: &u128| print >> 64,
+        |print: &u128| print & u128::from(u64::MAX),
+    ] {
+        let mut parts: Vec<u128> = near.iter().map(part).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        assert_eq!(parts.len(), near.len());
+    }
+    let bits: u32 = near
+        .windows(2)
+        .map(|pair| (pair[0] ^ pair[1]).count_ones())
+        .sum();
+    let mean = bits / (near.len() as u32 - 1);
+    assert!((60..=68).contains(&mean), "{mean} of 128 bits differ");
+    // Order and boundaries count, too.
+    assert_ne!(
+        Fingerprint::of(&(1u64, 2u64)),
+        Fingerprint::of(&(2u64, 1u64))
+    );
+    assert_ne!(Fingerprint::of(&("ab", "c")), Fingerprint::of(&("a", "bc")));
+    assert_ne!(
+        Fingerprint::of(&vec![0u64]),
+        Fingerprint::of(&vec![0u64, 0])
+    );
 }

@@ -1,5 +1,5 @@
-//! Would the [model check](crate::model) notice? Each mutant that breaks a promise with few departures, it must find; and
-//! what it prints must show the same again.
+//! Would the [model check](crate::model) notice? Each mutant that breaks a promise with few departures, it must find;
+//! and what it prints must show the same again.
 //!
 //! `cargo test --release --test election -- mutants_are_found_by_search --nocapture` prints a line for each;
 //! `THOROUGH=1` tries all of them.
