@@ -5,7 +5,7 @@
 //! Three nodes with nothing stored start at one moment, with each of the eight assignments of fast and slow clocks,
 //! which differ by as much as the drift bound allows: 9 or 11 ms in every 10. In every situation one thing happens *by
 //! default*: work that was told to stop is reported as ended, whoever is due looks at its clock, in the order of the
-//! nodes, the oldest letter arrives; and only when nothing is left to do, time passes, by 10 ms. What else may happen
+//! nodes, the oldest letter arrives; and only when nothing is left to do, time passes, by 10 ms, or by 5 in some searches. What else may happen
 //! *departs* from that, and so many departures are allowed:
 //!
 //! - a letter is late, perhaps for ever, or arrives and is late once more: it may arrive at any place of the moment it
@@ -22,7 +22,7 @@
 //! to so many departures, each in every situation that the others lead to, until somebody enters term 4. Time does not
 //! bound it: moments are counted from now, so that a cluster in peace comes back to where it was. It is **not** every
 //! interleaving: what takes more departures than are allowed is not seen. Nor are other random waits than one on each
-//! node (a stall stands for a longer one), delays that are no multiple of 10 ms, failing disks, nodes without state,
+//! node (a stall stands for a longer one), delays that are no multiple of such a step, failing disks, nodes without state,
 //! more than three nodes, nor whether somebody leads in the end: for these there is the simulation.
 //!
 //! # What is asked
@@ -74,14 +74,15 @@ use search::{Bounds, Report};
 /// As wide as a drift bound may be, so that it matters within one step of time.
 const DRIFT_PPM: u32 = 100_000;
 
-fn world() -> World {
+/// The world in which time passes in steps of so many milliseconds: 10, or 5 to see more of what comes between.
+fn world(step: u64) -> World {
     let millis = Duration::from_millis;
     World {
-        // A little less than four steps on a fast clock: a fast voter is free in the very step before which a slow
-        // leader's lease has just ended.
+        // A little less than a number of steps on a fast clock: a fast voter is free in the very step before which a
+        // slow leader's lease has just ended.
         timing: Timing::new(millis(11), millis(42), DRIFT_PPM).unwrap(),
-        unit: millis(10),
-        longest_stall: 6,
+        unit: millis(step),
+        longest_stall: u8::try_from(60 / step).unwrap(),
         terms: 3,
         fault: None,
     }
@@ -96,14 +97,28 @@ fn up_to(crashes: u8, orders: u8, others: u8, together: u8) -> Left {
     }
 }
 
-/// What to search, and what that is too little for.
-fn bounds(which: &str) -> (Vec<Left>, &'static [&'static str]) {
+/// What to search, at which step of time, and what that is too little for.
+fn bounds(which: &str) -> (Vec<(u64, Left)>, &'static [&'static str]) {
     match which {
         // Of a few clocks, for the mutants.
-        "brief" => (vec![up_to(2, 1, 2, 2)], &[]),
-        "tiny" => (vec![up_to(1, 1, 1, 1)], reached::BEYOND_ONE_DEPARTURE),
-        "small" => (vec![up_to(2, 1, 2, 2), up_to(2, 1, 0, 3)], &[]),
-        "large" => (vec![up_to(2, 1, 1, 3), up_to(0, 1, 2, 3)], &[]),
+        "brief" => (vec![(10, up_to(2, 1, 2, 2))], &[]),
+        "tiny" => (vec![(10, up_to(1, 1, 1, 1))], reached::BEYOND_ONE_DEPARTURE),
+        "small" => (
+            vec![
+                (10, up_to(2, 1, 2, 2)),
+                (10, up_to(2, 1, 0, 3)),
+                (5, up_to(2, 1, 1, 2)),
+            ],
+            &[],
+        ),
+        "large" => (
+            vec![
+                (10, up_to(2, 1, 1, 3)),
+                (10, up_to(0, 1, 2, 3)),
+                (5, up_to(2, 1, 2, 2)),
+            ],
+            &[],
+        ),
         other => panic!("MODEL={other}: expected small or large"),
     }
 }
@@ -124,7 +139,9 @@ fn threads() -> usize {
 #[allow(clippy::disallowed_methods)] // how long it took is told, and nothing depends on it
 fn model_has_no_course_that_breaks_a_promise() {
     if let Ok(course) = std::env::var("COURSE") {
-        let (story, wrong) = world().replay(&course.parse().expect("a course"));
+        let (step, course) = course.split_once('/').expect("step/course");
+        let world = world(step.parse().expect("milliseconds"));
+        let (story, wrong) = world.replay(&course.parse().expect("a course"));
         print!("{story}");
         assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
         return;
@@ -138,12 +155,12 @@ fn model_has_no_course_that_breaks_a_promise() {
     let (all, too_little_for) = bounds(&which);
     let mut whole = Report::default();
     let began = Instant::now();
-    for left in all {
-        println!("up to {left}:");
+    for (step, left) in all {
+        println!("up to {left}, in steps of {step} ms:");
         for fast in clocks(&which) {
             let began = Instant::now();
             let bounds = Bounds {
-                world: world(),
+                world: world(step),
                 left,
                 clocks: vec![fast],
             };
@@ -154,11 +171,11 @@ fn model_has_no_course_that_breaks_a_promise() {
                 began.elapsed()
             );
             if let Some((wrong, course)) = &report.wrong {
-                let (story, _) = world().replay(course);
+                let (story, _) = world(step).replay(course);
                 let command =
                     "cargo test --release --test election -- model_has_no_course --nocapture";
                 print!("{story}");
-                panic!("{wrong}\nCOURSE={course} {command}\n");
+                panic!("{wrong}\nCOURSE={step}/{course} {command}\n");
             }
             whole.add(report);
         }

@@ -31,13 +31,13 @@ fn finds(world: World, left: Left, property: &str) {
 fn with(fault: Fault) -> World {
     World {
         fault: Some(fault),
-        ..world()
+        ..world(10)
     }
 }
 
 #[test]
 fn model_finds_clocks_that_are_further_off_than_the_nodes_believe() {
-    let timing = world().timing;
+    let timing = world(10).timing;
     let believes = Timing::new(
         timing.heartbeat_interval(),
         timing.election_timeout(),
@@ -45,7 +45,7 @@ fn model_finds_clocks_that_are_further_off_than_the_nodes_believe() {
     );
     let world = World {
         timing: believes.unwrap(),
-        ..world()
+        ..world(10)
     };
     finds(world, up_to(0, 0, 1, 1), "LeaseExclusion");
 }
