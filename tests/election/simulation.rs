@@ -124,9 +124,10 @@ enum Fault {
     Forget,
     Rot,
     SpuriousTick,
+    Hang,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault::Crash,
     Fault::Reboot,
     Fault::Pause,
@@ -143,6 +144,7 @@ const FAULTS: [Fault; 16] = [
     Fault::Forget,
     Fault::Rot,
     Fault::SpuriousTick,
+    Fault::Hang,
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -174,6 +176,7 @@ fn run(seed: u64, tell: bool) -> World {
     trouble.rage();
     trouble.make_peace();
     if let Some(leader) = trouble.expect_a_leader() {
+        let leader = trouble.expect_the_best(leader);
         trouble.trouble_the_others(leader);
         trouble.lose_some_for_good();
     }
@@ -410,6 +413,11 @@ impl Trouble {
                 self.later.insert((at, victim), Later::Start);
             }
             Fault::SpuriousTick => self.world.order(victim, Input::Tick),
+            // The work that runs there ignores that it is told to stop.
+            Fault::Hang => {
+                let until = self.soon(self.timeout * 4);
+                self.world.hang(victim, until);
+            }
         }
     }
 
@@ -512,8 +520,14 @@ impl Trouble {
         let before = highest(&self.world);
         // A write and a hand-over may still last two timeouts each; quarantine of two timeouts, an election of as
         // much, a second one if a node comes with a higher term, and all of it on clocks that differ by a fifth.
+        self.world.checker.yielded = false;
         self.world
             .run_until(self.world.now.after(self.timeout * 15));
+        if self.world.checker.yielded {
+            // It may just be handing over to a better one.
+            let end = self.world.now.after(self.timeout * 4);
+            self.world.run_to(end, |world| world.acting().is_some());
+        }
         let leader = self.world.acting();
         if leader.is_none() {
             let text = format!(
@@ -536,6 +550,27 @@ impl Trouble {
         leader
     }
 
+    /// In the end a node leads that is able to, and than which no such node is of higher priority. Now and then, because
+    /// the wait is long for one that has often failed.
+    fn expect_the_best(&mut self, leader: (NodeId, Term)) -> (NodeId, Term) {
+        if self.world.checker.violation.is_some() || !self.dice.chance(50) {
+            return leader;
+        }
+        let best = |world: &World| {
+            let acting = world.acting();
+            acting.is_some_and(|(id, _)| world.able().all(|other| !world.prefers(id, other)))
+        };
+        let timeouts = self.world.ids().into_iter();
+        let timeouts = timeouts.map(|id| self.world.node(id).setup.timing.settling());
+        let longest = timeouts.max().unwrap_or_default() * (64 + 2) * 5 / 4;
+        let end = self.world.now.after(longest);
+        if !self.world.run_to(end, best) && self.world.checker.violation.is_none() {
+            let text = format!("{:?} leads at {:?}", self.world.acting(), self.world.now);
+            self.world.checker.fail("BestLeads", text);
+        }
+        self.world.acting().unwrap_or(leader)
+    }
+
     /// A leader that reaches a timely quorum stays, whatever happens to the rest.
     fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
         let ids = self.world.ids();
@@ -545,6 +580,7 @@ impl Trouble {
             others.remove(spared);
         }
         let end = self.world.now.after(self.timeout * 10);
+        self.world.checker.yielded = false;
         while self.world.now < end && self.world.checker.violation.is_none() {
             if let Some(victim) = others.first().map(|_| *self.dice.pick(&others)) {
                 let other = *self.dice.pick(&ids);
@@ -553,6 +589,9 @@ impl Trouble {
             let next = self.soon(self.timeout / 2);
             let gone = |world: &World| world.acting() != Some(leader);
             if self.world.run_to(next, gone) && self.world.checker.violation.is_none() {
+                if self.world.checker.yielded {
+                    return; // nobody disturbed it: it made room for a better one
+                }
                 let text = format!(
                     "{leader:?} leads no more at {:?}, and had a timely quorum",
                     self.world.now

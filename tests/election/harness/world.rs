@@ -1,5 +1,7 @@
 //! The cluster: nodes with their drivers, programs and hosts, and the one queue of what happens next.
 
+mod program;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -80,6 +82,10 @@ pub(crate) struct Node {
     published: Option<Deadline>,
     work: Option<Work>,
     winding_up: bool,
+    /// What the program has said: it is able to lead.
+    able: bool,
+    /// Work that has hung, and until when: it returns no sooner.
+    pub(crate) stuck: Option<Work>,
     looks_at: Real,
 }
 
@@ -149,6 +155,21 @@ impl World {
         Some((node.setup.me, node.work?.token))
     }
 
+    /// Those that are able to lead, as far as they know themselves.
+    pub(crate) fn able(&self) -> impl Iterator<Item = NodeId> {
+        let able = |node: &&Node| {
+            let voter = node.setup.voters[&node.setup.me];
+            node.election.is_some() && node.able && !voter.witness
+        };
+        self.nodes.values().filter(able).map(|node| node.setup.me)
+    }
+
+    /// Whether `other` should rather lead than `one`.
+    pub(crate) fn prefers(&self, one: NodeId, other: NodeId) -> bool {
+        let voters = &self.node(one).setup.voters;
+        voters[&other].priority > voters[&one].priority
+    }
+
     // ---- what may be done to a node ----
 
     /// Starts the node's process. `forgets`: with an empty disk.
@@ -187,6 +208,7 @@ impl World {
         node.booted_in_life = false;
         node.disk.failed = false;
         node.paused = false;
+        node.able = true;
         node.election = Some(Election::new(node.setup.clone(), recovery, local, seed));
         self.look(id, now);
     }
@@ -206,6 +228,7 @@ impl World {
         node.queue.clear();
         node.published = None;
         node.paused = false;
+        node.stuck = None;
         let step = node.step(now);
         self.set_work(id, &step, None);
         self.checker.published(&step, None);
@@ -376,16 +399,18 @@ impl World {
                 Letter::Reply { from, reply, .. } => {
                     self.step(id, Input::Reply { from, reply }, None);
                 }
-                Letter::Order(input) => self.step(id, input, None),
+                Letter::Order(input) => {
+                    if let Input::Eligible(able) = input {
+                        node.able = able;
+                    }
+                    self.step(id, input, None);
+                }
             }
             return true;
         }
         if let Some(term) = election.awaits_work() {
-            let running = node
-                .work
-                .filter(|work| work.token == term && now < work.until);
-            match running {
-                Some(work) => self.look(id, work.until),
+            match self.returns_at(id, term) {
+                Some(at) => self.look(id, at),
                 None => {
                     self.narrate(|| format!("{id} has ended the work of term {term}"));
                     self.step(id, Input::WorkEnded { term }, None);
@@ -538,57 +563,6 @@ impl World {
         }
     }
 
-    /// The program: acts on a lease until its last nanosecond, and, told to stop, goes on for a while.
-    fn set_work(&mut self, id: NodeId, step: &Step, lease: Option<Deadline>) {
-        let now = self.now;
-        let dice = &mut self.dice;
-        let node = self.nodes.get_mut(&id).expect("a node");
-        node.published = lease;
-        let running = node.work.filter(|work| now < work.until);
-        let work = match (lease, running) {
-            (Some(lease), _) => {
-                node.winding_up = false;
-                Work {
-                    token: lease.token,
-                    until: node.clock.reaches(lease.until),
-                }
-            }
-            (None, None) => return,
-            (None, Some(work)) if node.election.is_none() => Work { until: now, ..work },
-            (None, Some(_)) if node.winding_up => return,
-            (None, Some(work)) => {
-                node.winding_up = true;
-                let rest = work.until.0 - now.0;
-                let span = match (node.winds_up_in, dice.below(3)) {
-                    (WindUp::After(span), _) => super::clock::nanos(span),
-                    (WindUp::Anyhow, 0) => 0,
-                    (WindUp::Anyhow, 1) => rest,
-                    (WindUp::Anyhow, _) => dice.below(rest),
-                };
-                Work {
-                    until: Real(now.0.saturating_add(span).min(work.until.0)),
-                    ..work
-                }
-            }
-        };
-        if running.is_some_and(|old| old.token != work.token) {
-            let text = format!(
-                "{id} begins the work of term {} before {running:?} has ended",
-                work.token
-            );
-            self.checker.fail("OneWorkAtATime", text);
-        }
-        node.work = Some(work);
-        let ending = node.winding_up;
-        self.note(|| Mark::Lease {
-            node: id,
-            token: work.token,
-            until: work.until,
-            ending,
-        });
-        self.checker.acts(step, now, work);
-    }
-
     fn note(&mut self, mark: impl FnOnce() -> Mark) {
         if let Some(record) = &mut self.record {
             record.note(self.now, mark());
@@ -624,6 +598,8 @@ impl Node {
             published: None,
             work: None,
             winding_up: false,
+            able: true,
+            stuck: None,
             looks_at: Real::NEVER,
         }
     }
@@ -687,6 +663,7 @@ impl Node {
             clock: self.clock,
             durable: self.stateless.is_none().then_some(durable),
             mute: self.disk.failed,
+            settling: self.setup.timing.settling(),
         }
     }
 }
