@@ -25,8 +25,8 @@
 //! 3. makes durable what must be, by [`Output::store`], which is the only way to the effects;
 //! 4. publishes [`Effects::lease`] to those who act as leader;
 //! 5. sends the reply and the messages;
-//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs: until
-//!    then the node is no candidate again.
+//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs:
+//!    until then the node is no candidate again.
 //!
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
 //! sender is whoever that connection is authenticated as.

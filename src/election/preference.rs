@@ -2,8 +2,8 @@
 //!
 //! Whoever is elected first need not be the best: the node of the highest priority may have been away. When it is back,
 //! and has backed the leader for a while without a gap, able to lead itself, the leader hands over to it in order. The
-//! while is long, so that nobody pays for a favourite that comes and goes; and it doubles with every short reign of that
-//! favourite, so that one which fails soon after each take-over does not take the cluster along.
+//! while is long, so that nobody pays for a favourite that comes and goes; and it doubles with every short reign of
+//! that favourite, so that one which fails soon after each take-over does not take the cluster along.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,8 +10,10 @@
 //!
 //! A pause stands for a suspended host as well: the clock runs on, and the program may act until its lease ends.
 //!
-//! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many;
+//! - `SEEDS=100000 cargo test --release --test election -- simulation --nocapture` runs so many, on all cores;
 //! - `FROM=1000000` starts there;
+//! - `MINUTES=120` ends after so long, or after `SEEDS`, whichever is first, and says every minute how far it is;
+//! - `THREADS=1` leaves the other cores to others;
 //! - `SEED=17` replays one, and tells what was said;
 //! - `SEED=17 PICTURE=target/run-17.svg` draws it, too: the end of a run that fails, or the whole of another, unless
 //!   `FROM_MS` and `TO_MS` say which part.
@@ -32,44 +34,17 @@ use crate::harness::record::Record;
 use crate::harness::world::{Wall, WindUp, World};
 use crate::picture;
 
-/// How many runs, unless `SEEDS` says otherwise: a few seconds.
-const USUAL_SEEDS: u64 = 300;
+mod campaign;
+
 /// How many lines of a failed run are shown.
 const LAST_LINES: usize = 80;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "only to tell how fast it was")]
 fn simulation_of_whole_clusters() {
-    let began = std::time::Instant::now();
-    if let Some(seed) = number("SEED") {
-        replay(seed);
-        return;
+    match number("SEED") {
+        Some(seed) => replay(seed),
+        None => campaign::run_all(),
     }
-    let (seeds, first) = (
-        number("SEEDS").unwrap_or(USUAL_SEEDS),
-        number("FROM").unwrap_or(0),
-    );
-    let mut simulated = 0;
-    let mut leases = 0;
-    for seed in first..first + seeds {
-        match catch_unwind(AssertUnwindSafe(|| run(seed, false))) {
-            Ok(world) if world.checker.violation.is_none() => {
-                simulated += world.now.0;
-                leases += world.checker.leases_won;
-            }
-            Ok(_) | Err(_) => replay(seed),
-        }
-    }
-    let simulated = simulated as f64 / 1e9;
-    assert!(
-        leases > seeds,
-        "{leases} leases in {seeds} runs: hardly anything was checked"
-    );
-    println!(
-        "{seeds} seeds, 0 violations, {leases} leases, {:.1} simulated hours, {:.0}x real time",
-        simulated / 3600.0,
-        simulated / began.elapsed().as_secs_f64()
-    );
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 mod program;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use leadelect::NodeId;
@@ -12,10 +12,12 @@ use leadelect::election::{
 };
 
 use super::Dice;
+use super::agenda::Agenda;
 use super::checker::{Checker, Step, Work};
 use super::clock::{Clock, Real};
 use super::disk::Disk;
 use super::network::Network;
+use super::per_node::PerNode;
 use super::record::{Host, Mark, Process, Record, Said};
 
 #[derive(Debug)]
@@ -29,9 +31,8 @@ pub(crate) struct World {
     pub(crate) record: Option<Record>,
     /// Whether the story tells every heartbeat, and not only the first of a term.
     pub(crate) every_heartbeat: bool,
-    nodes: BTreeMap<NodeId, Node>,
-    next: BTreeMap<(Real, u64), Happening>,
-    serial: u64,
+    nodes: PerNode<Node>,
+    next: Agenda<Happening>,
     dice: Dice,
     told: BTreeSet<(NodeId, NodeId, Term, bool)>,
 }
@@ -128,15 +129,14 @@ impl World {
             record: None,
             every_heartbeat: false,
             nodes: nodes.collect(),
-            next: BTreeMap::new(),
-            serial: 0,
+            next: Agenda::new(),
             dice: Dice(seed),
             told: BTreeSet::new(),
         }
     }
 
     pub(crate) fn ids(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().collect()
+        self.nodes.ids().to_vec()
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -302,14 +302,9 @@ impl World {
             if enough(self) {
                 return true;
             }
-            let Some(entry) = self.next.first_entry() else {
+            let Some((at, happening)) = self.next.take_until(end) else {
                 break;
             };
-            let (at, _) = *entry.key();
-            if at > end {
-                break;
-            }
-            let happening = entry.remove();
             self.now = at;
             match happening {
                 Happening::Arrival { to, letter } => self.arrive(to, letter),
@@ -329,13 +324,12 @@ impl World {
         for node in self.nodes.values() {
             record.see_host(self.now, &node.setup, node.host());
         }
-        record.see_links(self.now, self.network.all());
+        record.see_links(self.now, &self.network.all());
         record.see_time(self.now, self.checker.violation.as_deref());
     }
 
     fn happens(&mut self, at: Real, what: Happening) {
-        self.serial += 1;
-        self.next.insert((at, self.serial), what);
+        self.next.add(at, what);
     }
 
     fn look(&mut self, id: NodeId, at: Real) {
@@ -499,50 +493,46 @@ impl World {
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
             self.checker.answers(&step, (to, life), &reply);
-            let news = match &reply {
+            let text = self.story.is_some().then(|| reply.to_string());
+            let text = text.filter(|_| match &reply {
                 Reply::Heartbeat { term, granted, .. } => {
-                    granted.is_zero() || self.told.insert((id, to, *term, true))
+                    let news = granted.is_zero() || self.told.insert((id, to, *term, true));
+                    news || self.every_heartbeat
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
-            };
-            let text = self.story.as_ref().map(|_| reply.to_string());
+            });
             let letter = Letter::Reply {
                 from: id,
                 life,
                 reply,
             };
-            self.send(
-                id,
-                to,
-                letter,
-                text.filter(|_| news || self.every_heartbeat),
-            );
+            self.send(id, to, letter, text);
         }
         for (to, request) in effects.messages {
             self.checker.asks(&step, &request);
-            let news = match &request {
-                Request::Heartbeat { term, .. } => self.told.insert((id, to, *term, false)),
+            let text = self.story.is_some().then(|| request.to_string());
+            let text = text.filter(|_| match &request {
+                Request::Heartbeat { term, .. } => {
+                    self.told.insert((id, to, *term, false)) || self.every_heartbeat
+                }
                 Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
-            };
-            let text = self.story.as_ref().map(|_| request.to_string());
+            });
             let letter = Letter::Request {
                 from: id,
                 life: step.life,
                 request,
             };
-            self.send(
-                id,
-                to,
-                letter,
-                text.filter(|_| news || self.every_heartbeat),
-            );
+            self.send(id, to, letter, text);
         }
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, letter: Letter, text: Option<String>) {
         let delays = self.network.carry(from, to, &mut self.dice);
         if let Some(text) = text {
-            let arrow = if delays.is_empty() { "-x" } else { "->" };
+            let arrow = match delays {
+                [None, _] => "-x",
+                [Some(_), _] => "->",
+            };
             self.narrate(|| format!("{from} {arrow} {to} {text}"));
         }
         let said = |letter: &Letter| match letter {
@@ -550,16 +540,17 @@ impl World {
             Letter::Reply { reply, .. } => Said::from(reply),
             Letter::Order(_) => unreachable!("orders are not sent"),
         };
-        let now = self.now;
+        let arrivals = delays.map(|delay| delay.map(|delay| self.now.after(delay)));
         self.note(|| Mark::Message {
             from,
             to,
             said: said(&letter),
-            arrives: delays.iter().map(|delay| now.after(*delay)).collect(),
+            arrives: arrivals.iter().flatten().copied().collect(),
         });
-        for delay in delays {
-            let letter = letter.clone();
-            self.happens(self.now.after(delay), Happening::Arrival { to, letter });
+        let [first, second] = arrivals;
+        let copy = second.map(|at| (at, letter.clone()));
+        for (at, letter) in first.map(|at| (at, letter)).into_iter().chain(copy) {
+            self.happens(at, Happening::Arrival { to, letter });
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
+mod office;
+
 use super::weave::{Found, Mutant, Patch, patch};
 
 const ELECTION: &str = "src/election.rs";
@@ -10,7 +12,7 @@ const CANDIDATE: &str = "src/election/candidate.rs";
 const LEADER: &str = "src/election/leader.rs";
 const PREFERENCE: &str = "src/election/preference.rs";
 const TIMING: &str = "src/election/timing.rs";
-const SIMULATION: &str = "tests/election/simulation.rs";
+const SIMULATION: &str = "tests/election/simulation/campaign.rs";
 
 /// Where a step decides what to save.
 const SAVE: &str = "(!self.mute && self.hard != self.saved).then_some(self.hard)";
@@ -23,7 +25,7 @@ pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
     patch(VOTER, "answer_pre_vote", "self.quiet_in(now, from)", "None"),
     patch(
         SIMULATION,
-        "simulation_of_whole_clusters",
+        "try_one",
         "world.checker.violation.is_none()",
         r#"world.checker.violation.as_ref().is_none_or(|text| {
             let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway"];
@@ -675,56 +677,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
-    Mutant {
-        name: "candidate_with_work",
-        breaks: "a node stands for election while its earlier work has not returned",
-        found: Found::Safety(2_000),
-        patches: &[patch(
-            CANDIDATE,
-            "campaign_at",
-            "self.work.is_some()",
-            "false",
-        )],
-    },
-    Mutant {
-        name: "hold_off_bars",
-        breaks: "a node that holds off does not stand although nobody else can",
-        found: Found::Paper(
-            "hold-offs of the simulation are shorter than what it waits for a leader",
-        ),
-        patches: &[patch(
-            CANDIDATE,
-            "campaign_at",
-            "quorum_free.max(own).max(hint_ends)",
-            "quorum_free.max(own).max(hint_ends).max(self.hold_off_until)",
-        )],
-    },
-    Mutant {
-        name: "never_yields",
-        breaks: "a leader leads on although a better one is there",
-        found: Found::Liveness(2_000),
-        patches: &[patch(
-            LEADER,
-            "leader_tick",
-            "self.yields(now, out)",
-            "false",
-        )],
-    },
-    Mutant {
-        name: "yields_at_once",
-        breaks: "a favourite is not waited for",
-        found: Found::Safety(2_000),
-        patches: &[patch(
-            PREFERENCE,
-            "wait_of",
-            "self.setup.timing.settling()",
-            "self.setup.timing.heartbeat_interval()",
-        )],
-    },
-    Mutant {
-        name: "flapping_forgiven",
-        breaks: "a favourite that fails soon after each take-over is waited for no longer than at first",
-        found: Found::Paper("is not unsafe, and the simulation does not count changes of leader"),
-        patches: &[patch(PREFERENCE, "wait_of", "1 << strikes", "1")],
-    },
+    office::CANDIDATE_WITH_WORK,
+    office::HOLD_OFF_BARS,
+    office::NEVER_YIELDS,
+    office::YIELDS_AT_ONCE,
+    office::FLAPPING_FORGIVEN,
 ];
