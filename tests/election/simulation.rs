@@ -550,8 +550,12 @@ impl Trouble {
         self.world.acting().unwrap_or(leader)
     }
 
-    /// A leader that reaches a timely quorum stays, whatever happens to the rest.
+    /// A leader that reaches a timely quorum stays, whatever happens to the rest. Unless its term was another's, and
+    /// those who followed that one promise it nothing.
     fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
+        if self.world.checker.twice_led == Some(leader.1) {
+            return;
+        }
         let ids = self.world.ids();
         let mut others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader.0).collect();
         while others.len() > ids.len() - (ids.len() / 2 + 1) {
