@@ -5,6 +5,7 @@
 //! escapes. The rules are for mistakes, not for malice.
 
 mod imports;
+mod manual;
 mod planted;
 mod rules;
 mod source;
