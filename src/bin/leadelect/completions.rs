@@ -1,0 +1,31 @@
+//! `leadelect completions`: a script that teaches a shell to complete the arguments.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, Failure};
+
+/// Print a script with which a shell completes the arguments of leadelect
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  leadelect completions bash > /etc/bash_completion.d/leadelect
+  leadelect completions zsh  > ~/.zfunc/_leadelect
+  leadelect completions fish > ~/.config/fish/completions/leadelect.fish")]
+pub(crate) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "leadelect",
+        &mut io::stdout(),
+    );
+    Ok(ExitCode::SUCCESS)
+}

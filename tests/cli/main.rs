@@ -1,0 +1,1 @@
+//! The program `leadelect`, asked things by a shell while real nodes run.
