@@ -76,6 +76,7 @@ impl Drop for Ending {
 struct Pending {
     /// Who waits for this node to lead no more.
     resigns: Vec<Sender<bool>>,
+    transfers: Vec<Sender<Result<(), String>>>,
     /// Who has not confirmed the release yet.
     releases: BTreeSet<NodeId>,
     /// When the node stops whatever is still pending.
@@ -192,15 +193,22 @@ impl Driver {
                 self.step(Input::Reply { from, reply }, pending);
             }
             Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
-            Mail::Resign { done } => {
+            Mail::Resign { hold_off, done } => {
                 if self.leads() {
                     pending.resigns.push(done);
-                    self.relinquish(Duration::ZERO, pending);
+                    self.relinquish(None, hold_off, pending);
                 } else {
                     // The caller has gone: so be it.
                     let _ = done.send(false);
                 }
             }
+            Mail::Transfer { to, done } => match self.may_transfer_to(to) {
+                Ok(()) => {
+                    pending.transfers.push(done);
+                    self.relinquish(Some(to), Duration::ZERO, pending);
+                }
+                Err(reason) => drop(done.send(Err(reason))),
+            },
             Mail::WorkEnded => self.end_work(pending),
             Mail::Stop => self.stop(pending),
         }
@@ -219,12 +227,11 @@ impl Driver {
         if self.leads() {
             // Work has the time of a promise to end.
             pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
-            self.relinquish(Duration::MAX, pending);
+            self.relinquish(None, Duration::MAX, pending);
         }
     }
 
-    fn relinquish(&mut self, hold_off: Duration, pending: &mut Pending) {
-        let successor = None;
+    fn relinquish(&mut self, successor: Option<NodeId>, hold_off: Duration, pending: &mut Pending) {
         self.step(
             Input::Relinquish {
                 successor,
@@ -232,6 +239,17 @@ impl Driver {
             },
             pending,
         );
+    }
+
+    fn may_transfer_to(&self, to: NodeId) -> Result<(), String> {
+        let me = self.election.me();
+        if !self.leads() {
+            return Err(format!("node {me} does not lead"));
+        }
+        if to == me {
+            return Err(format!("node {me} leads already"));
+        }
+        Ok(())
     }
 
     fn leads(&self) -> bool {
@@ -297,6 +315,9 @@ impl Driver {
         if !self.leads() {
             for done in pending.resigns.drain(..) {
                 let _ = done.send(true);
+            }
+            for done in pending.transfers.drain(..) {
+                let _ = done.send(Ok(()));
             }
         }
         effects.reply
@@ -366,6 +387,8 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: sender,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -3,6 +3,8 @@
 //! The queue has no limit of its own, because its senders have: a connection waits for the answer before it reads the
 //! next request, a peer's thread has one request under way, and a program's call waits for its result.
 
+use std::time::Duration;
+
 use crossbeam_channel::Sender;
 
 use crate::election::{NodeId, Reply, Request};
@@ -20,8 +22,16 @@ pub(crate) enum Mail {
     Reply { from: NodeId, reply: Reply },
     /// A peer cannot be reached, or did not answer a release.
     Unanswered { by: NodeId },
-    /// The program wants to lead no more; `done` hears whether it led.
-    Resign { done: Sender<bool> },
+    /// The node is to lead no more, and to be a last resort for so long; `done` hears whether it led.
+    Resign {
+        hold_off: Duration,
+        done: Sender<bool>,
+    },
+    /// The node is to let another one lead; `done` hears why it does not.
+    Transfer {
+        to: NodeId,
+        done: Sender<Result<(), String>>,
+    },
     /// The last guard of a lease that was taken away is gone.
     WorkEnded,
     /// The node is to stop, after an orderly release.

@@ -43,6 +43,7 @@
 //! | run a node in a program | [`Node`], [`Lease`] |
 //! | configure it | [`Config`] |
 //! | watch it | [`Status`], [`Events`] |
+//! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
@@ -54,6 +55,7 @@ mod inbox;
 mod lease;
 pub mod manual;
 mod node;
+pub mod remote;
 mod status;
 mod store;
 mod transport;

@@ -75,7 +75,7 @@ impl Node {
         let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
         let board = Arc::new(Board::new(
             id,
-            peers.map(|(peer, member)| (*peer, format!("{}:{}", member.addr, member.port))),
+            peers.map(|(peer, member)| (*peer, member.to_string())),
         ));
         let local = Local {
             id,
@@ -87,6 +87,8 @@ impl Node {
             instance,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
@@ -155,8 +157,14 @@ impl Node {
     /// When the node does not lead.
     pub fn resign(&self) -> Result<(), NotLeader> {
         let (done, resigned) = crossbeam_channel::bounded(1);
-        let led =
-            self.inbox.send(Mail::Resign { done }).is_ok() && resigned.recv().unwrap_or(false);
+        let led = self
+            .inbox
+            .send(Mail::Resign {
+                hold_off: Duration::ZERO,
+                done,
+            })
+            .is_ok()
+            && resigned.recv().unwrap_or(false);
         if led { Ok(()) } else { Err(NotLeader) }
     }
 

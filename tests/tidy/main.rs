@@ -35,7 +35,7 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
     row("inbox", &["election"], &["crossbeam_channel"]),
@@ -64,15 +64,34 @@ const ROWS: [Row; 15] = [
         &["log", "rustls", "rustls_pemfile", "webpki"],
     ),
     row("transport::wire", LINKS, &["bincode", "serde"]),
+    // A client knows the frames that are for clients, and how to dial.
+    row(
+        "remote",
+        &["clock", "config", "election", "status", "transport"],
+        &[],
+    ),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
     row("lib", EVERYTHING, &[]),
     // A program of its own, which sees what every program sees.
-    row("bin", &[], &["ctrlc", "env_logger", "log"]),
+    row(
+        "bin",
+        &[],
+        &[
+            "clap",
+            "clap_complete",
+            "crossbeam_channel",
+            "ctrlc",
+            "env_logger",
+            "log",
+            "serde",
+            "serde_json",
+        ],
+    ),
 ];
 
-const LINKS: &[&str] = &["clock", "config", "election", "inbox", "status"];
+const LINKS: &[&str] = &["clock", "config", "election", "inbox", "lease", "status"];
 const PARTS: &[&str] = &[
     "clock",
     "config",
@@ -103,6 +122,7 @@ const EVERYTHING: &[&str] = &[
     "lease",
     "manual",
     "node",
+    "remote",
     "status",
     "store",
     "transport",
