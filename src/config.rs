@@ -571,6 +571,16 @@ fn parse<T: FromStr>(place: &str, text: &str, expected: &str) -> Result<T, Confi
     text.parse().map_err(|_| found(place, text, expected))
 }
 
+/// A time as the config has it, for the command line.
+///
+/// # Errors
+///
+/// When it is not such a time.
+#[doc(hidden)]
+pub fn time_from_str(text: &str) -> Result<Duration, ConfigError> {
+    parse_time("", text)
+}
+
 fn parse_time(place: &str, text: &str) -> Result<Duration, ConfigError> {
     let nanos = match split_unit(text) {
         (number, "s") => scaled(number, 1_000_000_000),

@@ -60,6 +60,8 @@ mod status;
 mod store;
 mod transport;
 
+#[doc(hidden)]
+pub use config::time_from_str;
 pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
 pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
 pub use lease::Lease;
