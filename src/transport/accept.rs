@@ -271,7 +271,7 @@ impl Acceptor {
     ) -> Result<(), LinkError> {
         log::debug!("node {}: {addr} asks {:?}", self.local.id, ask.question);
         let told = match place {
-            Some(_) => question::answer(&self.local, ask, stream.peer_certificate().as_ref()),
+            Some(_) => question::answer(&self.local, ask, addr, stream.peer_certificate().as_ref()),
             None => Err(format!(
                 "{MOST_CLIENTS} clients are being answered: ask again later"
             )),
@@ -594,6 +594,17 @@ mod tests {
         }
         drop(under_way);
         assert!(acceptor.visitors().handshakes.is_empty());
+    }
+
+    #[test]
+    fn clients_beyond_the_limit_are_told_so_and_take_no_place_of_a_member() {
+        let acceptor = acceptor();
+        let clients: Vec<Client<'_>> = std::iter::from_fn(|| acceptor.begin_answer()).collect();
+        assert_eq!(clients.len(), MOST_CLIENTS);
+        assert!(acceptor.begin_handshake(HERE).is_some());
+        assert!(begin(&acceptor, 7).is_ok());
+        drop(clients);
+        assert!(acceptor.begin_answer().is_some());
     }
 
     #[test]

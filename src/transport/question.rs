@@ -3,6 +3,7 @@
 //! Any client may ask what the node sees. What changes something is only for members, which is for whoever has a
 //! certificate that is valid for the name of one of the nodes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -21,6 +22,7 @@ use crate::inbox::Mail;
 pub(super) fn answer(
     local: &Local,
     ask: &Ask,
+    from: IpAddr,
     certificate: Option<&Certificate>,
 ) -> Result<Vec<Told>, String> {
     ask.is_for(local.id, &local.cluster)?;
@@ -28,7 +30,7 @@ pub(super) fn answer(
         Question::Status => Ok(status(local)),
         Question::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: a client has it resign", local.id);
+            log::info!("node {}: has to resign, says {from}", local.id);
             let (done, resigned) = crossbeam_channel::bounded(1);
             ask_election(local, Mail::Resign { hold_off, done })?;
             if !wait(local, &resigned)? {
@@ -38,7 +40,7 @@ pub(super) fn answer(
         }
         Question::Transfer { to } => {
             check_member(local, certificate)?;
-            log::info!("node {}: a client has it hand over to {to}", local.id);
+            log::info!("node {}: has to hand over to {to}, says {from}", local.id);
             let (done, transferred) = crossbeam_channel::bounded(1);
             ask_election(local, Mail::Transfer { to, done })?;
             wait(local, &transferred)??;
@@ -112,4 +114,110 @@ fn wait<T>(local: &Local, done: &Receiver<T>) -> Result<T, String> {
 
 fn stops(local: &Local) -> String {
     format!("node {} stops", local.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::tests::local;
+    use super::super::tls::Credentials;
+    use super::super::tls::tests::TestCa;
+    use super::super::wire::PROTOCOL;
+    use super::*;
+    use crate::config::Config;
+    use crate::election::NodeId;
+
+    const RESIGN: Question = Question::Resign {
+        hold_off: Duration::ZERO,
+    };
+
+    /// Node 1 of two, and what reaches its election thread.
+    fn node() -> (Local, Receiver<Mail>) {
+        let config = Config::builder().insecure();
+        let config = config.node(("1", "one.example", 1));
+        let config = config.node(("2", "two.example", 1)).build();
+        let config = config.expect("a config");
+        let members: BTreeMap<_, _> = config
+            .nodes()
+            .map(|(id, member)| (id, member.clone()))
+            .collect();
+        let (inbox, mail) = crossbeam_channel::unbounded();
+        let local = Local {
+            members,
+            inbox,
+            ..local()
+        };
+        (local, mail)
+    }
+
+    fn ask(local: &Local, question: Question, names: &[&str]) -> Result<Vec<Told>, String> {
+        let ca = TestCa::new("ca");
+        let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
+        let ask = Ask {
+            protocol: PROTOCOL,
+            cluster: local.cluster.clone(),
+            to: local.id,
+            question,
+        };
+        let from = IpAddr::from([127, 0, 0, 9]);
+        answer(local, &ask, from, Some(credentials.certificate()))
+    }
+
+    #[test]
+    fn whoever_is_for_no_node_may_look_and_change_nothing() {
+        let (local, mail) = node();
+        let names = ["three.example"];
+        let told = ask(&local, Question::Status, &names).expect("a status");
+        assert!(matches!(told[..], [Told::Status { peers: 0, .. }]));
+        let to = NodeId::from(2);
+        for question in [RESIGN, Question::Transfer { to }] {
+            let refused = ask(&local, question, &names).expect_err("no member");
+            assert!(refused.contains("for none of the nodes"), "{refused}");
+        }
+        assert!(mail.is_empty());
+    }
+
+    #[test]
+    fn a_question_to_an_election_thread_that_hangs_has_an_end() {
+        let (local, mail) = node();
+        let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody answers");
+        assert!(refused.contains("has not done it within"), "{refused}");
+        assert_eq!(mail.len(), 1);
+        drop(mail);
+        let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody is there");
+        assert_eq!(refused, "node 1 stops");
+    }
+
+    #[test]
+    fn a_question_for_another_node_cluster_or_version_is_refused_with_both() {
+        let (local, _mail) = node();
+        let right = || Ask {
+            protocol: PROTOCOL,
+            cluster: local.cluster.clone(),
+            to: local.id,
+            question: Question::Status,
+        };
+        let refused =
+            |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
+        let mut wrong = right();
+        wrong.to = NodeId::from(2);
+        assert_eq!(
+            refused(wrong),
+            "this is node 1, not node 2: check the addresses"
+        );
+        let mut wrong = right();
+        wrong.cluster = "elsewhere".into();
+        assert_eq!(
+            refused(wrong),
+            "different cluster: here c, there elsewhere; make the configs agree"
+        );
+        let mut wrong = right();
+        wrong.protocol = 2;
+        assert_eq!(
+            refused(wrong),
+            "different protocol: here 1, there 2; make the configs agree"
+        );
+        assert!(answer(&local, &right(), [127, 0, 0, 9].into(), None).is_ok());
+    }
 }

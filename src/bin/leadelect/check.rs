@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         check_certificates(args, &config, &mut findings)?;
     }
     let Findings { errors, warnings } = findings;
-    print(&format!("{errors} errors, {warnings} warnings\n"))?;
+    print(&format!("errors: {errors}, warnings: {warnings}\n"))?;
     Ok(if errors == 0 {
         ExitCode::SUCCESS
     } else {
@@ -105,8 +105,8 @@ fn check_certificates(
     let valid_for = client.valid_for();
     if let Some(days) = client.certificate_days() {
         let names = match valid_for.as_slice() {
-            [] => "for no node".to_owned(),
-            ids => format!("for the nodes {}", listed(ids.iter().copied())),
+            [] => "valid for no node".to_owned(),
+            ids => format!("valid for {}", listed(ids.iter().copied())),
         };
         findings.ok(&format!(
             "certificate: signed by the CA, {names}, ends in {days} days"

@@ -56,21 +56,22 @@ impl View {
     pub(crate) fn verdict(&self) -> Verdict {
         let (total, reachable) = (self.nodes.len(), self.reachable().count());
         let quorum = total / 2 + 1;
-        let of = format!("of {total} nodes, {quorum} are needed");
         let (ok, text) = match self.leaders().as_slice() {
-            [] => (
-                false,
-                format!("nobody leads: {reachable} {of}, can be reached"),
-            ),
+            [] => {
+                let text = format!(
+                    "nobody leads: {reachable} of {total} nodes can be reached, {quorum} are needed"
+                );
+                (false, text)
+            }
             [leader] => {
                 let (id, term) = (leader.status.id, leader.status.term);
                 let agrees =
                     |node: &&NodeStatus| (node.status.leader, node.status.term) == (Some(id), term);
                 let agree = self.reachable().filter(agrees).count();
-                let ok = agree >= quorum;
-                let only = if ok { "" } else { "only " };
-                let agreed = format!("node {id} leads in term {term}: {only}{agree} {of}, agree");
-                (ok, agreed)
+                let text = format!(
+                    "node {id} leads in term {term}: {agree} of {total} nodes agree, {quorum} are needed"
+                );
+                (agree >= quorum, text)
             }
             several => {
                 let ids: Vec<String> = several
