@@ -1,10 +1,11 @@
 //! A client: asks a node one question, and is no node itself.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::tls::{self, Credentials, Stream};
+use super::tls::{self, Credentials, HandshakeError, Stream};
 use super::wire::{self, Ask, Frame, Question, Told};
 use super::{LinkError, handshake_deadline, printable, receive, send};
 use crate::clock;
@@ -55,9 +56,21 @@ impl Asker {
             (clock::now() >= gives_up_at).then_some(silent)
         };
         let tcp = connect(member, wait, "leadelect-dns", given_up)?;
-        let deadline = handshake_deadline(self.timing);
+        let (began, deadline) = (clock::now(), handshake_deadline(self.timing));
+        let no_tls = |error| match error {
+            // It accepts connections and says nothing: whoever asks wants to know that it hangs.
+            HandshakeError::Network(error) if error.kind() == ErrorKind::TimedOut => {
+                LinkError::Silent {
+                    waited_for: "its part of the TLS handshake",
+                    after: clock::now().since(began),
+                }
+            }
+            error => error.into(),
+        };
         let mut stream = match &self.credentials {
-            Some(credentials) => tls::connect(tcp, member.name(), credentials, deadline)?,
+            Some(credentials) => {
+                tls::connect(tcp, member.name(), credentials, deadline).map_err(no_tls)?
+            }
             None => Stream::plain(tcp, deadline),
         };
         let certificate_ends = stream
