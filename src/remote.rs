@@ -17,7 +17,6 @@
 //! # Ok::<(), leadelect::ConfigError>(())
 //! ```
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -200,8 +199,9 @@ impl Client {
 
     /// A majority of other nodes means nothing here.
     fn check_nodes(&self, id: NodeId, peers: &[PeerStatus]) -> Result<(), RemoteError> {
-        let ours: BTreeSet<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
-        let theirs: BTreeSet<NodeId> = peers.iter().map(|peer| peer.id).chain([id]).collect();
+        let ours: Vec<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
+        let mut theirs: Vec<NodeId> = peers.iter().map(|peer| peer.id).chain([id]).collect();
+        theirs.sort_unstable();
         if ours == theirs {
             return Ok(());
         }
@@ -247,7 +247,7 @@ impl fmt::Display for RemoteError {
             RemoteError::UnknownNode(id) => write!(f, "there is no node {id} in the config"),
             RemoteError::Unreachable(what) => write!(f, "unreachable: {what}"),
             RemoteError::Silent(what) => write!(f, "silent: {what}"),
-            RemoteError::Refused(why) => write!(f, "refused: {why}"),
+            RemoteError::Refused(why) => f.write_str(why),
         }
     }
 }

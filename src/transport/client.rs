@@ -95,7 +95,10 @@ impl Asker {
         send(&mut stream, &Frame::Ask(ask))?;
         let mut next = || match receive(&mut stream, "an answer", deadline)? {
             Frame::Told(told) => Ok(told),
-            Frame::Refused(reason) => Err(LinkError::Refused(printable(&reason))),
+            Frame::Refused(reason) => Err(LinkError::Refused(format!(
+                "refused by the node: {}",
+                printable(&reason)
+            ))),
             other => Err(LinkError::Refused(format!(
                 "expected an answer, found {other:?}"
             ))),

@@ -255,7 +255,7 @@ fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
     assert_eq!(said.code, 0, "{said:?}");
     said.says(&[
         "2 of 3 nodes agree",
-        "refused: different cluster: here elsewhere, there test",
+        "refused by the node: different cluster: here elsewhere, there test",
     ]);
 
     // A fourth node that nobody else knows of: a majority of these four is none of those three.
@@ -267,7 +267,7 @@ fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
     assert_eq!(said.code, 1, "{said:?}");
     said.says(&[
         "different nodes: here [1, 2, 3, 4], there [1, 2, 3]",
-        "refused: this is node 1, not node 4",
+        "refused by the node: this is node 1, not node 4",
     ]);
 }
 
