@@ -17,6 +17,7 @@ mod child;
 mod cluster;
 mod cut_off;
 mod failover;
+mod handover;
 mod in_process;
 mod lead;
 mod lease_log;
