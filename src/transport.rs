@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::inbox::Mail;
-use crate::lease::Office;
+use crate::office::Office;
 use crate::status::Board;
 
 use frame::FrameError;
@@ -426,7 +426,7 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: Arc::new(Board::new(1.into(), [])),
-            office: Arc::new(Office::new(|| {})),
+            office: Arc::new(Office::new(Duration::ZERO, || {})),
             started_at: clock::now(),
             inbox: crossbeam_channel::unbounded().0,
         }

@@ -6,12 +6,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::Local;
 use super::tls::Certificate;
 use super::wire::{Ask, MOST_TOLD, Question, Told};
 use crate::clock;
+use crate::election::NodeId;
+use crate::handover::successor;
 use crate::inbox::Mail;
 
 /// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
@@ -31,21 +33,49 @@ pub(super) fn answer(
         Question::Resign { hold_off } => {
             check_member(local, certificate)?;
             log::info!("node {}: has to resign, says {from}", local.id);
-            let (done, resigned) = crossbeam_channel::bounded(1);
-            ask_election(local, Mail::Resign { hold_off, done })?;
-            if !wait(local, &resigned)? {
-                return Err(format!("node {} does not lead", local.id));
-            }
-            Ok(vec![Told::Done])
+            hand_over(local, None, hold_off)
         }
         Question::Transfer { to } => {
             check_member(local, certificate)?;
+            let to = successor(to.as_str(), local.id, &local.members);
+            let to = to.map_err(|error| error.to_string())?;
             log::info!("node {}: has to hand over to {to}, says {from}", local.id);
-            let (done, transferred) = crossbeam_channel::bounded(1);
-            ask_election(local, Mail::Transfer { to, done })?;
-            wait(local, &transferred)??;
-            Ok(vec![Told::Done])
+            hand_over(local, Some(to), Duration::ZERO)
         }
+    }
+}
+
+/// Returns when this node no longer leads, which is at the latest when its lease has run out.
+fn hand_over(
+    local: &Local,
+    successor: Option<NodeId>,
+    hold_off: Duration,
+) -> Result<Vec<Told>, String> {
+    let stops = || format!("node {} stops", local.id);
+    let (answer, answers) = crossbeam_channel::bounded(1);
+    let mail = Mail::HandOver {
+        successor,
+        hold_off,
+        answer,
+    };
+    local.inbox.send(mail).map_err(|_| stops())?;
+    let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
+    let late = || {
+        let limit = local.timing.election_timeout() + local.rpc_timeout;
+        format!(
+            "node {} has not done it within {limit:?}: see whether its election thread waits for its disk",
+            local.id
+        )
+    };
+    let next = || answers.recv_timeout(ends_at.since(clock::now()));
+    match next() {
+        Ok(verdict) => verdict.map_err(|error| error.to_string())?,
+        Err(RecvTimeoutError::Timeout) => return Err(late()),
+        Err(RecvTimeoutError::Disconnected) => return Err(stops()),
+    }
+    match next() {
+        Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(vec![Told::Done]),
+        Err(RecvTimeoutError::Timeout) => Err(late()),
     }
 }
 
@@ -96,29 +126,11 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
     )
 }
 
-fn ask_election(local: &Local, mail: Mail) -> Result<(), String> {
-    local.inbox.send(mail).map_err(|_| stops(local))
-}
-
-/// A leader has given up at the latest when its lease has run out.
-fn wait<T>(local: &Local, done: &Receiver<T>) -> Result<T, String> {
-    let limit = local.timing.election_timeout() + local.rpc_timeout;
-    done.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => format!(
-            "node {} has not done it within {limit:?}: see whether its election thread waits for its disk",
-            local.id
-        ),
-        RecvTimeoutError::Disconnected => stops(local),
-    })
-}
-
-fn stops(local: &Local) -> String {
-    format!("node {} stops", local.id)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use crossbeam_channel::Receiver;
 
     use super::super::tests::local;
     use super::super::tls::Credentials;
@@ -126,7 +138,6 @@ mod tests {
     use super::super::wire::PROTOCOL;
     use super::*;
     use crate::config::Config;
-    use crate::election::NodeId;
 
     const RESIGN: Question = Question::Resign {
         hold_off: Duration::ZERO,

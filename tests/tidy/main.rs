@@ -35,11 +35,22 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 19] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
-    row("inbox", &["election"], &["crossbeam_channel"]),
+    row("handover", &["config", "election"], &[]),
+    row(
+        "inbox",
+        &["election", "handover", "lease"],
+        &["crossbeam_channel"],
+    ),
     row("lease", &["clock", "election"], &["log"]),
+    row("office", &["clock", "election", "lease"], &[]),
+    row(
+        "lead",
+        &["clock", "election", "handover", "inbox", "lease", "office"],
+        &["crossbeam_channel", "log"],
+    ),
     row(
         "status",
         &["clock", "election"],
@@ -91,13 +102,17 @@ const ROWS: [Row; 16] = [
     ),
 ];
 
-const LINKS: &[&str] = &["clock", "config", "election", "inbox", "lease", "status"];
+const LINKS: &[&str] = &[
+    "clock", "config", "election", "handover", "inbox", "office", "status",
+];
 const PARTS: &[&str] = &[
     "clock",
     "config",
     "election",
+    "handover",
     "inbox",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -107,8 +122,11 @@ const WHOLE: &[&str] = &[
     "config",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -118,10 +136,13 @@ const EVERYTHING: &[&str] = &[
     "config",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
     "manual",
     "node",
+    "office",
     "remote",
     "status",
     "store",
