@@ -59,8 +59,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the node cannot be reached or does not answer, when one side refuses the other, or when the node knows other
-    /// nodes than the config.
+    /// When the node cannot be reached or does not answer, when one side refuses the other, or when the node knows
+    /// other nodes than the config.
     pub fn status(&self, id: NodeId) -> Result<NodeStatus, RemoteError> {
         let answer = self.ask(id, Question::Status)?;
         self.read_status(id, answer)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use rcgen::date_time_ymd;
 
@@ -205,8 +206,30 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     plan.certs = Some(cluster.ca.sign("operator", &["operator.example"]));
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&["valid for no node", "may ask for the status, and neither"]);
+    said.says(&["valid for no node", "may ask for the status; it neither"]);
 
+    for names in [&["operator.example"][..], &THIS_HOST] {
+        plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let ten_days = Duration::from_secs(10 * 86_400 + 3600);
+            params.not_after = date_time_ymd(1970, 1, 1) + now.unwrap() + ten_days;
+        }));
+        let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.contains("ends in 10 days"));
+        assert!(line.is_some(), "{said:?}");
+        let warnings = said.out.lines().filter(|line| line.starts_with("warning "));
+        let of_it = warnings.filter(|line| line.contains("ends in 10 days"));
+        assert_eq!(of_it.count(), 1, "{said:?}");
+    }
+}
+
+#[test]
+fn a_config_without_certificates_is_a_warning() {
+    let (mut cluster, mut plan) = planned();
     plan.certs = None;
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
