@@ -163,11 +163,12 @@ impl Config {
     }
 
     /// What a client shows and trusts, whoever it is; nothing if the config says `insecure: true`.
-    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+    pub(crate) fn client_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
         let Some(files) = &self.certs else {
             return Ok(None);
         };
-        let credentials = Credentials::load(files).map_err(|error| self.cert_fault(&error))?;
+        let credentials =
+            Credentials::load_client(files).map_err(|error| self.cert_fault(&error))?;
         Ok(Some(credentials))
     }
 

@@ -48,14 +48,15 @@ impl Client {
             cluster: config.cluster().to_owned(),
             timing: config.timing(),
             rpc_timeout: config.rpc_timeout(),
-            credentials: config.credentials()?.map(Arc::new),
+            credentials: config.client_credentials()?.map(Arc::new),
         };
         Ok(Client { config, asker })
     }
 
     /// What the node sees of itself and its peers.
     ///
-    /// Takes at most about three seconds at the default timing: one to connect, one for TLS, one for the answer.
+    /// Takes at most about four seconds at the default timing: one each to look the name up, to connect, for TLS and
+    /// for the answer.
     ///
     /// # Errors
     ///

@@ -113,7 +113,7 @@ fn check_certificates(
         ))?;
         if valid_for.is_empty() && args.id.is_none() {
             findings.warning(
-                "with this certificate one may ask for the status; it neither runs a node nor has leadership handed over",
+                "with this certificate one may ask for the status, but run no node and have nothing handed over",
             )?;
             if days < EXPIRY_WARNING_DAYS {
                 findings.warning(&format!("the certificate ends in {days} days"))?;
