@@ -35,7 +35,7 @@ pub enum TransferError {
     Oneself,
     /// It votes and never leads.
     Witness(NodeId),
-    /// It has not answered for as long as a lease lasts.
+    /// It was not heard for an election timeout.
     Silent(NodeId),
     /// It answers, but is not able to lead now: it holds off after a leadership of its own, it was made ineligible, or
     /// it has just started.
@@ -52,7 +52,7 @@ impl fmt::Display for TransferError {
             TransferError::Witness(id) => write!(f, "node {id} is a witness: it never leads"),
             TransferError::Silent(id) => write!(
                 f,
-                "node {id} has not answered lately: see that it runs and can be reached"
+                "node {id} was not heard lately: see that it runs and can be reached"
             ),
             TransferError::NotAble(id) => write!(
                 f,
