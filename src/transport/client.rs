@@ -38,8 +38,8 @@ pub(crate) struct Answer {
 }
 
 impl Asker {
-    /// Asks the node `to`. Bounded: the name, the connection and the answer have a wait each, the handshake its deadline,
-    /// and a hand-over the time that a leader has to stop its work.
+    /// Asks the node `to`. Bounded: the name, the connection and the answer have a wait each, the handshake its
+    /// deadline, and a hand-over the time that a leader has to stop its work.
     pub(crate) fn ask(
         &self,
         to: NodeId,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::cluster::{CALM, Cluster, SWIFT};
+use super::cluster::{CALM, Cluster, SWIFT, free_port};
 use super::lease_log::Claims;
 use super::process::{AMPLE, try_for, wait_for};
 use super::program::{Said, ask, ask_as, leadelect, program, with_config};
@@ -212,6 +212,44 @@ fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said
         nodes(&json).iter().all(|node| node["reachable"] == false),
         "{json:?}"
     );
+}
+
+/// Its followers may hear it; who asks cannot tell.
+#[test]
+fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let mut plan = cluster.plan.clone();
+    for id in cluster.others(&leader.id) {
+        plan.node(&id).2 = free_port();
+    }
+    let said = ask_as(&mut cluster, &plan, &["status"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["1 of 3 nodes agree, 2 are needed"]);
+}
+
+/// Of two clusters that are configured alike, one node of each, and another one.
+#[test]
+fn two_leaders_are_no_leader() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let first = cluster.leader();
+    let mut other = Cluster::planned(&THREE, CALM);
+    other.plan.certs = cluster.plan.certs.clone();
+    other.start_all();
+    let mut second = other.leader();
+    while second.id == first.id {
+        ask(&mut other, &["resign"]);
+        second = other.leader_after(&second);
+    }
+    let mut plan = cluster.plan.clone();
+    *plan.node(&second.id) = other.plan.node(&second.id).clone();
+
+    let said = ask_as(&mut cluster, &plan, &["status"]);
+
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["each held a lease when asked"]);
+    ask_as(&mut cluster, &plan, &["resign"]).fails(1, &["each held a lease when asked"]);
+    assert_eq!((cluster.leader(), other.leader()), (first, second));
 }
 
 /// A node that is stopped accepts connections, and answers nothing.

@@ -23,5 +23,6 @@ mod lead;
 mod lease_log;
 mod process;
 mod program;
+mod remote;
 mod strangers;
 mod twins;
