@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::connect::connect;
 use super::tls::{self, Credentials, HandshakeError, Stream};
 use super::wire::{self, Ask, Frame, Question, Told};
-use super::{LinkError, handshake_deadline, printable, receive, send};
+use super::{LinkError, printable, receive, send};
 use crate::clock;
 use crate::config::Member;
 use crate::election::{NodeId, Timing};
 
-/// The shortest time that a node is given to accept a connection, and to answer. Nobody's lease depends on it, and a
+/// The shortest time that a node is given to accept a connection, for its handshake, and to answer. Nobody's lease depends on it, and a
 /// client may be far from the nodes, whose own limit is for the network between them.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -38,8 +38,8 @@ pub(crate) struct Answer {
 }
 
 impl Asker {
-    /// Asks the node `to`. Bounded: the name, the connection and the answer have a wait each, the handshake its
-    /// deadline, and a hand-over the time that a leader has to stop its work.
+    /// Asks the node `to`. Bounded: the name, the connection, the handshake and the answer have a wait each,
+    /// and a hand-over the time that a leader has to stop its work.
     pub(crate) fn ask(
         &self,
         to: NodeId,
@@ -56,7 +56,7 @@ impl Asker {
             (clock::now() >= gives_up_at).then_some(silent)
         };
         let tcp = connect(member, wait, "leadelect-dns", given_up)?;
-        let (began, deadline) = (clock::now(), handshake_deadline(self.timing));
+        let began = clock::now();
         let no_tls = |error| match error {
             // It accepts connections and says nothing: whoever asks wants to know that it hangs.
             HandshakeError::Network(error) if error.kind() == ErrorKind::TimedOut => {
@@ -69,9 +69,9 @@ impl Asker {
         };
         let mut stream = match &self.credentials {
             Some(credentials) => {
-                tls::connect(tcp, member.name(), credentials, deadline).map_err(no_tls)?
+                tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls)?
             }
-            None => Stream::plain(tcp, deadline),
+            None => Stream::plain(tcp, began + wait),
         };
         let certificate_ends = stream
             .peer_certificate()

@@ -68,6 +68,19 @@ fn leadership_is_transferred_to_whom_one_says() {
     cluster.judge(Claims::MayBeReleased);
 }
 
+/// It hangs from a moment ago, and nobody can know that yet.
+#[test]
+fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
+    let (mut cluster, first) = started();
+    let to = cluster.others(&first.id)[0].clone();
+    // As in every other transfer, until it is known to be able to.
+    cluster.stays(&first, 500);
+    cluster.process(&to).signal(Signal::STOP);
+    let said = ask(&mut cluster, &["transfer", &to]);
+    let place = format!("in place of node {to}");
+    said.fails(1, &["has handed over, and node", &place]);
+}
+
 /// A command ends only when the next leader leads, which is not before the work of the last has ended.
 #[test]
 fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
