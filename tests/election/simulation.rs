@@ -533,7 +533,10 @@ impl Trouble {
         }
         let best = |world: &World| {
             let acting = world.acting();
-            acting.is_some_and(|(id, _)| world.able().all(|other| !world.prefers(id, other)))
+            acting.is_some_and(|(id, _)| {
+                let able = world.able().any(|other| other == id);
+                world.able().all(|other| able && !world.prefers(id, other))
+            })
         };
         let timeouts = self.world.ids().into_iter();
         let timeouts = timeouts.map(|id| self.world.node(id).setup.timing.settling());
