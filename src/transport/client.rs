@@ -12,8 +12,8 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{NodeId, Timing};
 
-/// The shortest time that a node is given to accept a connection, for its handshake, and to answer. Nobody's lease depends on it, and a
-/// client may be far from the nodes, whose own limit is for the network between them.
+/// The shortest time that a node is given to accept a connection, for its handshake, and to answer. Nobody's lease
+/// depends on it, and a client may be far from the nodes, whose own limit is for the network between them.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Who asks.
