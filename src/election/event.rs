@@ -91,7 +91,7 @@ pub enum Cause {
     LeaseLost,
     /// It was asked to lead no more, and waits for its work to end.
     Relinquishing,
-    /// A node of higher priority is there and able to lead: it hands over, and waits for its work to end.
+    /// A node that should rather lead is there and able to: it hands over, and waits for its work to end.
     Yielding {
         /// That node.
         to: NodeId,
@@ -158,7 +158,7 @@ impl fmt::Display for Cause {
             Cause::Yielding { to } => {
                 write!(
                     f,
-                    "yields to {to}, of higher priority, waits for its work to end"
+                    "yields to {to}, which should rather lead, waits for its work to end"
                 )
             }
             Cause::Released {

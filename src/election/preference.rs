@@ -1,6 +1,7 @@
 //! Who should lead in the end?
 //!
-//! Whoever is elected first need not be the best: the node of the highest priority may have been away. When it is back,
+//! Whoever is elected first need not be the best: the node of the highest priority may have been away, or none that is
+//! able to lead was there. When it is back,
 //! and has backed the leader for a while without a gap, able to lead itself, the leader hands over to it in order. The
 //! while is long, so that nobody pays for a favourite that comes and goes; and it doubles with every short reign of
 //! that favourite, so that one which fails soon after each take-over does not take the cluster along.
@@ -79,9 +80,12 @@ impl Election {
         true
     }
 
-    /// The best of those who back this leader and are able to lead, if it should rather lead.
+    /// The best of those who back this leader and are able to lead, if it should rather lead: always, if this leader is
+    /// a last resort.
     fn favourite(&self, now: Instant) -> Option<NodeId> {
-        self.best_backer(now).filter(|id| self.prefers(*id))
+        let last_resort = !self.able_to_lead(now);
+        self.best_backer(now)
+            .filter(|id| last_resort || self.prefers(*id))
     }
 
     fn prefers(&self, other: NodeId) -> bool {

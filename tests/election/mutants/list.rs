@@ -28,7 +28,7 @@ pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
         "try_one",
         "world.checker.violation.is_none()",
         r#"world.checker.violation.as_ref().is_none_or(|text| {
-            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway"];
+            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway", "BestLeads"];
             liveness.iter().any(|name| text.starts_with(name))
         })"#,
     ),

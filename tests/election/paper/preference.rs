@@ -116,6 +116,24 @@ fn a_leader_does_not_yield_to_its_equals() {
     );
 }
 
+/// leadelect rule 14: unless it is a last resort, then to anybody that is able to lead.
+#[test]
+fn a_last_resort_yields_to_its_equals_and_inferiors() {
+    let mut setup = setup();
+    for (node, priority) in [(1, 3), (4, 0), (5, 0)] {
+        let witness = false;
+        setup.voters.insert(id(node), Voter { priority, witness });
+    }
+    let mut node = led(setup);
+    first_ack(&mut node);
+    assert_eq!(backed(&mut node, &[], START, START + SETTLING * 2), None);
+    node.step(START + SETTLING * 2, Input::Eligible(false));
+    let from = node.election.wake_at();
+    let (at, to) = backed(&mut node, &[], from, from + SETTLING * 2).expect("it yields");
+    assert_eq!(to, id(2));
+    assert!(at >= from + SETTLING, "{at:?}");
+}
+
 /// leadelect rule 14: the wait begins anew when the favourite has been away, or is another.
 #[test]
 fn a_favourite_that_was_away_is_waited_for_anew() {
