@@ -24,6 +24,7 @@ mod lease_log;
 mod overrun;
 mod process;
 mod program;
+mod rolling;
 mod storm;
 mod strangers;
 mod twins;
