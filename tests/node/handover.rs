@@ -297,8 +297,8 @@ impl Stage {
             thread::sleep(dice.micros_below(30_000));
             if let Some(node) = self.node(dice.below(3) as usize) {
                 match dice.below(3) {
-                    0 => drop(node.resign().ok()),
-                    1 => drop(node.resign_for(dice.micros_below(150_000)).ok()),
+                    0 => _ = node.resign(),
+                    1 => _ = node.resign_for(dice.micros_below(150_000)),
                     _ => drop(node.transfer_to(IDS[dice.below(3) as usize])),
                 }
             }

@@ -42,14 +42,14 @@ impl Storm<'_> {
                 thread::sleep(span);
                 drop(guard);
             }
-            3 => drop(node.resign().ok()),
-            4 => drop(node.resign_for(span * 20).ok()),
+            3 => _ = node.resign(),
+            4 => _ = node.resign_for(span * 20),
             5 => drop(node.transfer_to(self.any(dice).id().as_str())),
             6 => node.set_eligible(dice.below(2) == 0),
             7 => {
                 let guard = node.lease();
                 // Waits for the guard, at most until the deadline.
-                drop(node.resign().ok());
+                _ = node.resign();
                 drop(guard);
             }
             8 => {
