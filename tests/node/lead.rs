@@ -45,7 +45,7 @@ pub(crate) fn shut_down(nodes: &[Node]) {
 }
 
 /// However a test ends, its nodes stop, and so `lead` returns.
-struct Ending<'a>(&'a [Node]);
+pub(crate) struct Ending<'a>(pub(crate) &'a [Node]);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
