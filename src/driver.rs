@@ -137,7 +137,10 @@ impl Driver {
                 .min(self.office.alarm_at())
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
-            match self.inbox.recv_timeout(wait) {
+            let received = self.inbox.recv_timeout(wait);
+            // Work that overruns is dealt with before leadership is released.
+            self.look_after_work(&mut pending);
+            match received {
                 Ok(mail) => {
                     self.take(mail, &mut pending);
                     // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that
@@ -154,7 +157,6 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick, &mut pending)),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.look_after_work(&mut pending);
         }
         drop(ending);
         drop(pending);
@@ -223,8 +225,7 @@ impl Driver {
                 }
             }
             Mail::WorkEnded => self.end_work(pending),
-            // Whatever it is, the loop looks for it next.
-            Mail::Nudge => {}
+            Mail::Nudge => self.look_after_work(pending),
             Mail::Stop => self.stop(pending),
         }
     }

@@ -44,6 +44,8 @@ use crate::transport::{self, Local, Transport};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// That is for programs that have a loop already; [`Node::lead`] is the loop.
+///
 /// Dropping a node is [`Node::shutdown`].
 #[derive(Debug)]
 pub struct Node {
@@ -320,7 +322,8 @@ impl Node {
     }
 
     /// Whether this node is able to lead, as the program sees it: true at the start. A node that is not leads only if
-    /// nobody else can; so this never means that nobody may. It does not end a leadership: [`Node::resign`] does.
+    /// nobody else can; so this never means that nobody may. A leader hands over once another node was able to lead
+    /// for a while; to end its leadership at once there is [`Node::resign`].
     pub fn set_eligible(&self, eligible: bool) {
         self.seat.office.set_eligible(eligible);
         self.seat.tell(Mail::Nudge);

@@ -13,6 +13,7 @@ use leadelect::{Config, LeadOptions, Leading, Lease, Next, Node};
 
 use super::child::boot_nanos;
 use super::in_process::{Local, start_node};
+use super::lead::{Ending, until_told};
 use super::lease_log::{Check, Claims, judge};
 use super::process::{try_for, wait_for};
 
@@ -297,8 +298,8 @@ impl Stage {
             thread::sleep(dice.micros_below(30_000));
             if let Some(node) = self.node(dice.below(3) as usize) {
                 match dice.below(3) {
-                    0 => drop(node.resign()),
-                    1 => drop(node.resign_for(dice.micros_below(150_000))),
+                    0 => _ = node.resign(),
+                    1 => _ = node.resign_for(dice.micros_below(150_000)),
                     _ => drop(node.transfer_to(IDS[dice.below(3) as usize])),
                 }
             }
@@ -384,4 +385,53 @@ fn over_500_random_hand_overs_no_work_overlaps_the_work_or_the_lease_of_another_
     let moves = in_order.windows(2).filter(|two| two[0].node != two[1].node);
     assert!(moves.count() > many / 4, "leadership moved");
     assert!(late < many as u64 / 2, "most work ended in time: {late}");
+}
+
+/// At default timing, from the call of `resign` to the next leader's closure, with work that takes 1 ms to stop.
+/// `ROUNDS=50` for figures that are worth noting.
+#[test]
+fn an_orderly_hand_over_takes_no_election_timeout() {
+    let rounds = env::var("ROUNDS").ok().and_then(|many| many.parse().ok());
+    let rounds: usize = rounds.unwrap_or(8);
+    let local = Local::started_as(&["rb1", "rb2", "rb3"], |builder| builder);
+    let timeout = Duration::from_millis(500);
+    let begun: Mutex<(u64, u64)> = Mutex::default();
+    let mut took: Vec<Duration> = thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
+        for node in &local.nodes {
+            scope.spawn(|| {
+                node.lead(|leading| {
+                    *begun.lock().unwrap() = (leading.token(), boot_nanos());
+                    let told = until_told(leading);
+                    thread::sleep(Duration::from_millis(1));
+                    told
+                })
+            });
+        }
+        // A new node is not able to lead, nor to vote, for two election timeouts.
+        thread::sleep(timeout * 3);
+        let hand_over = |_| {
+            // Whoever led is able to again.
+            thread::sleep(timeout + timeout / 4);
+            let leader = wait_for("a leader", || {
+                local.nodes.iter().find(|node| node.lease().is_some())
+            });
+            let token = begun.lock().unwrap().0;
+            let start = boot_nanos();
+            leader.resign().unwrap();
+            wait_for("the next leader", || {
+                let (next, at) = *begun.lock().unwrap();
+                (next > token).then(|| Duration::from_nanos(at - start))
+            })
+        };
+        (0..rounds).map(hand_over).collect()
+    });
+    took.sort_unstable();
+    let (median, most) = (took[rounds / 2], took[rounds - 1]);
+    eprintln!(
+        "without a leader: median {median:.1?}, min {:.1?}, max {most:.1?}, n={rounds}",
+        took[0]
+    );
+    // Far above what it takes, and below what it would take if the successor had to wait for anything.
+    assert!(median < timeout / 4, "{took:?}");
 }

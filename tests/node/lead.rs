@@ -38,9 +38,18 @@ fn another_leads(nodes: &[Node], but: usize) {
     });
 }
 
-fn shut_down(nodes: &[Node]) {
+pub(crate) fn shut_down(nodes: &[Node]) {
     for node in nodes {
         node.shutdown();
+    }
+}
+
+/// However a test ends, its nodes stop, and so `lead` returns.
+pub(crate) struct Ending<'a>(pub(crate) &'a [Node]);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        shut_down(self.0);
     }
 }
 
@@ -57,6 +66,7 @@ fn the_closure_runs_once_per_term_won_and_lead_returns_when_the_node_stops() {
     let node = &local.nodes[0];
     let tokens = Mutex::new(Vec::new());
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         let lead = scope.spawn(|| {
             node.lead(|leading| {
                 tokens.lock().unwrap().push(leading.token());
@@ -101,6 +111,7 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
     let local = Local::started(&["lc1", "lc2", "lc3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         let result = local.nodes[at].lead(|_| Err::<(), _>("the disk is full"));
         assert_eq!(result, Err("the disk is full"));
@@ -118,6 +129,7 @@ fn a_panic_comes_back_and_another_node_leads() {
     let local = Local::started(&["ld1", "ld2", "ld3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         let node = &local.nodes[at];
         let work = |_: &Leading<'_>| -> Result<(), Lost> { resume_unwind(Box::new("planned")) };
@@ -138,6 +150,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
     let at = local.leader();
     let node = &local.nodes[at];
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         assert_eq!(node.lead(|_| Ok::<_, Lost>(Next::Leave)), Ok(()));
         for _ in 0..6 {
@@ -181,6 +194,7 @@ fn calls_from_inside_the_closure_return_at_once_and_tell_the_work_to_stop() {
     let another = local.nodes[(at + 1) % 3].id();
     let seen = Mutex::new(Vec::new());
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         node.lead(|leading| {
             let mut seen = seen.lock().unwrap();
@@ -302,6 +316,7 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
     let lost = Mutex::new(None);
     let (stuck, is_stuck) = channel();
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         let lead = scope.spawn(|| {
             node.lead_with(&options, |leading| {
@@ -357,6 +372,7 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
         );
     let lost = Mutex::new(Vec::new());
     thread::scope(|scope| {
+        let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         scope.spawn(|| {
             node.lead_with(&options, |leading| {

@@ -71,6 +71,9 @@ pub(crate) struct Checker {
     pub(crate) violation: Option<String>,
     /// A node has forgotten its terms and votes: tokens need not grow any more.
     forgetful: bool,
+    /// The last term that two were elected in, because a memory was lost. Who has followed the first promises nothing
+    /// to the second.
+    pub(crate) twice_led: Option<Term>,
     /// A leader has made room for a favourite.
     pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
@@ -247,6 +250,9 @@ impl Checker {
     fn term_unique(&mut self, step: &Step, term: Term) {
         let this = (step.node, step.life);
         let first = *self.elected.entry(term).or_insert(this);
+        if first != this {
+            self.twice_led = Some(term);
+        }
         if first != this && !self.forgetful {
             self.fail(
                 "TermUnique",

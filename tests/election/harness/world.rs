@@ -41,7 +41,7 @@ pub(crate) struct World {
 enum Happening {
     Arrival {
         to: NodeId,
-        letter: Letter,
+        letter: Box<Letter>,
     },
     /// A node looks at its clock and its queue.
     Look(NodeId),
@@ -77,7 +77,7 @@ pub(crate) struct Node {
     life: u64,
     booted_in_life: bool,
     paused: bool,
-    queue: VecDeque<Letter>,
+    queue: VecDeque<Box<Letter>>,
     /// A step whose state is still being written.
     writing: Option<Written>,
     published: Option<Deadline>,
@@ -253,11 +253,12 @@ impl World {
     /// Whether somebody who asked for votes in the first term may still get one from it.
     pub(crate) fn is_asked_in_the_first_term(&self, id: NodeId) -> bool {
         self.next.values().any(|happening| match happening {
-            Happening::Arrival {
-                to,
-                letter: Letter::Request { request, .. },
-            } => *to == id && matches!(request, Request::Vote { term: Term(1), .. }),
-            Happening::Arrival { .. } | Happening::Look(_) => false,
+            Happening::Arrival { to, letter } => {
+                let vote =
+                    |request: &Request| matches!(request, Request::Vote { term: Term(1), .. });
+                *to == id && matches!(&**letter, Letter::Request { request, .. } if vote(request))
+            }
+            Happening::Look(_) => false,
         })
     }
 
@@ -284,7 +285,7 @@ impl World {
             if let Some(record) = &mut self.record {
                 record.order(self.now, id, &input);
             }
-            node.queue.push_back(Letter::Order(input));
+            node.queue.push_back(Box::new(Letter::Order(input)));
             self.drive(id);
         }
     }
@@ -338,12 +339,12 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, to: NodeId, letter: Letter) {
+    fn arrive(&mut self, to: NodeId, letter: Box<Letter>) {
         let node = self.nodes.get_mut(&to).expect("a node");
         if node.election.is_none() {
             return;
         }
-        if matches!(&letter, Letter::Reply { life, .. } if *life != node.life) {
+        if matches!(&*letter, Letter::Reply { life, .. } if *life != node.life) {
             return; // the connection that it would have come on has ended
         }
         node.queue.push_back(letter);
@@ -381,7 +382,7 @@ impl World {
             return false;
         }
         if let Some(letter) = node.queue.pop_front() {
-            match letter {
+            match *letter {
                 Letter::Request {
                     from,
                     life,
@@ -450,12 +451,18 @@ impl World {
             Ok(effects) => {
                 let until = now.after(node.disk.busy_for());
                 let step = node.step(now);
-                node.writing = Some(Written {
+                let written = Written {
                     until,
                     effects,
                     step,
                     asked,
-                });
+                };
+                if until > now {
+                    node.writing = Some(written);
+                } else {
+                    node.disk.finish_write();
+                    self.release(id, written);
+                }
             }
             Err(()) => {
                 node.disk.break_write(&mut self.dice);
@@ -477,7 +484,7 @@ impl World {
             asked,
             ..
         } = written;
-        step.durable = self.nodes[&id].step(step.at).durable;
+        step.durable = self.nodes[&id].durable();
         self.checker.published(&step, effects.lease);
         self.set_work(id, &step, effects.lease);
         for event in &effects.events {
@@ -501,11 +508,11 @@ impl World {
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
             });
-            let letter = Letter::Reply {
+            let letter = Box::new(Letter::Reply {
                 from: id,
                 life,
                 reply,
-            };
+            });
             self.send(id, to, letter, text);
         }
         for (to, request) in effects.messages {
@@ -517,16 +524,16 @@ impl World {
                 }
                 Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
             });
-            let letter = Letter::Request {
+            let letter = Box::new(Letter::Request {
                 from: id,
                 life: step.life,
                 request,
-            };
+            });
             self.send(id, to, letter, text);
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, letter: Letter, text: Option<String>) {
+    fn send(&mut self, from: NodeId, to: NodeId, letter: Box<Letter>, text: Option<String>) {
         let delays = self.network.carry(from, to, &mut self.dice);
         if let Some(text) = text {
             let arrow = match delays {
@@ -646,15 +653,19 @@ impl Node {
     }
 
     fn step(&self, at: Real) -> Step {
-        let durable = self.disk.durable().unwrap_or_default();
         Step {
             node: self.setup.me,
             life: self.life,
             at,
             clock: self.clock,
-            durable: self.stateless.is_none().then_some(durable),
+            durable: self.durable(),
             mute: self.disk.failed,
             settling: self.setup.timing.settling(),
         }
+    }
+
+    fn durable(&self) -> Option<HardState> {
+        let durable = self.disk.durable().unwrap_or_default();
+        self.stateless.is_none().then_some(durable)
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn run_all() {
             let tell = tell.clone();
             let (next, failed, campaign) = (&next, &failed, &campaign);
             scope.spawn(move || {
-                // Seeds are taken in order, so that all below one that has failed are taken, and none above it is begun.
+                // In order, so that all below one that has failed are run, and none above it is begun.
                 while began.elapsed() < campaign.most_time {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= campaign.end || seed > failed.load(Ordering::Relaxed) {

@@ -56,6 +56,7 @@ impl Checker {
         let Checker {
             violation: _,
             forgetful,
+            twice_led: _,
             yielded,
             leases_won,
             work,
