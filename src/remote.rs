@@ -10,7 +10,7 @@
 //! let client = Client::new(Config::from_yaml_file("cfg.yaml")?)?;
 //! for (id, status) in client.status_of_all() {
 //!     match status {
-//!         Ok(node) => println!("{id}: {} for {:?}", node.status, node.uptime),
+//!         Ok(node) => println!("{id}: {} in term {}, up for {:?}", node.role, node.term, node.uptime),
 //!         Err(error) => println!("{id}: {error}"),
 //!     }
 //! }
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::election::NodeId;
-use crate::status::{PeerStatus, Status, days_until};
+use crate::election::{NodeId, Role};
+use crate::status::{PeerStatus, days_until};
 use crate::transport::LinkError;
 use crate::transport::client::{Answer, Asker};
 use crate::transport::wire::{Question, Told};
@@ -182,15 +182,13 @@ impl Client {
         self.check_nodes(id, &peers)?;
         let days = |end| days_until(end, clock::wall_seconds());
         Ok(NodeStatus {
-            status: Status {
-                id,
-                role,
-                term,
-                leader,
-                token,
-                lease,
-                peers,
-            },
+            id,
+            role,
+            term,
+            leader,
+            token,
+            lease,
+            peers,
             version,
             uptime,
             round_trip: answer.round_trip,
@@ -212,12 +210,24 @@ impl Client {
     }
 }
 
-/// A node as it sees itself, and what can be seen of it from here.
+/// A node as it sees itself, as [`Node::status`](crate::Node::status) there, and what can be seen of it from here.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeStatus {
-    /// What [`Node::status`](crate::Node::status) says there.
-    pub status: Status,
+    /// The node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// The leader it knows of, itself included.
+    pub leader: Option<NodeId>,
+    /// The fencing token, if the node holds a lease that has not run out.
+    pub token: Option<u64>,
+    /// How long it may still act as leader if nobody answers it any more; zero if it may not.
+    pub lease: Duration,
+    /// How it sees the other nodes, by id.
+    pub peers: Vec<PeerStatus>,
     /// The version of this library there.
     pub version: String,
     /// How long ago the node was started.

@@ -84,8 +84,7 @@ fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
 /// A command ends only when the next leader leads, which is not before the work of the last has ended.
 #[test]
 fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
-    let mut cluster = Cluster::started(&THREE, SWIFT);
-    let first = cluster.leader();
+    let (mut cluster, first) = started();
     cluster.process(&first.id).command("hold");
     cluster.processes[&first.id].wait_until_it_mentions(&["done hold true"]);
 

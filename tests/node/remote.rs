@@ -29,7 +29,7 @@ fn a_client_sees_what_each_node_sees() {
     let mut tokens = Vec::new();
     for (node, status) in client.status_of_all() {
         let status = status.unwrap();
-        let seen = &status.status;
+        let seen = &status;
         assert_eq!(
             (seen.id, seen.term, seen.leader),
             (node, leader.term, Some(id(&leader.id)))

@@ -149,8 +149,7 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
         let (id, addr) = (node.id, &node.addr);
         match &node.answer {
             Ok(answer) => {
-                let (status, round_trip) = (&answer.status, answer.round_trip);
-                let (role, term) = (status.role, status.term);
+                let (role, term, round_trip) = (answer.role, answer.term, answer.round_trip);
                 findings.ok(&format!(
                     "node {id} at {addr}: {role} in term {term}, version {}, answers in {round_trip:.1?}",
                     answer.version
@@ -161,7 +160,7 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
                 {
                     findings.warning(&format!("node {id}: its certificate ends in {days} days"))?;
                 }
-                for peer in status.peers.iter().filter(|peer| !peer.connected) {
+                for peer in answer.peers.iter().filter(|peer| !peer.connected) {
                     let why = peer.last_error.as_deref().unwrap_or("not connected yet");
                     findings
                         .warning(&format!("node {id} does not reach node {}: {why}", peer.id))?;

@@ -106,7 +106,7 @@ impl<'a> HandOver<'a> {
         let view = View::of(config, client.status_of_all());
         match view.leaders().as_slice() {
             [leader] => {
-                let (leader, token) = (leader.status.id, leader.status.token.unwrap_or(0));
+                let (leader, token) = (leader.id, leader.token.unwrap_or(0));
                 Ok(HandOver {
                     config,
                     client,
@@ -127,8 +127,8 @@ impl<'a> HandOver<'a> {
         loop {
             let view = View::of(self.config, self.client.status_of_all());
             let later = |token: Option<u64>| token.is_some_and(|token| token > self.token);
-            if let Some(next) = view.leaders().iter().find(|node| later(node.status.token)) {
-                return Ok(next.status.id);
+            if let Some(next) = view.leaders().iter().find(|node| later(node.token)) {
+                return Ok(next.id);
             }
             if limit.try_recv().is_ok() {
                 let verdict = view.verdict();

@@ -48,7 +48,7 @@ impl View {
     /// The nodes that hold a valid lease.
     pub(crate) fn leaders(&self) -> Vec<&NodeStatus> {
         self.reachable()
-            .filter(|node| node.status.token.is_some() && !node.status.lease.is_zero())
+            .filter(|node| node.token.is_some() && !node.lease.is_zero())
             .collect()
     }
 
@@ -64,9 +64,8 @@ impl View {
                 (false, text)
             }
             [leader] => {
-                let (id, term) = (leader.status.id, leader.status.term);
-                let agrees =
-                    |node: &&NodeStatus| (node.status.leader, node.status.term) == (Some(id), term);
+                let (id, term) = (leader.id, leader.term);
+                let agrees = |node: &&NodeStatus| (node.leader, node.term) == (Some(id), term);
                 let agree = self.reachable().filter(agrees).count();
                 let text = format!(
                     "node {id} leads in term {term}: {agree} of {total} nodes agree, {quorum} are needed"
@@ -74,10 +73,7 @@ impl View {
                 (agree >= quorum, text)
             }
             several => {
-                let ids: Vec<String> = several
-                    .iter()
-                    .map(|node| node.status.id.to_string())
-                    .collect();
+                let ids: Vec<String> = several.iter().map(|node| node.id.to_string()).collect();
                 let ids = ids.join(" and ");
                 let text = format!(
                     "the nodes {ids} each held a lease when asked: if it stays so they are of different clusters"
@@ -155,15 +151,14 @@ fn cells(node: &Seen) -> [String; HEAD.len()] {
     let Ok(answer) = &node.answer else {
         return cells;
     };
-    let status = &answer.status;
     let none = || "-".to_owned();
-    cells[2] = status.role.to_string();
-    cells[3] = status.term.to_string();
-    cells[4] = status.leader.map_or_else(none, |id| id.to_string());
-    cells[5] = status.token.map_or_else(none, |token| token.to_string());
-    cells[6] = status
+    cells[2] = answer.role.to_string();
+    cells[3] = answer.term.to_string();
+    cells[4] = answer.leader.map_or_else(none, |id| id.to_string());
+    cells[5] = answer.token.map_or_else(none, |token| token.to_string());
+    cells[6] = answer
         .token
-        .map_or_else(none, |_| format!("{:.0?}", status.lease));
+        .map_or_else(none, |_| format!("{:.0?}", answer.lease));
     cells[7] = format!("{:.1?}", answer.round_trip);
     cells[8] = answer
         .certificate_days
@@ -213,22 +208,21 @@ pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
 
 fn node_json(node: &Seen) -> NodeJson {
     let answer = node.answer.as_ref().ok();
-    let status = answer.map(|answer| &answer.status);
     NodeJson {
         id: node.id.to_string(),
         addr: node.addr.clone(),
         reachable: answer.is_some(),
-        role: status.map(|status| status.role.to_string()),
-        term: status.map(|status| status.term),
-        leader: status.and_then(|status| Some(status.leader?.to_string())),
-        token: status.and_then(|status| status.token),
-        lease_ms: status.and_then(|status| status.token.map(|_| millis(status.lease))),
+        role: answer.map(|answer| answer.role.to_string()),
+        term: answer.map(|answer| answer.term),
+        leader: answer.and_then(|answer| Some(answer.leader?.to_string())),
+        token: answer.and_then(|answer| answer.token),
+        lease_ms: answer.and_then(|answer| answer.token.map(|_| millis(answer.lease))),
         round_trip_ms: answer.map(|answer| millis(answer.round_trip)),
         certificate_days: answer.and_then(|answer| answer.certificate_days),
         version: answer.map(|answer| answer.version.clone()),
         uptime_s: answer.map(|answer| answer.uptime.as_secs()),
         error: node.answer.as_ref().err().map(ToString::to_string),
-        peers: status.map(|status| status.peers.iter().map(peer_json).collect()),
+        peers: answer.map(|answer| answer.peers.iter().map(peer_json).collect()),
     }
 }
 
