@@ -58,6 +58,11 @@ impl Run {
         self.first.1 <= other.last.0 && other.first.1 <= self.last.0
     }
 
+    /// From when this run was seen last until `next` was seen first: no less than there was no leader.
+    pub(crate) fn gap_to(&self, next: &Run) -> u64 {
+        next.first.1.saturating_sub(self.last.0)
+    }
+
     fn is_before(&self, other: &Run) -> bool {
         self.last.1 <= other.first.0
     }
