@@ -43,6 +43,25 @@ impl Store for Memory {
     }
 }
 
+/// Tells the board how long each write takes.
+struct Timed<'a> {
+    memory: &'a mut Memory,
+    board: &'a Board,
+}
+
+impl Store for Timed<'_> {
+    type Error = StoreError;
+
+    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
+        let began = clock::now();
+        let saved = self.memory.save(state);
+        if let Memory::File(_) = self.memory {
+            self.board.wrote(clock::now().since(began));
+        }
+        saved
+    }
+}
+
 /// The election thread's own.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -135,7 +154,9 @@ impl Driver {
                 .wake_at()
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
-            match self.inbox.recv_timeout(wait) {
+            let mail = self.inbox.recv_timeout(wait);
+            self.note_lateness();
+            match mail {
                 Ok(mail) => {
                     self.take(mail, &mut pending);
                     // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that
@@ -145,7 +166,7 @@ impl Driver {
                             self.take(mail, &mut pending);
                         }
                     }
-                    if clock::now() >= self.election.wake_at() {
+                    if self.note_lateness() {
                         self.step(Input::Tick, &mut pending);
                     }
                 }
@@ -163,6 +184,15 @@ impl Driver {
         drop(self.transport);
     }
 
+    /// Whether something is due, and if so for how long it has been.
+    fn note_lateness(&self) -> bool {
+        let (now, due) = (clock::now(), self.election.wake_at());
+        if now >= due {
+            self.board.late(now.since(due));
+        }
+        now >= due
+    }
+
     fn take(&mut self, mail: Mail, pending: &mut Pending) {
         match mail {
             Mail::Request {
@@ -172,6 +202,7 @@ impl Driver {
             } => {
                 log::trace!("node {}: {from} asks {request}", self.election.me());
                 if let Some(reply) = self.step(Input::Request { from, request }, pending) {
+                    self.board.answers(&reply);
                     // A connection that has given up waiting is gone.
                     let _ = answer.send(reply);
                 }
@@ -255,7 +286,11 @@ impl Driver {
             self.transport.withdraw();
             pending.releases.clear();
         }
-        match output.store(&mut self.memory) {
+        let mut store = Timed {
+            memory: &mut self.memory,
+            board: &self.board,
+        };
+        match output.store(&mut store) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());

@@ -42,12 +42,13 @@
 //! |---|---|
 //! | run a node in a program | [`Node`], [`Lease`] |
 //! | configure it | [`Config`] |
-//! | watch it | [`Status`], [`Events`] |
+//! | watch it | [`Status`], [`Events`], [`counters`] |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
 mod clock;
 mod config;
+pub mod counters;
 mod driver;
 pub mod election;
 mod inbox;
