@@ -1,7 +1,8 @@
 //! What a node has counted since it started: what an operator draws, and wakes up for.
 //!
-//! Plain numbers in a snapshot ([`Status::counters`](crate::Status::counters)): asking for them costs a copy, and whoever
-//! shows them needs nothing of this crate but them. What to alarm on is in the [manual](crate::manual::operations).
+//! Plain numbers in a snapshot, [`Status::counters`](crate::Status::counters): asking for them costs a copy, and
+//! whoever shows them needs nothing of this crate but them. What to alarm on is in the
+//! [manual](crate::manual::operations).
 
 use std::time::Duration;
 

@@ -54,6 +54,8 @@ pub mod election;
 mod inbox;
 mod lease;
 pub mod manual;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod node;
 mod status;
 mod store;

@@ -23,3 +23,4 @@ mod process;
 mod program;
 mod strangers;
 mod twins;
+mod watch;
