@@ -383,34 +383,37 @@ fn assert_no_panic(name: &str, log: &[String]) {
 /// The program `examples/node.rs`, built if it is not up to date.
 pub(crate) fn example() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // target/<profile>/deps/node-<hash>
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let program = profile.join("examples/node");
-        // `cargo test --test node` builds no example. Without cargo, the one that is there must do.
-        if let Some(cargo) = env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .args([
-                    "build",
-                    "--quiet",
-                    "--offline",
-                    "--example",
-                    "node",
-                    "--target-dir",
-                ])
-                .arg(profile.parent().unwrap());
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
-            assert!(build.status().unwrap().success(), "{build:?}");
+    BUILT.get_or_init(|| built_example("node"))
+}
+
+/// An example by its name, built if it is not up to date.
+pub(crate) fn built_example(name: &str) -> PathBuf {
+    // target/<profile>/deps/node-<hash>
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let program = profile.join("examples").join(name);
+    // `cargo test --test node` builds no example. Without cargo, the one that is there must do.
+    if let Some(cargo) = env::var_os("CARGO") {
+        let mut build = Command::new(cargo);
+        build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args([
+                "build",
+                "--quiet",
+                "--offline",
+                "--example",
+                name,
+                "--target-dir",
+            ])
+            .arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            build.arg("--release");
         }
-        assert!(
-            program.exists(),
-            "build it first: cargo build --example node"
-        );
-        program
-    })
+        assert!(build.status().unwrap().success(), "{build:?}");
+    }
+    assert!(
+        program.exists(),
+        "build it first: cargo build --example {name}"
+    );
+    program
 }

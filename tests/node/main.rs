@@ -16,6 +16,7 @@ mod certs;
 mod child;
 mod cluster;
 mod cut_off;
+mod examples;
 mod failover;
 mod in_process;
 mod lease_log;

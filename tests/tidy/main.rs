@@ -40,7 +40,11 @@ const ROWS: [Row; 17] = [
     row("clock", &["election"], &["log", "rustix"]),
     row("inbox", &["election"], &["crossbeam_channel"]),
     row("counters", &["election"], &[]),
-    row("metrics", &["status"], &["prometheus_client"]),
+    row(
+        "metrics",
+        &["counters", "election", "status"],
+        &["prometheus_client"],
+    ),
     row("lease", &["clock", "election"], &["log"]),
     row(
         "status",
