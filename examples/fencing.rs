@@ -104,7 +104,7 @@ fn story() -> Result<(), Box<dyn Error>> {
         let (next, line) = hear()?;
         if next == first {
             assert!(line.starts_with("was refused"), "expected a refusal");
-            return Ok(());
+            return Ok(nodes.iter_mut().try_for_each(Child::kill)?);
         }
         go_on(&mut nodes, next)?;
     }

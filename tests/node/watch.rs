@@ -189,6 +189,7 @@ fn counters_tell_of_a_hand_over_and_of_a_return() {
         (asked(leader.status()) > earlier + 2 && late.count > 2).then_some(late)
     });
     assert!(late.worst >= late.last && !late.last.is_zero(), "{late:?}");
+    assert!(late.worst < AMPLE, "{late:?}");
 
     // Who comes back knows no leader, and asks those who do.
     let refused = |node: &Node| node.status().counters.pre_votes_refused.leader_heard;
