@@ -37,15 +37,17 @@ pub(crate) struct Clock {
     pub(crate) ppm: i64,
 }
 
-const MILLION: i128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 impl Clock {
     /// What the clock shows.
     pub(crate) fn at(&self, now: Real) -> Instant {
-        let elapsed = i128::from(now.0) - i128::from(self.set_at.0);
-        let shown = elapsed * (MILLION + i128::from(self.ppm)) / MILLION;
-        let local = i128::from(self.showed.as_nanos()) + shown;
-        Instant::from_nanos(u64::try_from(local.max(0)).unwrap_or(u64::MAX))
+        let elapsed = now.0 - self.set_at.0;
+        // Whole millionths and the rest apart, so that nothing overflows: this is computed all the time.
+        let whole = (elapsed / MILLION).saturating_mul(self.rate());
+        let rest = elapsed % MILLION * self.rate() / MILLION;
+        let shown = whole.saturating_add(rest);
+        Instant::from_nanos(self.showed.as_nanos().saturating_add(shown))
     }
 
     /// The first moment at which the clock shows `local` or later.
@@ -53,13 +55,17 @@ impl Clock {
         if local == Instant::NEVER {
             return Real::NEVER;
         }
-        let wanted = i128::from(local.as_nanos()) - i128::from(self.showed.as_nanos());
-        if wanted <= 0 {
-            return self.set_at;
-        }
-        let rate = MILLION + i128::from(self.ppm);
-        let elapsed = (wanted * MILLION + rate - 1) / rate;
-        Real(u64::try_from(i128::from(self.set_at.0) + elapsed).unwrap_or(u64::MAX))
+        let wanted = local.as_nanos().saturating_sub(self.showed.as_nanos());
+        let rate = self.rate();
+        let whole = (wanted / rate).saturating_mul(MILLION);
+        let rest = (wanted % rate * MILLION).div_ceil(rate);
+        let elapsed = whole.saturating_add(rest);
+        Real(self.set_at.0.saturating_add(elapsed))
+    }
+
+    /// What it shows of a million.
+    fn rate(&self) -> u64 {
+        MILLION.saturating_add_signed(self.ppm)
     }
 }
 
@@ -71,7 +77,8 @@ fn a_clock_reaches_a_moment_exactly_when_it_first_shows_it() {
             showed: Instant::from_nanos(1_000_003),
             ppm,
         };
-        for local in (1_000_004..1_002_000).map(Instant::from_nanos) {
+        let spans = (1..2_000).chain((1..60).map(|log| 1 << log));
+        for local in spans.map(|span| Instant::from_nanos(1_000_003 + span)) {
             let real = clock.reaches(local);
             assert!(clock.at(real) >= local);
             assert!(clock.at(Real(real.0 - 1)) < local);
