@@ -58,6 +58,8 @@ pub struct LeasesLost {
     pub ran_out: u64,
     /// Handed over: the program, or whoever operates it, wanted the node to lead no more.
     pub resigned: u64,
+    /// Handed over to a node that should rather lead: of higher priority, or able to where this one was not.
+    pub yielded: u64,
     /// The work did not say in time that it is alive.
     pub silent: u64,
     /// The program's health check failed.
@@ -156,6 +158,7 @@ impl Tally {
             (Cause::Relinquishing, Some(GiveUp::Silent)) => &mut lost.silent,
             (Cause::Relinquishing, Some(GiveUp::Unhealthy)) => &mut lost.unhealthy,
             (Cause::Relinquishing, Some(GiveUp::Panicked)) => &mut lost.panicked,
+            (Cause::Yielding { .. }, _) => &mut lost.yielded,
             (Cause::LeaseLost, _) => &mut lost.ran_out,
             (Cause::StoreFailed, _) => &mut lost.store_failed,
             // Whatever else makes a leader follow, or vote, belongs to a higher term.
@@ -254,6 +257,7 @@ mod tests {
         lose(&mut tally, Cause::HigherTerm { from: 2.into() });
         lose(&mut tally, Cause::LeaderHeard);
         lose(&mut tally, Cause::StoreFailed);
+        lose(&mut tally, Cause::Yielding { to: 2.into() });
         for why in [GiveUp::Silent, GiveUp::Unhealthy, GiveUp::Panicked] {
             win(&mut tally);
             tally.give_up = Some(why);
@@ -262,6 +266,7 @@ mod tests {
         let expected = LeasesLost {
             ran_out: 1,
             resigned: 1,
+            yielded: 1,
             silent: 1,
             unhealthy: 1,
             panicked: 1,
@@ -270,7 +275,7 @@ mod tests {
         };
         assert_eq!(tally.counters.leases_lost, expected);
         assert_eq!(tally.counters.writes_failed, 1);
-        assert_eq!(tally.counters.elections_won, 8);
+        assert_eq!(tally.counters.elections_won, 9);
     }
 
     #[test]

@@ -157,6 +157,7 @@ impl Page<'_> {
         let lost = by_reason([
             ("ran_out", leases_lost.ran_out),
             ("resigned", leases_lost.resigned),
+            ("yielded", leases_lost.yielded),
             ("silent", leases_lost.silent),
             ("unhealthy", leases_lost.unhealthy),
             ("panicked", leases_lost.panicked),
