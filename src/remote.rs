@@ -164,6 +164,8 @@ impl Client {
                 round_trip,
                 certificate_days,
                 last_error,
+                requests,
+                failures,
             } = part
             else {
                 return Err(unexpected());
@@ -177,6 +179,8 @@ impl Client {
                 round_trip,
                 certificate_days,
                 last_error,
+                requests,
+                failures,
             });
         }
         self.check_nodes(id, &peers)?;

@@ -222,6 +222,7 @@ impl Dialler {
     }
 
     fn exchange(&self, link: &mut Link, frame: &Frame) -> Result<(), LinkError> {
+        self.local.board.asks(self.peer);
         let asked = clock::now();
         let deadline = asked + self.local.rpc_timeout;
         link.stream.set_deadline(deadline);

@@ -96,6 +96,8 @@ fn status(local: &Local) -> Vec<Told> {
         last_error: peer
             .last_error
             .map(|error| error.chars().take(MOST_TOLD).collect()),
+        requests: peer.requests,
+        failures: peer.failures,
     });
     let peers: Vec<Told> = peers.collect();
     let head = Told::Status {

@@ -80,6 +80,8 @@ pub(crate) enum Told {
         round_trip: Option<Duration>,
         certificate_days: Option<i64>,
         last_error: Option<String>,
+        requests: u64,
+        failures: u64,
     },
     /// What was asked for is done.
     Done,
@@ -280,6 +282,8 @@ mod tests {
                 round_trip: None,
                 certificate_days: Some(-1),
                 last_error: Some("no".into()),
+                requests: 5,
+                failures: 6,
             }),
             Frame::Told(Told::Done),
         ]
@@ -340,6 +344,8 @@ mod tests {
             round_trip: Some(Duration::MAX),
             certificate_days: Some(i64::MIN),
             last_error: Some("\u{10ffff}".repeat(MOST_TOLD)),
+            requests: u64::MAX,
+            failures: u64::MAX,
         };
         assert!(encode(&Frame::Told(peer)).len() <= MAX_FRAME);
     }

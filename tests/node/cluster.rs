@@ -413,6 +413,16 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
             .args(["build", "--quiet", "--offline", "--example", name])
             .arg("--target-dir")
             .arg(profile.parent().unwrap());
+        // What cargo tells a test of its package would have a build script of a dependency run again, and back.
+        for (name, _) in env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if of_package
+                .iter()
+                .any(|begin| name.to_string_lossy().starts_with(begin))
+            {
+                build.env_remove(name);
+            }
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }

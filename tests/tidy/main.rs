@@ -36,10 +36,16 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 21] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
     row("handover", &["config", "election"], &[]),
+    row("counters", &["election"], &[]),
+    row(
+        "metrics",
+        &["counters", "election", "status"],
+        &["prometheus_client"],
+    ),
     row(
         "inbox",
         &["election", "handover", "lease"],
@@ -54,8 +60,8 @@ const ROWS: [Row; 19] = [
     ),
     row(
         "status",
-        &["clock", "election"],
-        &["crossbeam_channel", "log"],
+        &["clock", "counters", "election"],
+        &["crossbeam_channel", "log", "rustix"],
     ),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row(
@@ -135,6 +141,7 @@ const WHOLE: &[&str] = &[
 const EVERYTHING: &[&str] = &[
     "clock",
     "config",
+    "counters",
     "driver",
     "election",
     "handover",
@@ -142,6 +149,7 @@ const EVERYTHING: &[&str] = &[
     "lead",
     "lease",
     "manual",
+    "metrics",
     "node",
     "office",
     "remote",

@@ -33,7 +33,7 @@ JSON, an array with one object per configured node, in the order of their ids; n
   uptime_s          number   how long ago it was started
   error             string   why it has not answered
   peers             array    how it sees the others: id, connected, last_heard_ms, round_trip_ms,
-                             certificate_days, last_error
+                             certificate_days, last_error, requests, failures
 
 With --watch --json, one such array a line.
 

@@ -193,6 +193,8 @@ struct PeerJson {
     round_trip_ms: Option<f64>,
     certificate_days: Option<i64>,
     last_error: Option<String>,
+    requests: u64,
+    failures: u64,
 }
 
 /// The array for programs, on several lines or on one.
@@ -234,6 +236,8 @@ fn peer_json(peer: &PeerStatus) -> PeerJson {
         round_trip_ms: peer.round_trip.map(millis),
         certificate_days: peer.certificate_days,
         last_error: peer.last_error.clone(),
+        requests: peer.requests,
+        failures: peer.failures,
     }
 }
 
