@@ -58,6 +58,8 @@ mod status;
 mod store;
 mod transport;
 
+#[doc(hidden)]
+pub use clock::lease_clock_nanos;
 pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
 pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
 pub use lease::Lease;

@@ -5,6 +5,8 @@
 mod check;
 mod command;
 mod completions;
+#[cfg(target_os = "linux")] // what kills its command: parent-death signals, subreapers, one clock for all processes
+mod run;
 mod status;
 
 use std::fmt;
@@ -29,6 +31,14 @@ enum What {
     Transfer(command::TransferArgs),
     Check(check::Args),
     Completions(completions::Args),
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard(run::guard::Args),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    GuardExec(run::guard::ExecArgs),
 }
 
 /// Where the cluster is described.
@@ -69,6 +79,12 @@ fn main() -> ExitCode {
         What::Transfer(args) => command::transfer(&args),
         What::Check(args) => check::run(&args),
         What::Completions(args) => completions::run(&args),
+        #[cfg(target_os = "linux")]
+        What::Run(args) => run::run(&args),
+        #[cfg(target_os = "linux")]
+        What::Guard(args) => run::guard::run(args),
+        #[cfg(target_os = "linux")]
+        What::GuardExec(args) => run::guard::exec(&args),
     };
     done.unwrap_or_else(|Failure(problem)| {
         eprintln!("leadelect: {problem}");
