@@ -5,7 +5,8 @@
 mod check;
 mod command;
 mod completions;
-#[cfg(target_os = "linux")] // what kills its command: parent-death signals, subreapers, one clock for all processes
+#[cfg(target_os = "linux")]
+// what kills its command: parent-death signals, subreapers, one clock for all processes
 mod run;
 mod status;
 

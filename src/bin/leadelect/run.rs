@@ -4,6 +4,7 @@ pub(crate) mod guard;
 
 mod descendants;
 mod handle;
+mod interim;
 mod orders;
 mod signals;
 mod supervisor;
@@ -52,7 +53,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 

@@ -4,11 +4,12 @@ use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::net::{RecvFlags, Shutdown, shutdown};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
 use super::Span;
 use super::guard::{OWN_NAME, OWN_PROGRAM};
@@ -19,6 +20,7 @@ use super::orders::{Heard, Order, Report, hear, pair, say, say_with};
 pub(super) struct Guard {
     pub(super) id: Pid,
     socket: OwnedFd,
+    process: Arc<Mutex<Child>>,
     /// What it reports last. Disconnected once the guard has ended and was reaped.
     pub(super) reports: Receiver<Report>,
 }
@@ -46,12 +48,13 @@ impl Guard {
         let guard = Guard {
             id,
             socket: ours,
+            process: Arc::new(Mutex::new(child)),
             reports,
         };
-        let socket = guard.socket.try_clone()?;
+        let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
             .name(format!("le{}-guard", span.node))
-            .spawn(move || listen(&socket, child, &report))?;
+            .spawn(move || listen(&socket, &process, &report))?;
         say_with(&guard.socket, &Order::Input, stdin().as_fd())?;
         Ok(guard)
     }
@@ -66,8 +69,10 @@ impl Guard {
 
     /// Kills the guard, and with it the command. What that has started is adopted by this process.
     pub(super) fn kill(&self) {
-        // It has ended: just as well.
-        let _ = kill_process(self.id, Signal::KILL);
+        // Not by its id, which may be another's once it was reaped.
+        if let Err(error) = lock(&self.process).kill() {
+            log::error!("cannot kill the guard: {error}");
+        }
     }
 
     /// Whether it waits for its order.
@@ -83,7 +88,11 @@ impl Drop for Guard {
     }
 }
 
-fn listen(socket: &OwnedFd, mut guard: Child, report: &Sender<Report>) {
+fn lock(process: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listen(socket: &OwnedFd, guard: &Mutex<Child>, report: &Sender<Report>) {
     while let Heard::Message(text, _) = hear(socket, RecvFlags::empty()) {
         match Report::parse(&text) {
             // Told already, or nobody waits for it.
@@ -91,7 +100,7 @@ fn listen(socket: &OwnedFd, mut guard: Child, report: &Sender<Report>) {
             None => log::warn!("the guard says what is no report: {text:?}"),
         }
     }
-    if let Err(error) = guard.wait() {
+    if let Err(error) = lock(guard).wait() {
         log::warn!("cannot wait for the guard: {error}");
     }
 }

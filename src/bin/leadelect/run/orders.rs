@@ -238,10 +238,7 @@ mod tests {
     #[test]
     fn a_message_arrives_with_its_file_and_an_end_that_is_gone_is_heard() {
         let (ours, theirs) = pair().expect("a pair");
-        assert!(matches!(
-            hear(&theirs, RecvFlags::DONTWAIT),
-            Heard::Nothing
-        ));
+        assert!(matches!(hear(&theirs, RecvFlags::DONTWAIT), Heard::Nothing));
         say_with(&ours, &Order::Input, ours.as_fd()).expect("said");
         say(&ours, &Order::Stop).expect("said");
         let Heard::Message(text, Some(_file)) = hear(&theirs, RecvFlags::empty()) else {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::interim::{LeadOptions, Leading, Next, lead};
 use crossbeam_channel::{Receiver, bounded, never, select};
-use leadelect::{LeadOptions, Leading, Next, Node, Timing, lease_clock_nanos};
+use leadelect::{Node, Timing, lease_clock_nanos};
 use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
@@ -61,7 +62,9 @@ impl<'a> Supervisor<'a> {
             .drain_time(self.span.drain_time)
             .hold_off(self.hold_off);
         let node = self.node.clone();
-        let led = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
+        let led = lead(&node, &options, |leading| {
+            Ok::<_, Infallible>(self.lead(leading))
+        });
         led.expect("no error can be written down");
     }
 
@@ -70,7 +73,7 @@ impl<'a> Supervisor<'a> {
         self.exit_code
     }
 
-    fn lead(&mut self, leading: &Leading<'_>) -> Next {
+    fn lead(&mut self, leading: &Leading) -> Next {
         if !self.reception.begin_work() {
             return Next::Leave;
         }
@@ -106,7 +109,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs the command, and returns when nothing is left of it.
-    fn work(&mut self, leading: &Leading<'_>) -> Report {
+    fn work(&mut self, leading: &Leading) -> Report {
         let (node, token) = (self.node.id(), leading.token());
         let ready = self.spare.take().filter(Guard::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
@@ -126,7 +129,7 @@ impl<'a> Supervisor<'a> {
             let calls = &self.reception.calls;
             select! {
                 recv(guard.reports) -> report => {
-                    return self.conclude(report.ok());
+                    return self.conclude(report.ok(), lost || killed);
                 }
                 recv(calls) -> call => match call {
                     Ok(Call::Leave) => guard.order(Order::Stop),
@@ -156,14 +159,16 @@ impl<'a> Supervisor<'a> {
             let late = lease_clock_nanos() + self.span.in_nanos().1 / 2 >= until;
             if late && !killed {
                 killed = true;
-                log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
+                log::warn!(
+                    "node {node}: token={token}: kills the guard of the command, which is late"
+                );
                 guard.kill();
             }
         }
     }
 
     /// Nothing is left of the command, or nothing is to be after this.
-    fn conclude(&self, report: Option<Report>) -> Report {
+    fn conclude(&self, report: Option<Report>, told: bool) -> Report {
         let node = self.node.id();
         let Some(report) = report else {
             log::warn!("node {node}: the guard of the command has ended: kills what is left of it");
@@ -172,7 +177,7 @@ impl<'a> Supervisor<'a> {
                 log::error!("node {node}: cannot find what is left of the command: {error}");
             }
             let end = Some(End::Killed(SIGKILL));
-            return Report { end, told: false };
+            return Report { end, told };
         };
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
@@ -191,7 +196,7 @@ impl<'a> Supervisor<'a> {
 }
 
 /// In nanoseconds on the clock of leases. Never later than it is: the clock is read first.
-fn end_of_lease(leading: &Leading<'_>) -> u64 {
+fn end_of_lease(leading: &Leading) -> u64 {
     let now = lease_clock_nanos();
     let left = u64::try_from(leading.hard_remaining().as_nanos()).unwrap_or(u64::MAX);
     now.saturating_add(left)
@@ -204,7 +209,10 @@ fn news(node: &Node) -> Receiver<()> {
     let forward = move || {
         for _ in events {
             // It has not heard of the last yet: then it need not hear of this.
-            if tell.try_send(()).is_err_and(|error| error.is_disconnected()) {
+            if tell
+                .try_send(())
+                .is_err_and(|error| error.is_disconnected())
+            {
                 return;
             }
         }

@@ -1,0 +1,36 @@
+//! How long nobody works when a command is killed.
+
+use rustix::process::Signal;
+
+use super::child::boot_nanos;
+use super::rig::Rig;
+
+/// `LEADELECT_HANDOVERS=200 cargo test --features cli --test run -- --nocapture handover` for more.
+#[test]
+fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseconds() {
+    let rounds = std::env::var("LEADELECT_HANDOVERS").map_or(15, |rounds| rounds.parse().unwrap());
+    // The default timing: a heartbeat every 100 ms, an election timeout of 500 ms.
+    let rig = Rig::start(500, "", &["--hold-off", "100ms"]);
+    let mut gaps = Vec::new();
+    let mut lives = rig.next_after(0, 1);
+    while gaps.len() < rounds {
+        let killed_at = boot_nanos();
+        lives[0].signal(Signal::KILL);
+        let next = rig.next_after(lives[0].token, 1);
+        gaps.push(next[0].first.saturating_sub(killed_at));
+        lives = next;
+    }
+    gaps.sort_unstable();
+    let millis = |nanos: u64| nanos as f64 / 1e6;
+    let median = gaps[gaps.len() / 2];
+    println!(
+        "kill -9 of the command to the first act of the next one: median {:.1} ms, min {:.1} ms, max {:.1} ms, n={}",
+        millis(median),
+        millis(gaps[0]),
+        millis(gaps[gaps.len() - 1]),
+        gaps.len()
+    );
+    // By a release, that is, and not because a lease ran out.
+    assert!(millis(median) < 250.0, "{gaps:?}\n{}", rig.dump());
+    assert_eq!(rig.judge(), rounds + 1);
+}
