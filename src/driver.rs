@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock;
 use crate::config::Member;
@@ -14,14 +14,13 @@ use crate::election::{
     Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
     Term, Timing, TimingError, Voter,
 };
-use crate::inbox::Mail;
-use crate::lease::Office;
+use crate::handover::TransferError;
+use crate::inbox::{Answer, Mail};
+use crate::lease::Lost;
+use crate::office::{Alarm, LONGEST_WAIT, Office, Overrun};
 use crate::status::Board;
 use crate::store::{StoreError, VoteFile};
 use crate::transport::Transport;
-
-/// The longest wait without a look at the clock. Waiting is done on a clock that stops while the host is suspended.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Where a node keeps what it must not forget.
 #[derive(Debug)]
@@ -66,7 +65,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.office.publish(None);
+        self.office.close();
         self.board.close();
     }
 }
@@ -75,7 +74,9 @@ impl Drop for Ending {
 #[derive(Debug, Default)]
 struct Pending {
     /// Who waits for this node to lead no more.
-    resigns: Vec<Sender<bool>>,
+    handovers: Vec<Answer>,
+    /// Whether the election takes the program for unable to lead.
+    unable: bool,
     /// Who has not confirmed the release yet.
     releases: BTreeSet<NodeId>,
     /// When the node stops whatever is still pending.
@@ -133,6 +134,7 @@ impl Driver {
             let wake_at = self
                 .election
                 .wake_at()
+                .min(self.office.alarm_at())
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
@@ -152,11 +154,10 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick, &mut pending)),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.look_after_work(&mut pending);
         }
         drop(ending);
-        for done in pending.resigns {
-            let _ = done.send(true);
-        }
+        drop(pending);
         log::info!("node {}: stopped", self.election.me());
         // First the queue, so that no connection waits for an answer, then the connections.
         drop(self.inbox);
@@ -192,16 +193,38 @@ impl Driver {
                 self.step(Input::Reply { from, reply }, pending);
             }
             Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
-            Mail::Resign { done } => {
-                if self.leads() {
-                    pending.resigns.push(done);
-                    self.relinquish(Duration::ZERO, pending);
-                } else {
-                    // The caller has gone: so be it.
-                    let _ = done.send(false);
+            Mail::HandOver {
+                successor,
+                hold_off,
+                answer,
+            } => {
+                let verdict = self.may_hand_over(successor);
+                let accepted = verdict.is_ok();
+                if accepted {
+                    // Before it is said.
+                    self.office.publish(None, Lost::HandedOver);
+                }
+                // The caller has gone: so be it.
+                let _ = answer.send(verdict);
+                if accepted {
+                    pending.handovers.push(answer);
+                    self.relinquish(Lost::HandedOver, successor, hold_off, pending);
+                }
+            }
+            Mail::GiveUp {
+                term,
+                why,
+                hold_off,
+                answer,
+            } => {
+                if self.leads() && self.election.term() == term {
+                    pending.handovers.extend(answer);
+                    self.relinquish(why, None, hold_off, pending);
                 }
             }
             Mail::WorkEnded => self.end_work(pending),
+            // Whatever it is, the loop looks for it next.
+            Mail::Nudge => {}
             Mail::Stop => self.stop(pending),
         }
     }
@@ -219,12 +242,38 @@ impl Driver {
         if self.leads() {
             // Work has the time of a promise to end.
             pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
-            self.relinquish(Duration::MAX, pending);
+            self.relinquish(Lost::Stopped, None, Duration::MAX, pending);
         }
     }
 
-    fn relinquish(&mut self, hold_off: Duration, pending: &mut Pending) {
-        let successor = None;
+    /// Why not, if not.
+    fn may_hand_over(&self, successor: Option<NodeId>) -> Result<(), TransferError> {
+        if !self.leads() {
+            return Err(TransferError::NotLeader);
+        }
+        match successor {
+            Some(_) if self.is_relinquishing() => Err(TransferError::UnderWay),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// First the lease is taken away, and only then the election may release it.
+    fn relinquish(
+        &mut self,
+        why: Lost,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        pending: &mut Pending,
+    ) {
+        if self.is_relinquishing() {
+            return;
+        }
+        self.office.publish(None, why);
+        match why {
+            Lost::Silent => self.announce(Cause::WorkSilent),
+            Lost::Unhealthy => self.announce(Cause::Unhealthy),
+            Lost::LeaseEnding | Lost::HandedOver | Lost::Stopped => {}
+        }
         self.step(
             Input::Relinquish {
                 successor,
@@ -236,6 +285,74 @@ impl Driver {
 
     fn leads(&self) -> bool {
         self.election.leader() == Some(self.election.me())
+    }
+
+    fn is_relinquishing(&self) -> bool {
+        self.leads() && self.election.awaits_work() == Some(self.election.term())
+    }
+
+    /// Acts on what time and the program have made of the work.
+    fn look_after_work(&mut self, pending: &mut Pending) {
+        let unable = !self.office.is_able();
+        if unable != pending.unable {
+            pending.unable = unable;
+            self.step(Input::Eligible(!unable), pending);
+        }
+        while let Some(alarm) = self.office.alarm() {
+            match alarm {
+                Alarm::Silent { term, hold_off } => {
+                    if self.leads() && self.election.term() == term {
+                        self.relinquish(Lost::Silent, None, hold_off, pending);
+                    }
+                }
+                Alarm::Unhealthy { hold_off } => {
+                    if self.leads() {
+                        self.relinquish(Lost::Unhealthy, None, hold_off, pending);
+                    }
+                }
+                Alarm::Overran { term, then } => self.overran(term, then),
+            }
+        }
+    }
+
+    fn overran(&self, term: Term, then: Overrun) {
+        let me = self.election.me();
+        self.announce(Cause::WorkOverran { term });
+        match then {
+            Overrun::Log => {}
+            Overrun::Call(call) => {
+                // The user's code gets a stack of the usual size.
+                let name = format!("le{me}-overrun");
+                let thread = std::thread::Builder::new().name(name);
+                if let Err(error) = thread.spawn(move || call(term.0)) {
+                    log::error!("node {me}: no thread to tell the program of it: {error}");
+                }
+            }
+            Overrun::Abort => {
+                log::error!("node {me}: aborts the process");
+                log::logger().flush();
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Tells what only the driver knows.
+    fn announce(&self, cause: Cause) {
+        let election = &self.election;
+        let event = Event {
+            role: election.role(),
+            term: election.term(),
+            leader: election.leader(),
+            token: None,
+            cause,
+        };
+        self.tell(&event);
+        self.board.show(
+            event.role,
+            event.term.0,
+            event.leader,
+            std::slice::from_ref(&event),
+        );
     }
 
     /// Whether nothing is left to do before the node stops.
@@ -259,7 +376,7 @@ impl Driver {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());
-                self.office.publish(None);
+                self.office.publish(None, Lost::LeaseEnding);
                 let output = self.election.step(clock::now(), Input::StoreFailed);
                 let effects = output
                     .store(&mut Memory::Nowhere)
@@ -271,7 +388,12 @@ impl Driver {
     }
 
     fn apply(&mut self, effects: Effects, pending: &mut Pending) -> Option<Reply> {
-        self.office.publish(effects.lease);
+        let why = if self.is_relinquishing() {
+            Lost::HandedOver
+        } else {
+            Lost::LeaseEnding
+        };
+        self.office.publish(effects.lease, why);
         for (to, request) in effects.messages {
             log::trace!("node {}: asks {to} {request}", self.election.me());
             if matches!(request, Request::Release { .. }) {
@@ -295,9 +417,7 @@ impl Driver {
         );
         self.end_work(pending);
         if !self.leads() {
-            for done in pending.resigns.drain(..) {
-                let _ = done.send(true);
-            }
+            pending.handovers.clear();
         }
         effects.reply
     }
@@ -316,10 +436,12 @@ impl Driver {
     fn tell(&self, event: &Event) {
         let me = self.election.me();
         match event.cause {
-            Cause::ProtocolViolation { .. } | Cause::StoreFailed => {
+            Cause::ProtocolViolation { .. } | Cause::StoreFailed | Cause::WorkOverran { .. } => {
                 log::error!("node {me}: {event}")
             }
-            Cause::LeaseLost => log::warn!("node {me}: {event}"),
+            Cause::LeaseLost | Cause::WorkSilent | Cause::Unhealthy => {
+                log::warn!("node {me}: {event}")
+            }
             _ => log::info!("node {me}: {event}"),
         }
     }
@@ -355,7 +477,7 @@ mod tests {
         let config = config.expect("a config");
         let (sender, inbox) = crossbeam_channel::unbounded();
         let board = Arc::new(Board::new(config.id(), []));
-        let office = Arc::new(Office::new(|| {}));
+        let office = Arc::new(Office::new(config.timing().election_timeout(), || {}));
         let local = Local {
             id: config.id(),
             cluster: config.cluster().to_owned(),
@@ -400,7 +522,7 @@ mod tests {
         // The election knows nothing of term 9, and the file will not have term 1 after it.
         let (driver, office, board) = alone(Memory::File(Box::new(file)));
         let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
-        office.publish(Some(Deadline { token, until }));
+        office.publish(Some(Deadline { token, until }), Lost::LeaseEnding);
         let lease = office.lease().expect("an hour is left");
         let events = board.events();
 

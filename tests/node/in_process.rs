@@ -17,15 +17,15 @@ use super::cluster::free_port;
 use super::process::wait_for;
 
 /// A cluster in this process: its config, and the nodes that run.
-struct Local {
-    config: Config,
-    nodes: Vec<Node>,
+pub(crate) struct Local {
+    pub(crate) config: Config,
+    pub(crate) nodes: Vec<Node>,
     // Its folder holds the certificates.
     _ca: Ca,
 }
 
 impl Local {
-    fn planned(ids: &[&str], election_timeout: Duration) -> Local {
+    pub(crate) fn planned(ids: &[&str], election_timeout: Duration) -> Local {
         let ca = Ca::new();
         let certs = ca.sign("shared", &THIS_HOST);
         let mut builder = Config::builder()
@@ -43,7 +43,7 @@ impl Local {
         }
     }
 
-    fn started(ids: &[&str], election_timeout: Duration) -> Local {
+    pub(crate) fn started(ids: &[&str], election_timeout: Duration) -> Local {
         for _ in 0..5 {
             let mut local = Local::planned(ids, election_timeout);
             if ids.iter().all(|id| local.start(id)) {
@@ -54,7 +54,7 @@ impl Local {
     }
 
     /// Starts a node; false if its port was taken meanwhile.
-    fn start(&mut self, id: &str) -> bool {
+    pub(crate) fn start(&mut self, id: &str) -> bool {
         match Node::start(self.config.clone().for_node(id).unwrap()) {
             Ok(node) => self.nodes.push(node),
             Err(StartError::Listen { .. }) => return false,
@@ -64,7 +64,7 @@ impl Local {
     }
 
     /// Waits for a node that holds a lease, which all others follow, and returns its place.
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         wait_for("a leader", || {
             let at = self.nodes.iter().position(|node| node.lease().is_some())?;
             let id = Some(self.nodes[at].id());
@@ -88,7 +88,7 @@ fn certs_folder(ca: &Ca) -> std::path::PathBuf {
 }
 
 /// The threads of a node, by their names.
-fn threads(id: &str) -> Vec<String> {
+pub(crate) fn threads(id: &str) -> Vec<String> {
     let begins = format!("le{id}-");
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     // A thread may end between the two reads.
@@ -96,8 +96,8 @@ fn threads(id: &str) -> Vec<String> {
     names.filter(|name| name.starts_with(&begins)).collect()
 }
 
-const SWIFT: Duration = Duration::from_millis(500);
-const SLOW: Duration = Duration::from_secs(10);
+pub(crate) const SWIFT: Duration = Duration::from_millis(500);
+pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_dropped_node_leaves_no_thread_behind_even_with_silent_strangers_and_a_dead_peer() {

@@ -18,6 +18,7 @@ mod cluster;
 mod cut_off;
 mod failover;
 mod in_process;
+mod lead;
 mod lease_log;
 mod process;
 mod program;

@@ -35,11 +35,22 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 18] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
-    row("inbox", &["election"], &["crossbeam_channel"]),
+    row("handover", &["election"], &[]),
+    row(
+        "inbox",
+        &["election", "handover", "lease"],
+        &["crossbeam_channel"],
+    ),
     row("lease", &["clock", "election"], &["log"]),
+    row("office", &["clock", "election", "lease"], &[]),
+    row(
+        "lead",
+        &["clock", "election", "handover", "inbox", "lease", "office"],
+        &["crossbeam_channel", "log"],
+    ),
     row(
         "status",
         &["clock", "election"],
@@ -77,8 +88,10 @@ const PARTS: &[&str] = &[
     "clock",
     "config",
     "election",
+    "handover",
     "inbox",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -88,8 +101,11 @@ const WHOLE: &[&str] = &[
     "config",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -99,10 +115,13 @@ const EVERYTHING: &[&str] = &[
     "config",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
     "manual",
     "node",
+    "office",
     "status",
     "store",
     "transport",
