@@ -4,7 +4,6 @@ pub(crate) mod guard;
 
 mod descendants;
 mod handle;
-mod interim;
 mod orders;
 mod signals;
 mod supervisor;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::interim::{LeadOptions, Leading, Next, lead};
 use crossbeam_channel::{Receiver, bounded, never, select};
-use leadelect::{Node, Timing, lease_clock_nanos};
+use leadelect::{LeadOptions, Leading, Next, Node, Timing, lease_clock_nanos};
 use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
@@ -62,7 +61,7 @@ impl<'a> Supervisor<'a> {
             .drain_time(self.span.drain_time)
             .hold_off(self.hold_off);
         let node = self.node.clone();
-        let led = lead(&node, &options, |leading| {
+        let led = node.lead_with(&options, |leading| {
             Ok::<_, Infallible>(self.lead(leading))
         });
         led.expect("no error can be written down");
@@ -73,7 +72,7 @@ impl<'a> Supervisor<'a> {
         self.exit_code
     }
 
-    fn lead(&mut self, leading: &Leading) -> Next {
+    fn lead(&mut self, leading: &Leading<'_>) -> Next {
         if !self.reception.begin_work() {
             return Next::Leave;
         }
@@ -109,7 +108,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs the command, and returns when nothing is left of it.
-    fn work(&mut self, leading: &Leading) -> Report {
+    fn work(&mut self, leading: &Leading<'_>) -> Report {
         let (node, token) = (self.node.id(), leading.token());
         let ready = self.spare.take().filter(Guard::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
@@ -196,7 +195,7 @@ impl<'a> Supervisor<'a> {
 }
 
 /// In nanoseconds on the clock of leases. Never later than it is: the clock is read first.
-fn end_of_lease(leading: &Leading) -> u64 {
+fn end_of_lease(leading: &Leading<'_>) -> u64 {
     let now = lease_clock_nanos();
     let left = u64::try_from(leading.hard_remaining().as_nanos()).unwrap_or(u64::MAX);
     now.saturating_add(left)
