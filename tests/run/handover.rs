@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::child::boot_nanos;
+use super::process::wait_for;
 use super::rig::Rig;
 
 /// `LEADELECT_HANDOVERS=200 cargo test --features cli --test run -- --nocapture handover` for more.
@@ -14,6 +15,11 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
     let mut gaps = Vec::new();
     let mut lives = rig.next_after(0, 1);
     while gaps.len() < rounds {
+        // Nobody holds off any more, and everybody has heard of the leader.
+        wait_for("a settled leader", || {
+            let life = rig.lives().pop()?;
+            (life.last > life.first + 300_000_000).then_some(())
+        });
         let killed_at = boot_nanos();
         lives[0].signal(Signal::KILL);
         let next = rig.next_after(lives[0].token, 1);

@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         What::Guard(args) => run::guard::run(args),
         #[cfg(target_os = "linux")]
-        What::GuardExec(args) => run::guard::exec(&args),
+        What::GuardExec(args) => run::guard::become_command(&args),
     };
     done.unwrap_or_else(|Failure(problem)| {
         eprintln!("leadelect: {problem}");

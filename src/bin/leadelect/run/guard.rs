@@ -12,8 +12,11 @@
 //! [`descendants`]. The guard reports when it has no child any more, and so no descendant: only then may the supervisor
 //! release leadership.
 //!
-//! The command dies with its guard, too: it is executed by a process of this program which first has the kernel kill it
-//! when the guard ends. What the command has started itself is then adopted by the supervisor, and killed by that.
+//! The command dies with its guard, too: it is executed by a process of this program, [`become_command`], which first has
+//! the kernel kill it when the guard ends. What the command has started itself is then adopted by the supervisor, and
+//! killed by that.
+//!
+//! Guard and that process wait for their order before leadership is won, so that nothing but an `execve` is left to do.
 //!
 //! What is left: if supervisor *and* guard are stopped, or both are killed at once, nobody is there to kill what the
 //! command has started. Only a resource that refuses old tokens stops that.
@@ -46,7 +49,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 
 use super::super::Failure;
 use super::descendants;
-use super::orders::{End, Heard, Order, Report, hear, say};
+use super::orders::{End, Heard, Order, Report, hear, pair, say, say_with};
 
 /// The name of this program when it is started again by itself. A link to the very same file, also after an upgrade.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -74,14 +77,14 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-/// Become the command, which dies with the guard
+/// Become the command when the guard says so, which is the other end of stdin and the parent
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExecArgs {
+    /// `LEADELECT_NODE`
+    #[arg(long)]
+    node: String,
     #[arg(long, value_name = "PID")]
     guard: i32,
-    /// The moment from which on it is too late
-    #[arg(long, value_name = "NANOSECONDS")]
-    before: u64,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
@@ -123,11 +126,13 @@ impl Schedule {
     }
 }
 
-/// A command that runs, or has left something behind.
+/// A command that waits to be started, runs, or has left something behind.
 #[derive(Debug)]
 struct Running {
     /// Its process, and its process group.
     id: Pid,
+    /// Where it hears that it is to start. Nothing once it did.
+    waits: Option<OwnedFd>,
     /// How it ended.
     end: Option<End>,
     /// Whether it had been told to.
@@ -153,11 +158,10 @@ struct Guard {
     /// Becomes readable when a child ends.
     ended: UnixStream,
     timer: OwnedFd,
-    input: Option<OwnedFd>,
     running: Option<Running>,
     /// The supervisor is gone.
     orphaned: bool,
-    /// It is too late to start.
+    /// It was too late to start.
     refused: bool,
 }
 
@@ -198,7 +202,6 @@ impl Guard {
             supervisor,
             ended,
             timer,
-            input: None,
             running: None,
             orphaned: false,
             refused: false,
@@ -216,17 +219,21 @@ impl Guard {
                     told: true,
                 });
             }
-            match &self.running {
+            let waits = match &self.running {
                 None if self.orphaned => return None,
-                None => self.sleep_until(u64::MAX),
-                Some(_) => {
-                    if let Some(report) = self.reap() {
-                        return Some(report);
-                    }
-                    let next = self.act(lease_clock_nanos());
-                    self.sleep_until(next);
-                }
+                None => true,
+                Some(running) => running.waits.is_some(),
+            };
+            if let Some(report) = self.reap() {
+                // If it never started the supervisor finds its guard gone, and starts another one.
+                return Some(report).filter(|_| !waits);
             }
+            let next = if waits && !self.orphaned {
+                u64::MAX
+            } else {
+                self.act(lease_clock_nanos())
+            };
+            self.sleep_until(next);
         }
     }
 
@@ -236,13 +243,11 @@ impl Guard {
             match hear(&self.supervisor, RecvFlags::DONTWAIT) {
                 Heard::Nothing => return,
                 Heard::End => self.orphaned = true,
-                Heard::Message(text, file) => {
-                    self.input = file.or(self.input.take());
-                    match Order::parse(&text) {
-                        Some(order) => self.carry_out(order),
-                        None => eprintln!("leadelect: guard: no such order: {text:?}"),
-                    }
-                }
+                Heard::Message(text, file) => match Order::parse(&text) {
+                    Some(Order::Input) => self.prepare(file),
+                    Some(order) => self.carry_out(order),
+                    None => eprintln!("leadelect: guard: no such order: {text:?}"),
+                },
             }
         }
     }
@@ -250,8 +255,7 @@ impl Guard {
     fn carry_out(&mut self, order: Order) {
         match order {
             Order::Input => {}
-            Order::Start { token, until } if self.running.is_none() => self.start(token, until),
-            Order::Start { .. } => {}
+            Order::Start { token, until } => self.start(token, until),
             // An older end of the lease never comes later, but nothing rests on that.
             Order::Until(until) => self.schedule.until = self.schedule.until.max(until),
             Order::Stop => self.tell_to_end(lease_clock_nanos()),
@@ -264,43 +268,51 @@ impl Guard {
         }
     }
 
+    /// Starts the process that is to become the command, with this input.
+    fn prepare(&mut self, input: Option<OwnedFd>) {
+        match self.spawn(input) {
+            Ok(running) => self.running = Some(running),
+            Err(error) => {
+                eprintln!("leadelect: cannot start a process: {error}");
+                // The supervisor will find it gone.
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn spawn(&self, input: Option<OwnedFd>) -> std::io::Result<Running> {
+        let (ours, theirs) = pair()?;
+        let child = Command::new(OWN_PROGRAM)
+            .arg0(OWN_NAME)
+            .arg("guard-exec")
+            .args(["--node", &self.args.node])
+            .args(["--guard", &getpid().as_raw_nonzero().to_string(), "--"])
+            .args(&self.args.command)
+            .stdin(Stdio::from(theirs))
+            .process_group(0)
+            .spawn()?;
+        let input = input.ok_or(Errno::BADF)?;
+        say_with(&ours, &Order::Input, input.as_fd())?;
+        // Reaped with all others.
+        Ok(Running {
+            id: Pid::from_child(&child),
+            waits: Some(ours),
+            end: None,
+            told: false,
+            dispersed: false,
+        })
+    }
+
     fn start(&mut self, token: u64, until: u64) {
         self.schedule.until = until;
         // The supervisor may have been stopped since it sent this.
-        self.refused = lease_clock_nanos() >= self.schedule.soft();
-        if self.refused {
-            return;
-        }
-        let input = self.input.take().map_or_else(Stdio::null, Stdio::from);
-        let mut command = Command::new(OWN_PROGRAM);
-        command
-            .arg0(OWN_NAME)
-            .arg("guard-exec")
-            .args(["--guard", &getpid().as_raw_nonzero().to_string()])
-            .args(["--before", &self.schedule.soft().to_string(), "--"])
-            .args(&self.args.command)
-            .env("LEADELECT_TOKEN", token.to_string())
-            .env("LEADELECT_TERM", token.to_string())
-            .env("LEADELECT_NODE", &self.args.node)
-            .stdin(input)
-            .process_group(0);
-        match command.spawn() {
-            // Reaped with all others.
-            Ok(child) => {
-                self.running = Some(Running {
-                    id: Pid::from_child(&child),
-                    end: None,
-                    told: false,
-                    dispersed: false,
-                });
-            }
-            Err(error) => {
-                eprintln!("leadelect: cannot start a process: {error}");
-                let end = Some(End::Exited(CANNOT_RUN.into()));
-                // The supervisor will find the guard gone.
-                let _ = say(&self.supervisor, &Report { end, told: false });
-                std::process::exit(0);
-            }
+        let soft = self.schedule.soft();
+        self.refused = lease_clock_nanos() >= soft;
+        let waits = self.running.as_mut().map(|running| running.waits.take());
+        if let (Some(Some(command)), false) = (waits, self.refused) {
+            let order = Order::Start { token, until: soft };
+            // It is gone, which will be seen.
+            let _ = say(&command, &order);
         }
     }
 
@@ -391,16 +403,33 @@ const CANNOT_RUN: u8 = 126;
 /// The exit code of a command that is not found.
 const NOT_FOUND: u8 = 127;
 
-/// Becomes the command. Returns only if that cannot be.
-pub(crate) fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
+/// Waits for the order to start, and becomes the command. Returns only if that cannot be.
+pub(crate) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
-    // The guard may have ended before this was said.
+    let mut input = None;
+    let (token, until) = loop {
+        let Heard::Message(text, file) = hear(stdin(), RecvFlags::empty()) else {
+            // The guard is gone, or had no use for it.
+            return Ok(ExitCode::SUCCESS);
+        };
+        input = file.or(input);
+        if let Some(Order::Start { token, until }) = Order::parse(&text) {
+            break (token, until);
+        }
+    };
+    // The guard may have ended before it was said what is to happen then.
     let guarded = getppid().map(Pid::as_raw_pid) == Some(args.guard);
-    if !guarded || lease_clock_nanos() >= args.before {
+    if !guarded || lease_clock_nanos() >= until {
         return Err(Failure("too late to start the command".into()));
     }
     let (program, arguments) = args.command.split_first().expect("clap asks for one");
-    let error = Command::new(program).args(arguments).exec();
+    let error = Command::new(program)
+        .args(arguments)
+        .env("LEADELECT_TOKEN", token.to_string())
+        .env("LEADELECT_TERM", token.to_string())
+        .env("LEADELECT_NODE", &args.node)
+        .stdin(input.map_or_else(Stdio::null, Stdio::from))
+        .exec();
     eprintln!("leadelect: cannot run {program:?}: {error}");
     Ok(ExitCode::from(match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,

@@ -61,9 +61,7 @@ impl<'a> Supervisor<'a> {
             .drain_time(self.span.drain_time)
             .hold_off(self.hold_off);
         let node = self.node.clone();
-        let led = node.lead_with(&options, |leading| {
-            Ok::<_, Infallible>(self.lead(leading))
-        });
+        let led = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
         led.expect("no error can be written down");
     }
 
