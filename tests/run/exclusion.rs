@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::child::boot_nanos;
 use super::process::wait_for;
-use super::rig::{Rig, state};
+use super::rig::{Life, Rig};
 
 /// A margin of a tenth of it is ample even on a busy machine.
 const TIMEOUT: u64 = 1000;
@@ -88,11 +88,7 @@ fn a_command_that_ignores_sigterm_is_dead_before_the_lease_ends_that_nobody_rene
 fn a_guard_that_is_killed_takes_the_command_with_it_and_the_supervisor_ends_the_rest() {
     let rig = Rig::start(TIMEOUT, "deaf child stray", &[]);
     let lives = rig.next_after(0, 3);
-    let guard = lives
-        .iter()
-        .find(|life| state(life.parent()).is_some() && is_guard(life.parent()));
-    let guard = Pid::from_raw(guard.expect("a guard").parent().try_into().unwrap()).unwrap();
-    kill_process(guard, Signal::KILL).unwrap();
+    kill_process(guard_of(&lives), Signal::KILL).unwrap();
     rig.wait_until_over(&lives);
     rig.supervisors[&lives[0].node].wait_until_it_mentions(&["the guard of the command has ended"]);
     rig.next_after(lives[0].token, 3);
@@ -104,12 +100,7 @@ fn a_guard_that_is_stopped_is_killed_with_its_command_before_the_lease_ends() {
     let rig = Rig::start(TIMEOUT, "deaf child stray", &[]);
     let lives = rig.next_after(0, 3);
     let node = &lives[0].node;
-    let guard = lives
-        .iter()
-        .map(super::rig::Life::parent)
-        .find(|parent| is_guard(*parent));
-    let guard = Pid::from_raw(guard.expect("a guard").try_into().unwrap()).unwrap();
-    kill_process(guard, Signal::STOP).unwrap();
+    kill_process(guard_of(&lives), Signal::STOP).unwrap();
     for other in rig.others(node) {
         rig.signal(&other, Signal::STOP);
     }
@@ -126,9 +117,30 @@ fn a_guard_that_is_stopped_is_killed_with_its_command_before_the_lease_ends() {
     assert_eq!(rig.judge(), 2);
 }
 
-fn is_guard(pid: u32) -> bool {
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+/// Nobody is there to kill it but the kernel.
+#[test]
+fn a_command_dies_with_its_guard_also_while_its_supervisor_is_stopped() {
+    let rig = Rig::start(TIMEOUT, "deaf", &[]);
+    let lives = rig.next_after(0, 1);
+    rig.signal(&lives[0].node, Signal::STOP);
+    kill_process(guard_of(&lives), Signal::KILL).unwrap();
+    let killed_at = boot_nanos();
+    rig.wait_until_over(&lives);
+    let last = rig.lives()[0].last;
+    assert!(last < killed_at + TIMEOUT * 1_000_000 / 2);
+    rig.signal(&lives[0].node, Signal::CONT);
+    rig.next_after(lives[0].token, 1);
+    assert_eq!(rig.judge(), 2);
+}
+
+/// The parent of the command, which is one of these.
+pub(crate) fn guard_of(lives: &[Life]) -> Pid {
+    let is_guard = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+    };
+    let guard = lives.iter().map(Life::parent).find(is_guard);
+    Pid::from_raw(guard.expect("a guard").try_into().unwrap()).unwrap()
 }
 
 #[test]

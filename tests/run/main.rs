@@ -24,6 +24,7 @@ mod lease_log;
 mod process;
 
 mod alone;
+mod chance;
 mod exclusion;
 mod handover;
 mod rig;

@@ -50,7 +50,7 @@ impl Life {
 }
 
 /// As `/proc` has it: `T` for a process that is stopped.
-pub(crate) fn state(pid: u32) -> Option<char> {
+fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
