@@ -78,7 +78,8 @@ fn run(id: &str, config: &str) -> Result<(), Failure> {
     // On a thread of its own: a disk or a name server that hangs must not keep a signal waiting.
     let (start, started) = crossbeam_channel::bounded(1);
     let (own_id, own_config) = (id.to_owned(), config.to_owned());
-    thread::spawn(move || start.send(start_node(&own_id, &own_config)));
+    // Nobody waits for it any more if a signal came first.
+    thread::spawn(move || drop(start.send(start_node(&own_id, &own_config))));
     let node = crossbeam_channel::select! {
         recv(started) -> node => node??,
         recv(stopped) -> _ => {

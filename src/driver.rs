@@ -251,10 +251,27 @@ impl Driver {
         if !self.leads() {
             return Err(TransferError::NotLeader);
         }
-        match successor {
-            Some(_) if self.is_relinquishing() => Err(TransferError::UnderWay),
-            Some(_) | None => Ok(()),
+        let Some(id) = successor else {
+            return Ok(());
+        };
+        if self.is_relinquishing() {
+            return Err(TransferError::UnderWay);
         }
+        match self.election.backers(clock::now()).get(&id) {
+            // One that has just started answers, and promises nothing.
+            None if self.heard_lately(id) => Err(TransferError::NotAble(id)),
+            None => Err(TransferError::Silent(id)),
+            Some(false) => Err(TransferError::NotAble(id)),
+            Some(true) => Ok(()),
+        }
+    }
+
+    fn heard_lately(&self, id: NodeId) -> bool {
+        let peers = self.board.status(None, Duration::ZERO).peers;
+        let ago = peers
+            .iter()
+            .find_map(|peer| peer.last_heard.filter(|_| peer.id == id));
+        ago.is_some_and(|ago| ago < self.timing.election_timeout())
     }
 
     /// First the lease is taken away, and only then the election may release it.
@@ -488,6 +505,8 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: sender,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

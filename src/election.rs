@@ -25,7 +25,8 @@
 //! 3. makes durable what must be, by [`Output::store`], which is the only way to the effects;
 //! 4. publishes [`Effects::lease`] to those who act as leader;
 //! 5. sends the reply and the messages;
-//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs.
+//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs:
+//!    until then the node is no candidate again.
 //!
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
 //! sender is whoever that connection is authenticated as.
@@ -38,6 +39,7 @@ mod id;
 mod leader;
 mod memory;
 mod message;
+mod preference;
 mod time;
 mod timing;
 mod voter;
@@ -59,6 +61,7 @@ pub use timing::{Timing, TimingError};
 use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;
 use leader::Leader;
+use preference::Reigns;
 
 /// A numbered period with at most one leader. The term in which a lease was won is its fencing token.
 #[derive(
@@ -103,7 +106,7 @@ pub struct Setup {
 /// What is configured about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Voter {
-    /// The higher, the earlier in the line of succession.
+    /// The higher, the earlier in the line of succession; and a leader hands over to one of higher priority in the end.
     pub priority: i32,
     /// Votes and never leads.
     pub witness: bool,
@@ -132,7 +135,7 @@ pub enum Input {
     Relinquish {
         /// Who should follow; the best of those who are able if none is named.
         successor: Option<NodeId>,
-        /// How long this node does not campaign, at least the election timeout.
+        /// For how long this node leads only if nobody else can, at least the election timeout.
         hold_off: Duration,
     },
     /// Nothing guarded by the lease of this term runs any more, and nothing can start.
@@ -189,10 +192,12 @@ pub struct Election {
     forgotten: Term,
     /// The highest term that a peer has told of: behind it no vote is to be had.
     told: Term,
-    /// What may still run under the lease of a term that this node no longer leads.
+    /// What may still run under the lease of a term that this node no longer leads: it votes for nobody before the end
+    /// of that lease, and stands itself only once the work is known to have ended.
     work: Option<Deadline>,
-    /// Until when this node, having handed over, leaves leading to others.
+    /// Until when this node, having handed over, leaves leading to others if there are any.
     hold_off_until: Instant,
+    reigns: Reigns,
     succession: Vec<NodeId>,
     /// Whether the last candidacy failed: then the line of succession has failed, and chance decides.
     failed: bool,
@@ -296,6 +301,7 @@ impl Election {
             told: Term(forgotten),
             work: None,
             hold_off_until: Instant::ZERO,
+            reigns: Reigns::default(),
             succession: Vec::new(),
             failed: false,
             dice: Dice::new(seed),
@@ -392,6 +398,18 @@ impl Election {
         }
     }
 
+    /// Who has promised this leader lately, and whether it is able to lead itself. Nobody on a node that does not lead.
+    #[must_use]
+    pub fn backers(&self, now: Instant) -> BTreeMap<NodeId, bool> {
+        let backers = match &self.state {
+            State::Leader(leader) => Some(&leader.backers),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => None,
+        };
+        let fresh = backers.into_iter().flatten();
+        let fresh = fresh.filter(|(_, backer)| now < backer.until);
+        fresh.map(|(id, backer)| (*id, backer.eligible)).collect()
+    }
+
     fn tick(&mut self, now: Instant, out: &mut Effects) {
         match &mut self.state {
             State::Follower(follower) if now >= follower.suspect_at => {
@@ -457,26 +475,27 @@ impl Election {
     fn adopt(&mut self, now: Instant, term: Term, cause: Cause, out: &mut Effects) {
         debug_assert!(term > self.hard.term);
         self.enter(now, term);
-        let suspect_at = now + self.setup.timing.stagger() + self.patience();
-        self.follow(None, suspect_at, cause, out);
+        let suspect_at = now + self.setup.timing.stagger() + self.patience(now);
+        self.follow(now, None, suspect_at, cause, out);
     }
 
     /// Begins a higher term, in which this node has not voted.
     fn enter(&mut self, now: Instant, term: Term) {
         self.note_past(now);
-        self.leave_office();
+        self.leave_office(now);
         self.hard.term = term;
         self.hard.voted_for = None;
     }
 
     fn follow(
         &mut self,
+        now: Instant,
         leader: Option<NodeId>,
         suspect_at: Instant,
         cause: Cause,
         out: &mut Effects,
     ) {
-        self.leave_office();
+        self.leave_office(now);
         self.state = State::Follower(Follower {
             leader,
             suspect_at,
@@ -486,9 +505,13 @@ impl Election {
     }
 
     /// Leads no more in the old term, before a new one begins: what it led may still be at work.
-    fn leave_office(&mut self) {
+    fn leave_office(&mut self, now: Instant) {
         if let State::Leader(leader) = &self.state {
             self.work = leader.work(self.hard.term);
+            if let Some(relinquishing) = &leader.relinquishing {
+                let hold_off = relinquishing.hold_off;
+                self.hold_off_until = now + hold_off.max(self.setup.timing.election_timeout());
+            }
             self.state = State::Follower(Follower::waiting(Instant::NEVER));
         }
     }
@@ -532,7 +555,7 @@ impl Election {
         self.mute = true;
         self.voting_from = Instant::NEVER;
         let suspect_at = now + self.setup.timing.suspicion();
-        self.follow(None, suspect_at, Cause::StoreFailed, out);
+        self.follow(now, None, suspect_at, Cause::StoreFailed, out);
     }
 
     /// Whether this node may ever stand for election.
@@ -542,13 +565,16 @@ impl Election {
 
     /// Whether this node is able to lead, as its peers should know it.
     fn able_to_lead(&self, now: Instant) -> bool {
-        self.may_lead() && self.eligible && now >= self.hold_off_until.max(self.voting_from)
+        self.may_lead()
+            && self.eligible
+            && self.work.is_none()
+            && now >= self.hold_off_until.max(self.voting_from)
     }
 
     /// How much later than the first in line this node starts.
-    fn patience(&mut self) -> Duration {
+    fn patience(&mut self, now: Instant) -> Duration {
         let stagger = self.setup.timing.stagger();
-        let last_resort = if self.eligible {
+        let last_resort = if self.eligible && now >= self.hold_off_until {
             Duration::ZERO
         } else {
             self.setup.timing.election_timeout()

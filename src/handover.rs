@@ -1,7 +1,9 @@
 //! Why leadership is not handed over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::config::Member;
 use crate::election::NodeId;
 
 /// The node does not lead.
@@ -33,7 +35,7 @@ pub enum TransferError {
     Oneself,
     /// It votes and never leads.
     Witness(NodeId),
-    /// It has not answered for as long as a lease lasts.
+    /// It was not heard for an election timeout.
     Silent(NodeId),
     /// It answers, but is not able to lead now: it holds off after a leadership of its own, it was made ineligible, or
     /// it has just started.
@@ -50,7 +52,7 @@ impl fmt::Display for TransferError {
             TransferError::Witness(id) => write!(f, "node {id} is a witness: it never leads"),
             TransferError::Silent(id) => write!(
                 f,
-                "node {id} has not answered lately: see that it runs and can be reached"
+                "node {id} was not heard lately: see that it runs and can be reached"
             ),
             TransferError::NotAble(id) => write!(
                 f,
@@ -61,3 +63,19 @@ impl fmt::Display for TransferError {
 }
 
 impl std::error::Error for TransferError {}
+
+/// The node `id`, if leadership of `me` may be transferred to it as far as the config says.
+pub(crate) fn successor(
+    id: &str,
+    me: NodeId,
+    members: &BTreeMap<NodeId, Member>,
+) -> Result<NodeId, TransferError> {
+    let known: Option<NodeId> = id.parse().ok();
+    let known = known.and_then(|id| members.get_key_value(&id));
+    match known {
+        None => Err(TransferError::Unknown { id: id.to_owned() }),
+        Some((id, _)) if *id == me => Err(TransferError::Oneself),
+        Some((id, member)) if member.witness => Err(TransferError::Witness(*id)),
+        Some((id, _)) => Ok(*id),
+    }
+}

@@ -43,6 +43,7 @@
 //! | run a node in a program | [`Node`], [`Lease`] |
 //! | configure it | [`Config`] |
 //! | watch it | [`Status`], [`Events`] |
+//! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
@@ -57,12 +58,15 @@ mod lease;
 pub mod manual;
 mod node;
 mod office;
+pub mod remote;
 mod status;
 mod store;
 mod transport;
 
 #[doc(hidden)]
 pub use clock::lease_clock_nanos;
+#[doc(hidden)]
+pub use config::time_from_str;
 pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
 pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
 pub use handover::{NotLeader, TransferError};

@@ -250,7 +250,8 @@ impl Board {
     }
 }
 
-fn days_until(end: u64, now: u64) -> i64 {
+/// Whole days from `now` to `end`, both in seconds since 1970.
+pub(crate) fn days_until(end: u64, now: u64) -> i64 {
     let left = i128::from(end) - i128::from(now);
     i64::try_from(left.div_euclid(i128::from(SECONDS_PER_DAY))).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,8 @@
 //! something was that an event tells. Nothing else in the crate uses this.
 
 use super::candidate::{Candidate, FreshHint, PreCandidate};
-use super::leader::{Backer, Leader, Relinquishing};
+use super::leader::{Backer, Favourite, Leader, Relinquishing};
+use super::preference::{Reign, Reigns};
 use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promise, State, Term};
 
 /// New names for numbers that only tell messages apart.
@@ -101,6 +102,7 @@ impl Election {
             told: _,
             work,
             hold_off_until,
+            reigns: Reigns { young, short: _ },
             succession: _,
             failed: _,
             dice,
@@ -138,6 +140,13 @@ impl Election {
             lens.end(until);
         }
         lens.end(hold_off_until);
+        if let Some(Reign {
+            leader: _,
+            short_until,
+        }) = young
+        {
+            lens.moment(short_until);
+        }
         if let Some(seed) = names.seed() {
             *dice = Dice::new(seed);
         }
@@ -214,6 +223,7 @@ impl State {
                 backers,
                 next_heartbeat,
                 relinquishing,
+                favourite,
             }) => {
                 if let Some(relinquishing) = relinquishing {
                     let Relinquishing {
@@ -240,6 +250,9 @@ impl State {
                     lens.end(until);
                 }
                 lens.moment(next_heartbeat);
+                if let Some(Favourite { id: _, due }) = favourite {
+                    lens.moment(due);
+                }
             }
         }
     }
@@ -310,6 +323,11 @@ mod tests {
             until: now + MS * 50,
         });
         node.hold_off_until = now + MS * 60;
+        node.reigns.young = Some(Reign {
+            leader: id(2),
+            short_until: now + MS * 150,
+        });
+        node.reigns.short.insert(id(2), 1);
         node.succession = vec![id(3), id(1)];
         node
     }
@@ -362,6 +380,10 @@ mod tests {
             relinquishing: Some(Relinquishing {
                 successor: Some(id(3)),
                 hold_off: MS,
+            }),
+            favourite: Some(Favourite {
+                id: id(3),
+                due: now + MS * 140,
             }),
         })
     }
@@ -416,7 +438,7 @@ mod tests {
     fn whatever_matters_makes_a_difference() {
         type Change = fn(&mut Election);
         type Situation = fn(Instant) -> State;
-        let everywhere: [(&str, Change); 28] = [
+        let everywhere: [(&str, Change); 31] = [
             ("me", |node| node.setup.me = id(3)),
             ("voters", |node| {
                 node.setup.voters.remove(&id(3));
@@ -445,6 +467,9 @@ mod tests {
             ("told", |node| node.told = Term(9)),
             ("no work", |node| node.work = None),
             ("hold off", |node| node.hold_off_until = NOW + MS * 61),
+            ("no young reign", |node| node.reigns.young = None),
+            ("a young reign", |node| reign(node).short_until = NOW),
+            ("short reigns", |node| node.reigns.short.clear()),
             ("succession", |node| node.succession.reverse()),
             ("failed", |node| node.failed = true),
         ];
@@ -491,6 +516,7 @@ mod tests {
                     |node| backer(node).eligible = false,
                     |node| leads(node).next_heartbeat = NOW,
                     |node| leads(node).relinquishing = None,
+                    |node| leads(node).favourite = None,
                 ],
             ),
         ];
@@ -520,6 +546,10 @@ mod tests {
 
     fn heard(node: &mut Election) -> &mut Heard {
         node.heard.as_mut().expect("heard")
+    }
+
+    fn reign(node: &mut Election) -> &mut Reign {
+        node.reigns.young.as_mut().expect("a young reign")
     }
 
     fn follows(node: &mut Election) -> &mut Follower {

@@ -68,7 +68,7 @@ impl Candidate {
 impl Election {
     /// Starts a round of pre-votes, or waits for others if this node never leads.
     pub(super) fn ask(&mut self, now: Instant, out: &mut Effects) {
-        let patience = self.patience();
+        let patience = self.patience(now);
         self.ask_with(now, patience, out);
     }
 
@@ -124,6 +124,10 @@ impl Election {
 
     /// When a quorum that would vote for this node will be free to, itself included.
     pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
+        // Whoever cannot say that its last work has ended cannot begin another.
+        if self.work.is_some() {
+            return Instant::NEVER;
+        }
         let others = self.majority() - 1;
         let mut free: Vec<Instant> = asking.grants.values().copied().collect();
         free.sort_unstable();
@@ -133,7 +137,7 @@ impl Election {
         };
         let (own, _) = self.free_at(self.setup.me, self.next_term());
         let hint_ends = asking.hint.map_or(Instant::ZERO, |hint| hint.until);
-        quorum_free.max(own).max(self.hold_off_until).max(hint_ends) + asking.patience
+        quorum_free.max(own).max(hint_ends) + asking.patience
     }
 
     fn campaign_when_due(&mut self, now: Instant, out: &mut Effects) {
@@ -335,7 +339,7 @@ impl Election {
         };
         let votes = candidate.votes.iter().copied().collect();
         self.failed = true;
-        self.follow(None, now, Cause::CandidacyLost { votes }, out);
+        self.follow(now, None, now, Cause::CandidacyLost { votes }, out);
         self.ask(now, out);
     }
 }

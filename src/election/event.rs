@@ -91,6 +91,11 @@ pub enum Cause {
     LeaseLost,
     /// It was asked to lead no more, and waits for its work to end.
     Relinquishing,
+    /// A node of higher priority is there and able to lead: it hands over, and waits for its work to end.
+    Yielding {
+        /// That node.
+        to: NodeId,
+    },
     /// It has told everybody that it no longer leads.
     Released {
         /// Who was asked to follow.
@@ -150,6 +155,12 @@ impl fmt::Display for Cause {
             Cause::LeaseWon => f.write_str("lease won"),
             Cause::LeaseLost => f.write_str("lease lost, no quorum answered in time"),
             Cause::Relinquishing => f.write_str("relinquishing, waits for its work to end"),
+            Cause::Yielding { to } => {
+                write!(
+                    f,
+                    "yields to {to}, of higher priority, waits for its work to end"
+                )
+            }
             Cause::Released {
                 successor: Some(id),
             } => write!(f, "released to {id}"),

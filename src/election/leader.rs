@@ -25,6 +25,15 @@ pub(super) struct Leader {
     pub(super) backers: BTreeMap<NodeId, Backer>,
     pub(super) next_heartbeat: Instant,
     pub(super) relinquishing: Option<Relinquishing>,
+    /// Who backs this leader, is able to lead and should rather do so.
+    pub(super) favourite: Option<Favourite>,
+}
+
+/// A backer that should rather lead, and when this leader hands over to it if it is there without a gap until then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Favourite {
+    pub(super) id: NodeId,
+    pub(super) due: Instant,
 }
 
 /// A peer that has promised.
@@ -84,6 +93,7 @@ impl Election {
         out: &mut Effects,
     ) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
+        self.note_reign(now, self.setup.me, true);
         // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard {
             leader: self.setup.me,
@@ -100,6 +110,7 @@ impl Election {
             backers: BTreeMap::new(),
             next_heartbeat: now,
             relinquishing: None,
+            favourite: None,
         });
         let after = now.since(last_led);
         self.tell(Cause::Elected { votes, after }, out);
@@ -119,7 +130,7 @@ impl Election {
         if leader.is_relinquishing() {
             self.release(now, out);
         } else {
-            self.follow(None, now, Cause::LeaseLost, out);
+            self.follow(now, None, now, Cause::LeaseLost, out);
         }
     }
 
@@ -127,9 +138,10 @@ impl Election {
         let State::Leader(leader) = &self.state else {
             return;
         };
-        if !leader.is_relinquishing() && now >= leader.next_heartbeat {
-            self.heartbeat(now, out);
+        if leader.is_relinquishing() || now < leader.next_heartbeat || self.yields(now, out) {
+            return;
         }
+        self.heartbeat(now, out);
     }
 
     fn heartbeat(&mut self, now: Instant, out: &mut Effects) {
@@ -220,6 +232,17 @@ impl Election {
     ) {
         // Chosen now: when the work has ended late, nobody has promised lately any more.
         let successor = successor.or_else(|| self.best_backer(now));
+        self.step_aside(now, successor, hold_off, Cause::Relinquishing, out);
+    }
+
+    pub(super) fn step_aside(
+        &mut self,
+        now: Instant,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        cause: Cause,
+        out: &mut Effects,
+    ) {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
@@ -234,7 +257,7 @@ impl Election {
             hold_off,
         });
         let never_acted = leader.until.is_none();
-        self.tell(Cause::Relinquishing, out);
+        self.tell(cause, out);
         if never_acted {
             self.release(now, out);
         }
@@ -247,6 +270,7 @@ impl Election {
         let ended = matches!(&self.state, State::Leader(leader) if leader.is_relinquishing());
         if ended && term == self.hard.term {
             self.release(now, out);
+            self.work = None;
         }
     }
 
@@ -254,11 +278,7 @@ impl Election {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
-        let Some(Relinquishing {
-            successor,
-            hold_off,
-        }) = leader.relinquishing.take()
-        else {
+        let Some(successor) = leader.relinquishing.as_ref().map(|order| order.successor) else {
             return;
         };
         let seq = leader.seq;
@@ -268,13 +288,11 @@ impl Election {
             successor,
         };
         self.broadcast(&request, out);
-        let timeout = self.setup.timing.election_timeout();
-        self.hold_off_until = now + hold_off.max(timeout);
-        self.follow(None, now + timeout, Cause::Released { successor }, out);
-        self.work = None;
+        let suspect_at = now + self.setup.timing.election_timeout();
+        self.follow(now, None, suspect_at, Cause::Released { successor }, out);
     }
 
-    fn best_backer(&self, now: Instant) -> Option<NodeId> {
+    pub(super) fn best_backer(&self, now: Instant) -> Option<NodeId> {
         let State::Leader(leader) = &self.state else {
             return None;
         };

@@ -111,6 +111,13 @@ impl Timing {
         self.election_timeout / 20
     }
 
+    /// How long a backer of higher priority must have been there, able to lead, before a leader hands over to it: 20 D,
+    /// so that at default timing at most one leadership in ten seconds ends for the sake of a preference.
+    #[must_use]
+    pub fn settling(&self) -> Duration {
+        self.election_timeout * 20
+    }
+
     /// How long to wait on this node's clock until `span` has passed on another's: span·(1+ρ)/(1−ρ).
     #[must_use]
     pub fn wait_for(&self, span: Duration) -> Duration {

@@ -196,11 +196,17 @@ impl Election {
         }
         self.fresh = false;
         self.note_cap(now);
-        let suspect_at = now + self.setup.timing.suspicion() + self.patience();
-        self.leave_office();
+        let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
+        self.leave_office(now);
         self.hard.term = term;
         self.hard.voted_for = Some(candidate);
-        self.follow(None, suspect_at, Cause::VoteGranted { to: candidate }, out);
+        self.follow(
+            now,
+            None,
+            suspect_at,
+            Cause::VoteGranted { to: candidate },
+            out,
+        );
     }
 
     /// Follows a leader and promises to elect nobody else for a while.
@@ -293,10 +299,12 @@ impl Election {
             at: now,
             released: false,
         });
-        let news = self.leader() != Some(from) || known.is_none_or(|heard| heard.term != term);
+        let takes_office = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
+        self.note_reign(now, from, takes_office);
+        let news = self.leader() != Some(from) || takes_office;
         self.succession = succession;
         self.failed = false;
-        let suspect_at = now + self.setup.timing.suspicion() + self.patience();
+        let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
         self.state = State::Follower(Follower {
             leader: Some(from),
             suspect_at,
@@ -356,7 +364,7 @@ impl Election {
         });
         self.failed = false;
         self.succession.retain(|id| Some(*id) != successor);
-        let named = successor == Some(self.setup.me) && self.may_lead();
+        let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();
         if named && now >= self.free_at(self.setup.me, self.next_term()).0 {
             self.campaign(now, Cause::NamedSuccessor { by: from }, out);
             return;
@@ -364,9 +372,10 @@ impl Election {
         let patience = if named {
             Duration::ZERO
         } else {
-            self.setup.timing.stagger() + self.patience()
+            self.setup.timing.stagger() + self.patience(now)
         };
         self.follow(
+            now,
             None,
             now + patience,
             Cause::LeaderReleased { by: from },

@@ -14,6 +14,7 @@ mod hint;
 mod lease;
 mod node_id;
 mod pre_vote;
+mod preference;
 mod promise;
 mod relinquish;
 mod restart;

@@ -20,6 +20,7 @@
 //! | `heal`, `heal A B` | mends all links, or those between two |
 //! | `delay A B D`, `delay A > B D`, `delay D` | how long a message takes, between two nodes or everywhere |
 //! | `relinquish ID [to=ID] [hold_off=D]`, `work ID D` | leadership is given up; work goes on for D when told to stop |
+//! | `hang ID D` | the work that runs there does not return for so long, whatever it is told |
 //! | `eligible ID yes`, `eligible ID no` | whether a node is able to lead |
 //! | `advance D` | time passes |
 //! | `until lease [ID]`, `until no lease`, `until says ID WORD` | time passes until then, at most a minute |
@@ -235,6 +236,10 @@ impl Stage {
             }
             ("work", [id, span]) => {
                 world.node_mut(node(id)?).winds_up_in = WindUp::After(duration(span)?);
+            }
+            ("hang", [id, span]) => {
+                let until = world.now.after(duration(span)?);
+                world.hang(node(id)?, until);
             }
             ("eligible", [id, what]) => world.order(node(id)?, Input::Eligible(*what == "yes")),
             ("advance", [span]) => world.run_until(world.now.after(duration(span)?)),

@@ -321,6 +321,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until all running processes agree on a leader that came after `last`.
+    #[track_caller]
+    pub(crate) fn leader_after(&self, last: &Leader) -> Leader {
+        let after = || self.agreed().filter(|leader| leader.token > last.token);
+        match try_for(AMPLE, after) {
+            Some(leader) => leader,
+            None => panic!(
+                "nobody leads after {last:?} within {AMPLE:?}:\n{}",
+                self.dump()
+            ),
+        }
+    }
+
     /// The processes that are not `name`.
     pub(crate) fn others(&self, name: &str) -> Vec<String> {
         self.processes

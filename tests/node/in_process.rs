@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{Config, Node, NotLeader, Role, StartError};
+use leadelect::{Config, ConfigBuilder, Node, NotLeader, Role, StartError};
 
 use super::certs::{Ca, THIS_HOST};
 use super::child::boot_nanos;
@@ -26,16 +26,23 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn planned(ids: &[&str], election_timeout: Duration) -> Local {
+        Local::planned_as(ids, |builder| builder.election_timeout(election_timeout))
+    }
+
+    /// A cluster of which no node runs yet, with whatever else is to be configured.
+    pub(crate) fn planned_as(
+        ids: &[&str],
+        configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder,
+    ) -> Local {
         let ca = Ca::new();
         let certs = ca.sign("shared", &THIS_HOST);
         let mut builder = Config::builder()
             .certs(certs.ca, certs.cert, certs.key)
-            .election_timeout(election_timeout)
             .state_dir(certs_folder(&ca));
         for id in ids {
             builder = builder.node((*id, "127.0.0.1", free_port()));
         }
-        let (config, nodes) = (builder.build().unwrap(), Vec::new());
+        let (config, nodes) = (configure(builder).build().unwrap(), Vec::new());
         Local {
             config,
             nodes,
@@ -44,8 +51,15 @@ impl Local {
     }
 
     pub(crate) fn started(ids: &[&str], election_timeout: Duration) -> Local {
+        Local::started_as(ids, |builder| builder.election_timeout(election_timeout))
+    }
+
+    pub(crate) fn started_as(
+        ids: &[&str],
+        configure: impl Fn(ConfigBuilder) -> ConfigBuilder,
+    ) -> Local {
         for _ in 0..5 {
-            let mut local = Local::planned(ids, election_timeout);
+            let mut local = Local::planned_as(ids, &configure);
             if ids.iter().all(|id| local.start(id)) {
                 return local;
             }
@@ -79,6 +93,17 @@ impl Local {
         let mut nodes = self.config.nodes();
         nodes.find(|(node, _)| node.as_str() == id).unwrap().1.port
     }
+}
+
+/// Starts a node whose port nobody else has taken, unless it was a moment ago by the same node.
+pub(crate) fn start_node(config: &Config, id: &str) -> Node {
+    wait_for("the port of a node", || {
+        match Node::start(config.clone().for_node(id).unwrap()) {
+            Ok(node) => Some(node),
+            Err(StartError::Listen { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
 }
 
 fn certs_folder(ca: &Ca) -> std::path::PathBuf {

@@ -35,10 +35,10 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
-    row("handover", &["election"], &[]),
+    row("handover", &["config", "election"], &[]),
     row(
         "inbox",
         &["election", "handover", "lease"],
@@ -75,15 +75,38 @@ const ROWS: [Row; 18] = [
         &["log", "rustls", "rustls_pemfile", "webpki"],
     ),
     row("transport::wire", LINKS, &["bincode", "serde"]),
+    // A client knows the frames that are for clients, and how to dial.
+    row(
+        "remote",
+        &["clock", "config", "election", "status", "transport"],
+        &[],
+    ),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
     row("lib", EVERYTHING, &[]),
     // A program of its own, which sees what every program sees.
-    row("bin", &[], &["ctrlc", "env_logger", "log"]),
+    row(
+        "bin",
+        &[],
+        &[
+            "clap",
+            "clap_complete",
+            "crossbeam_channel",
+            "ctrlc",
+            "env_logger",
+            "log",
+            "rustix",
+            "serde",
+            "serde_json",
+            "signal_hook",
+        ],
+    ),
 ];
 
-const LINKS: &[&str] = &["clock", "config", "election", "inbox", "status"];
+const LINKS: &[&str] = &[
+    "clock", "config", "election", "handover", "inbox", "office", "status",
+];
 const PARTS: &[&str] = &[
     "clock",
     "config",
@@ -122,6 +145,7 @@ const EVERYTHING: &[&str] = &[
     "manual",
     "node",
     "office",
+    "remote",
     "status",
     "store",
     "transport",

@@ -1,12 +1,11 @@
 //! `leadelect completions`: a script that teaches a shell to complete the arguments.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, print};
 
 /// Print a script with which a shell completes the arguments of leadelect
 #[derive(Debug, clap::Args)]
@@ -21,11 +20,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    clap_complete::generate(
-        args.shell,
-        &mut Cli::command(),
-        "leadelect",
-        &mut io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "leadelect", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

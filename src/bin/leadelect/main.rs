@@ -5,21 +5,34 @@
 mod check;
 mod command;
 mod completions;
+// Of Linux: signals when a parent dies, adoption of orphans, one clock for all processes.
 #[cfg(target_os = "linux")]
-// what kills its command: parent-death signals, subreapers, one clock for all processes
 mod run;
 mod status;
+mod view;
 
 use std::fmt;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use leadelect::Config;
+use leadelect::{Config, NodeId};
 
 /// Looks at the nodes of a cluster that elect a leader, and hands leadership over.
+///
+/// Asks running nodes over the network, as one of the hosts in the config or any other: what it needs is the cluster's
+/// config, and a certificate of the cluster's CA. Any certificate of the CA may look; whoever changes something must
+/// show the certificate of a node.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  leadelect check                 # is the config right, and does everybody answer?
+  leadelect status --watch        # who leads?
+  leadelect transfer 2            # let node 2 lead
+  leadelect run --id 1 -- worker  # run a program only while node 1 leads
+  leadelect COMMAND --help        # exit codes, JSON, and more examples")]
 struct Cli {
     #[command(subcommand)]
     what: What,
@@ -54,20 +67,51 @@ impl ConfigFile {
     fn read(&self) -> Result<Config, Failure> {
         Config::from_yaml_file(&self.config).map_err(Failure::of)
     }
-}
 
-/// Why a subcommand could not do what it was asked for: a line for stderr, and exit code 2.
-#[derive(Debug)]
-struct Failure(String);
-
-impl Failure {
-    fn of(error: impl fmt::Display) -> Failure {
-        Failure(error.to_string())
+    /// The node `id`, if there is one.
+    fn node(&self, config: &Config, id: &str) -> Result<NodeId, Failure> {
+        let known: Vec<NodeId> = config.nodes().map(|(id, _)| id).collect();
+        let node = known.iter().find(|known| known.as_str() == id);
+        node.copied().ok_or_else(|| {
+            let path = self.config.display();
+            let ids: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let ids = ids.join(", ");
+            Failure::of(format!(
+                "found no node {id:?} in {path}: expected one of {ids}"
+            ))
+        })
     }
 }
 
-/// The exit code of a [`Failure`], and of arguments that are not understood.
-const FAILED: u8 = 2;
+/// Why a subcommand could not do what it was asked for: a line for stderr, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    problem: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// What was given cannot be used.
+    fn of(problem: impl fmt::Display) -> Failure {
+        Failure {
+            problem: problem.to_string(),
+            exit_code: UNUSABLE,
+        }
+    }
+
+    /// The nodes cannot do it, or will not.
+    fn of_cluster(problem: impl fmt::Display) -> Failure {
+        Failure {
+            exit_code: REFUSED,
+            ..Failure::of(problem)
+        }
+    }
+}
+
+/// The exit code if the nodes do not do what they are asked for.
+const REFUSED: u8 = 1;
+/// The exit code if the arguments, the config or the certificates cannot be used.
+const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -87,10 +131,18 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         What::GuardExec(args) => run::guard::become_command(&args),
     };
-    done.unwrap_or_else(|Failure(problem)| {
-        eprintln!("leadelect: {problem}");
-        ExitCode::from(FAILED)
+    done.unwrap_or_else(|failure| {
+        eprintln!("leadelect: {}", failure.problem);
+        ExitCode::from(failure.exit_code)
     })
+}
+
+/// Writes to stdout. Unlike `print!` it survives that nobody reads.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::of(format!("cannot write to stdout: {error}")))
 }
 
 /// Prints the help that was asked for, or what is wrong with the arguments.
@@ -105,5 +157,5 @@ fn explain(error: &clap::Error) -> ExitCode {
         Some(problem) => eprint!("leadelect: {problem}"),
         None => eprint!("{text}"),
     }
-    ExitCode::from(FAILED)
+    ExitCode::from(UNUSABLE)
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadelect::{Node, Timing};
+use leadelect::{Node, Timing, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::{ConfigFile, Failure};
@@ -38,18 +38,18 @@ pub(crate) struct Args {
     restart: Restart,
     /// After a failure of the command, lead again so much later, unless no other node can [default: ten election
     /// timeouts]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     hold_off: Option<Duration>,
     /// The signal that has the command end: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
     #[arg(long, value_name = "SIGNAL", value_parser = signals::by_name, default_value = "TERM")]
     stop_signal: i32,
     /// Tell the command to end so long before the lease does, if that is not renewed [default: a fifth of the election
     /// timeout]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     drain_time: Option<Duration>,
     /// The most that the command gets to end in an orderly stop, and that its leftovers get when it has ended by itself.
     /// Never longer than the lease
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`
     #[arg(
@@ -134,7 +134,7 @@ impl Span {
         // Two heartbeats may be lost before the command is told to end.
         let longest = timing.lease(timing.election_timeout()) - timing.heartbeat_interval() * 2;
         if drain_time <= margin || drain_time > longest {
-            return Err(Failure(format!(
+            return Err(Failure::of(format!(
                 "--drain-time {drain_time:?} does not fit the election timeout {:?}: use more than {margin:?}, at \
                  which the command is killed, and at most {longest:?}",
                 timing.election_timeout()
@@ -183,38 +183,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         (None, false) => {
             eprintln!("leadelect: the node has stopped by itself: see the log");
             Ok(ExitCode::from(NODE_STOPPED))
-        }
-    }
-}
-
-/// Reads a span of time: a number and its unit.
-fn time(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number and ms, s, m or h, such as 500ms or 30s".into()),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("expected a whole number before the unit, found {number:?}"))?;
-    Ok(Duration::from_millis(number.saturating_mul(unit)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_needs_a_number_and_a_unit() {
-        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(time("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(time("1h"), Ok(Duration::from_secs(3600)));
-        for wrong in ["", "5", "s", "1.5s", "-1s", "5d"] {
-            assert!(time(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Step {
     pub(crate) durable: Option<HardState>,
     /// The node's disk has failed: what it knows is hearsay.
     pub(crate) mute: bool,
+    /// How long the node waits at least for a favourite.
+    pub(crate) settling: Duration,
 }
 
 impl Step {
@@ -69,6 +71,8 @@ pub(crate) struct Checker {
     pub(crate) violation: Option<String>,
     /// A node has forgotten its terms and votes: tokens need not grow any more.
     forgetful: bool,
+    /// A leader has made room for a favourite.
+    pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
     pub(crate) leases_won: u64,
     work: BTreeMap<NodeId, Work>,
@@ -121,6 +125,10 @@ impl Checker {
     }
 
     pub(crate) fn tells(&mut self, step: &Step, event: &Event) {
+        if let Cause::Yielding { .. } = event.cause {
+            self.yielded = true;
+            self.yields_rarely(step, event.term);
+        }
         if let Cause::Elected { .. } = event.cause {
             self.took_office
                 .insert(step.node, (event.term, step.local()));
@@ -371,6 +379,18 @@ impl Checker {
                 step.node
             );
             self.fail("StopsBeacon", text);
+        }
+    }
+
+    /// A leader hands over to a favourite only after it has led for long.
+    fn yields_rarely(&mut self, step: &Step, term: Term) {
+        let office = self.took_office.get(&step.node);
+        let Some((_, since)) = office.filter(|(own, _)| *own == term) else {
+            return;
+        };
+        if step.local() < *since + step.settling {
+            let text = format!("{} yields in term {term}, elected at {since:?}", step.node);
+            self.fail("YieldsRarely", text);
         }
     }
 

@@ -5,10 +5,12 @@
 //! is: the nodes run the shipped code. [`checker`] watches from outside, by what is said on the wire and by what the
 //! programs could do, never by what a node thinks of itself.
 
+pub(crate) mod agenda;
 pub(crate) mod checker;
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod network;
+pub(crate) mod per_node;
 pub(crate) mod record;
 pub(crate) mod world;
 

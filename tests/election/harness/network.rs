@@ -8,6 +8,7 @@ use leadelect::NodeId;
 
 use super::Dice;
 use super::clock::nanos;
+use super::per_node::PerNode;
 
 /// One direction between two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,49 +39,57 @@ const TAIL: u64 = 30;
 
 #[derive(Debug)]
 pub(crate) struct Network {
-    links: BTreeMap<(NodeId, NodeId), Link>,
+    /// From whom to whom.
+    links: PerNode<PerNode<Link>>,
 }
 
 impl Network {
     pub(crate) fn new(nodes: &[NodeId]) -> Self {
-        let mut links = BTreeMap::new();
-        for from in nodes {
-            for to in nodes.iter().filter(|to| *to != from) {
-                links.insert((*from, *to), Link::GOOD);
-            }
+        let from_one = |from: &NodeId| {
+            let others = nodes.iter().filter(|to| *to != from);
+            (*from, others.map(|to| (*to, Link::GOOD)).collect())
+        };
+        Network {
+            links: nodes.iter().map(from_one).collect(),
         }
-        Network { links }
     }
 
     pub(crate) fn link(&mut self, from: NodeId, to: NodeId) -> &mut Link {
-        self.links.get_mut(&(from, to)).expect("two nodes")
+        let from = self.links.get_mut(&from).expect("a node");
+        from.get_mut(&to).expect("another node")
     }
 
     pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link> {
-        self.links.values_mut()
+        self.links.values_mut().flat_map(PerNode::values_mut)
     }
 
-    pub(crate) fn all(&self) -> &BTreeMap<(NodeId, NodeId), Link> {
-        &self.links
+    pub(crate) fn all(&self) -> BTreeMap<(NodeId, NodeId), Link> {
+        let from_one = |(from, links): (&NodeId, &PerNode<Link>)| {
+            let from = *from;
+            let pairs: Vec<_> = links
+                .iter()
+                .map(|(to, link)| ((from, *to), *link))
+                .collect();
+            pairs
+        };
+        self.links.iter().flat_map(from_one).collect()
     }
 
-    /// How long each copy of a message takes that is sent now; no copy arrives if there is none.
-    pub(crate) fn carry(&self, from: NodeId, to: NodeId, dice: &mut Dice) -> Vec<Duration> {
-        let link = self.links[&(from, to)];
+    /// How long a message takes that is sent now, and its copy, if there is one; nothing arrives if there is none.
+    pub(crate) fn carry(&self, from: NodeId, to: NodeId, dice: &mut Dice) -> [Option<Duration>; 2] {
+        let link = &self.links[&from][&to];
         if link.cut || dice.chance(link.lost_per_mille) {
-            return Vec::new();
+            return [None, None];
         }
-        let copies = 1 + usize::from(dice.chance(link.twice_per_mille));
+        let twice = dice.chance(link.twice_per_mille);
         let jitter = nanos(link.jitter);
-        (0..copies)
-            .map(|_| {
-                let tail = if dice.chance(link.tail_per_mille) {
-                    TAIL
-                } else {
-                    1
-                };
-                link.delay + Duration::from_nanos(dice.below(jitter.saturating_mul(tail)))
-            })
-            .collect()
+        let mut delay = || {
+            let tail = match dice.chance(link.tail_per_mille) {
+                true => TAIL,
+                false => 1,
+            };
+            link.delay + Duration::from_nanos(dice.below(jitter.saturating_mul(tail)))
+        };
+        [Some(delay()), twice.then(delay)]
     }
 }

@@ -1,6 +1,8 @@
 //! The cluster: nodes with their drivers, programs and hosts, and the one queue of what happens next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod program;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use leadelect::NodeId;
@@ -10,10 +12,12 @@ use leadelect::election::{
 };
 
 use super::Dice;
+use super::agenda::Agenda;
 use super::checker::{Checker, Step, Work};
 use super::clock::{Clock, Real};
 use super::disk::Disk;
 use super::network::Network;
+use super::per_node::PerNode;
 use super::record::{Host, Mark, Process, Record, Said};
 
 #[derive(Debug)]
@@ -27,9 +31,8 @@ pub(crate) struct World {
     pub(crate) record: Option<Record>,
     /// Whether the story tells every heartbeat, and not only the first of a term.
     pub(crate) every_heartbeat: bool,
-    nodes: BTreeMap<NodeId, Node>,
-    next: BTreeMap<(Real, u64), Happening>,
-    serial: u64,
+    nodes: PerNode<Node>,
+    next: Agenda<Happening>,
     dice: Dice,
     told: BTreeSet<(NodeId, NodeId, Term, bool)>,
 }
@@ -80,6 +83,10 @@ pub(crate) struct Node {
     published: Option<Deadline>,
     work: Option<Work>,
     winding_up: bool,
+    /// What the program has said: it is able to lead.
+    able: bool,
+    /// Work that has hung, and until when: it returns no sooner.
+    pub(crate) stuck: Option<Work>,
     looks_at: Real,
 }
 
@@ -122,15 +129,14 @@ impl World {
             record: None,
             every_heartbeat: false,
             nodes: nodes.collect(),
-            next: BTreeMap::new(),
-            serial: 0,
+            next: Agenda::new(),
             dice: Dice(seed),
             told: BTreeSet::new(),
         }
     }
 
     pub(crate) fn ids(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().collect()
+        self.nodes.ids().to_vec()
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
@@ -147,6 +153,21 @@ impl World {
             |node: &&Node| node.work.is_some_and(|work| self.now < work.until) && !node.winding_up;
         let node = self.nodes.values().find(acts)?;
         Some((node.setup.me, node.work?.token))
+    }
+
+    /// Those that are able to lead, as far as they know themselves.
+    pub(crate) fn able(&self) -> impl Iterator<Item = NodeId> {
+        let able = |node: &&Node| {
+            let voter = node.setup.voters[&node.setup.me];
+            node.election.is_some() && node.able && !voter.witness
+        };
+        self.nodes.values().filter(able).map(|node| node.setup.me)
+    }
+
+    /// Whether `other` should rather lead than `one`.
+    pub(crate) fn prefers(&self, one: NodeId, other: NodeId) -> bool {
+        let voters = &self.node(one).setup.voters;
+        voters[&other].priority > voters[&one].priority
     }
 
     // ---- what may be done to a node ----
@@ -187,6 +208,7 @@ impl World {
         node.booted_in_life = false;
         node.disk.failed = false;
         node.paused = false;
+        node.able = true;
         node.election = Some(Election::new(node.setup.clone(), recovery, local, seed));
         self.look(id, now);
     }
@@ -206,6 +228,7 @@ impl World {
         node.queue.clear();
         node.published = None;
         node.paused = false;
+        node.stuck = None;
         let step = node.step(now);
         self.set_work(id, &step, None);
         self.checker.published(&step, None);
@@ -279,14 +302,9 @@ impl World {
             if enough(self) {
                 return true;
             }
-            let Some(entry) = self.next.first_entry() else {
+            let Some((at, happening)) = self.next.take_until(end) else {
                 break;
             };
-            let (at, _) = *entry.key();
-            if at > end {
-                break;
-            }
-            let happening = entry.remove();
             self.now = at;
             match happening {
                 Happening::Arrival { to, letter } => self.arrive(to, letter),
@@ -306,13 +324,12 @@ impl World {
         for node in self.nodes.values() {
             record.see_host(self.now, &node.setup, node.host());
         }
-        record.see_links(self.now, self.network.all());
+        record.see_links(self.now, &self.network.all());
         record.see_time(self.now, self.checker.violation.as_deref());
     }
 
     fn happens(&mut self, at: Real, what: Happening) {
-        self.serial += 1;
-        self.next.insert((at, self.serial), what);
+        self.next.add(at, what);
     }
 
     fn look(&mut self, id: NodeId, at: Real) {
@@ -376,16 +393,18 @@ impl World {
                 Letter::Reply { from, reply, .. } => {
                     self.step(id, Input::Reply { from, reply }, None);
                 }
-                Letter::Order(input) => self.step(id, input, None),
+                Letter::Order(input) => {
+                    if let Input::Eligible(able) = input {
+                        node.able = able;
+                    }
+                    self.step(id, input, None);
+                }
             }
             return true;
         }
         if let Some(term) = election.awaits_work() {
-            let running = node
-                .work
-                .filter(|work| work.token == term && now < work.until);
-            match running {
-                Some(work) => self.look(id, work.until),
+            match self.returns_at(id, term) {
+                Some(at) => self.look(id, at),
                 None => {
                     self.narrate(|| format!("{id} has ended the work of term {term}"));
                     self.step(id, Input::WorkEnded { term }, None);
@@ -474,50 +493,46 @@ impl World {
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
             self.checker.answers(&step, (to, life), &reply);
-            let news = match &reply {
+            let text = self.story.is_some().then(|| reply.to_string());
+            let text = text.filter(|_| match &reply {
                 Reply::Heartbeat { term, granted, .. } => {
-                    granted.is_zero() || self.told.insert((id, to, *term, true))
+                    let news = granted.is_zero() || self.told.insert((id, to, *term, true));
+                    news || self.every_heartbeat
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
-            };
-            let text = self.story.as_ref().map(|_| reply.to_string());
+            });
             let letter = Letter::Reply {
                 from: id,
                 life,
                 reply,
             };
-            self.send(
-                id,
-                to,
-                letter,
-                text.filter(|_| news || self.every_heartbeat),
-            );
+            self.send(id, to, letter, text);
         }
         for (to, request) in effects.messages {
             self.checker.asks(&step, &request);
-            let news = match &request {
-                Request::Heartbeat { term, .. } => self.told.insert((id, to, *term, false)),
+            let text = self.story.is_some().then(|| request.to_string());
+            let text = text.filter(|_| match &request {
+                Request::Heartbeat { term, .. } => {
+                    self.told.insert((id, to, *term, false)) || self.every_heartbeat
+                }
                 Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
-            };
-            let text = self.story.as_ref().map(|_| request.to_string());
+            });
             let letter = Letter::Request {
                 from: id,
                 life: step.life,
                 request,
             };
-            self.send(
-                id,
-                to,
-                letter,
-                text.filter(|_| news || self.every_heartbeat),
-            );
+            self.send(id, to, letter, text);
         }
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, letter: Letter, text: Option<String>) {
         let delays = self.network.carry(from, to, &mut self.dice);
         if let Some(text) = text {
-            let arrow = if delays.is_empty() { "-x" } else { "->" };
+            let arrow = match delays {
+                [None, _] => "-x",
+                [Some(_), _] => "->",
+            };
             self.narrate(|| format!("{from} {arrow} {to} {text}"));
         }
         let said = |letter: &Letter| match letter {
@@ -525,68 +540,18 @@ impl World {
             Letter::Reply { reply, .. } => Said::from(reply),
             Letter::Order(_) => unreachable!("orders are not sent"),
         };
-        let now = self.now;
+        let arrivals = delays.map(|delay| delay.map(|delay| self.now.after(delay)));
         self.note(|| Mark::Message {
             from,
             to,
             said: said(&letter),
-            arrives: delays.iter().map(|delay| now.after(*delay)).collect(),
+            arrives: arrivals.iter().flatten().copied().collect(),
         });
-        for delay in delays {
-            let letter = letter.clone();
-            self.happens(self.now.after(delay), Happening::Arrival { to, letter });
+        let [first, second] = arrivals;
+        let copy = second.map(|at| (at, letter.clone()));
+        for (at, letter) in first.map(|at| (at, letter)).into_iter().chain(copy) {
+            self.happens(at, Happening::Arrival { to, letter });
         }
-    }
-
-    /// The program: acts on a lease until its last nanosecond, and, told to stop, goes on for a while.
-    fn set_work(&mut self, id: NodeId, step: &Step, lease: Option<Deadline>) {
-        let now = self.now;
-        let dice = &mut self.dice;
-        let node = self.nodes.get_mut(&id).expect("a node");
-        node.published = lease;
-        let running = node.work.filter(|work| now < work.until);
-        let work = match (lease, running) {
-            (Some(lease), _) => {
-                node.winding_up = false;
-                Work {
-                    token: lease.token,
-                    until: node.clock.reaches(lease.until),
-                }
-            }
-            (None, None) => return,
-            (None, Some(work)) if node.election.is_none() => Work { until: now, ..work },
-            (None, Some(_)) if node.winding_up => return,
-            (None, Some(work)) => {
-                node.winding_up = true;
-                let rest = work.until.0 - now.0;
-                let span = match (node.winds_up_in, dice.below(3)) {
-                    (WindUp::After(span), _) => super::clock::nanos(span),
-                    (WindUp::Anyhow, 0) => 0,
-                    (WindUp::Anyhow, 1) => rest,
-                    (WindUp::Anyhow, _) => dice.below(rest),
-                };
-                Work {
-                    until: Real(now.0.saturating_add(span).min(work.until.0)),
-                    ..work
-                }
-            }
-        };
-        if running.is_some_and(|old| old.token != work.token) {
-            let text = format!(
-                "{id} begins the work of term {} before {running:?} has ended",
-                work.token
-            );
-            self.checker.fail("OneWorkAtATime", text);
-        }
-        node.work = Some(work);
-        let ending = node.winding_up;
-        self.note(|| Mark::Lease {
-            node: id,
-            token: work.token,
-            until: work.until,
-            ending,
-        });
-        self.checker.acts(step, now, work);
     }
 
     fn note(&mut self, mark: impl FnOnce() -> Mark) {
@@ -624,6 +589,8 @@ impl Node {
             published: None,
             work: None,
             winding_up: false,
+            able: true,
+            stuck: None,
             looks_at: Real::NEVER,
         }
     }
@@ -687,6 +654,7 @@ impl Node {
             clock: self.clock,
             durable: self.stateless.is_none().then_some(durable),
             mute: self.disk.failed,
+            settling: self.setup.timing.settling(),
         }
     }
 }

@@ -194,6 +194,7 @@ impl Node {
             clock: self.clock(),
             durable: Some(self.durable.unwrap_or_default()),
             mute: false,
+            settling: self.setup.0.timing.settling(),
         }
     }
 }

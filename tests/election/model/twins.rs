@@ -72,7 +72,11 @@ fn setup(me: NodeId) -> Setup {
     Setup {
         me,
         voters: [1u16, 2, 3]
-            .map(|id| (NodeId::from(id), Voter::default()))
+            .map(|id| {
+                let priority = i32::from(id);
+                let witness = false;
+                (NodeId::from(id), Voter { priority, witness })
+            })
             .into(),
         timing: Timing::new(millis(11), millis(44), 100_000).unwrap(),
     }

@@ -2,14 +2,17 @@
 //!
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
+mod office;
+
 use super::weave::{Found, Mutant, Patch, patch};
 
 const ELECTION: &str = "src/election.rs";
 const VOTER: &str = "src/election/voter.rs";
 const CANDIDATE: &str = "src/election/candidate.rs";
 const LEADER: &str = "src/election/leader.rs";
+const PREFERENCE: &str = "src/election/preference.rs";
 const TIMING: &str = "src/election/timing.rs";
-const SIMULATION: &str = "tests/election/simulation.rs";
+const SIMULATION: &str = "tests/election/simulation/campaign.rs";
 
 /// Where a step decides what to save.
 const SAVE: &str = "(!self.mute && self.hard != self.saved).then_some(self.hard)";
@@ -22,7 +25,7 @@ pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
     patch(VOTER, "answer_pre_vote", "self.quiet_in(now, from)", "None"),
     patch(
         SIMULATION,
-        "simulation_of_whole_clusters",
+        "try_one",
         "world.checker.violation.is_none()",
         r#"world.checker.violation.as_ref().is_none_or(|text| {
             let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway"];
@@ -552,7 +555,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         found: Found::Safety(2_000),
         patches: &[patch(
             LEADER,
-            "relinquish",
+            "step_aside",
             "leader.until.is_none()",
             "true",
         )],
@@ -673,4 +676,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "candidate.ask_again.insert(from, Instant::NEVER)",
         )],
     },
+    // ---- Whose work goes on, who holds off, and who leads in the end. ----
+    office::CANDIDATE_WITH_WORK,
+    office::HOLD_OFF_BARS,
+    office::NEVER_YIELDS,
+    office::YIELDS_AT_ONCE,
+    office::FLAPPING_FORGIVEN,
 ];

@@ -137,7 +137,8 @@ impl Copy {
         let mut command = self.command(mutants);
         command
             .env("FROM", from.to_string())
-            .env("SEEDS", seeds.to_string());
+            .env("SEEDS", seeds.to_string())
+            .env("THREADS", "1"); // there are others beside it
         command.args(["simulation", "--nocapture"]);
         Run::of(command.output().expect("the copy runs"))
     }
@@ -428,6 +429,8 @@ fn clean(mut command: Command, folder: &Path) -> Command {
         "SEED",
         "SEEDS",
         "FROM",
+        "MINUTES",
+        "THREADS",
         "MODEL",
         "COURSE",
         "RUST_BACKTRACE",

@@ -236,6 +236,7 @@ fn the_token_grows_when_a_node_leads_again() {
     let mut node = leader_of(3);
     let again = START + LEASE;
     node.tick(again);
+    node.work_ended(again, 1);
     node.gets_pre_vote(again, 2, Duration::ZERO);
     node.gets_vote(again, 2);
     assert_eq!(

@@ -66,7 +66,6 @@ fn a_release_is_sent_once_the_lease_has_run_out() {
     assert_eq!(node.election.wake_at(), START + LEASE);
     assert_eq!(releases(&node.tick((START + LEASE).before(NS))), []);
     assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
-    assert_eq!(node.election.awaits_work(), None);
 }
 
 /// leadelect rule 6: the end of the work is the end of nothing as long as the node leads.
@@ -288,9 +287,8 @@ fn a_leader_that_released_leads_again_if_nobody_else_does() {
     assert_eq!(released().campaigns_at(), NOW + D);
 }
 
-/// leadelect rule 6: for as long as the program asks, if that is longer.
-#[test]
-fn a_leader_may_hold_off_for_longer() {
+/// Node 1 of three, which released at [`NOW`] and holds off for 4 D.
+fn holding_off() -> Node {
     let mut node = leader_of(3);
     let (successor, hold_off) = (None, D * 4);
     let input = Input::Relinquish {
@@ -299,7 +297,88 @@ fn a_leader_may_hold_off_for_longer() {
     };
     node.step(NOW, input);
     node.work_ended(NOW, 1);
-    assert_eq!(node.campaigns_at(), NOW + D * 4);
+    node
+}
+
+/// leadelect rule 6: for longer, if the program asks; then it leads only if nobody else can, one D later.
+#[test]
+fn a_leader_that_holds_off_for_longer_is_a_last_resort_and_not_barred() {
+    assert_eq!(holding_off().campaigns_at(), NOW + D * 2);
+    let mut node = holding_off();
+    node.heartbeat(NOW + D, 2, 2, 1);
+    assert_eq!(
+        node.campaigns_at(),
+        NOW + D * 3 + S,
+        "also after another has led"
+    );
+    let mut node = holding_off();
+    node.heartbeat(NOW + D * 4, 2, 2, 1);
+    assert_eq!(
+        node.campaigns_at(),
+        NOW + D * 5,
+        "and as usual when that is over"
+    );
+}
+
+/// leadelect rule 6: it holds off also if it is deposed before it could release.
+#[test]
+fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {
+    let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
+    let mut node = leader_of(3);
+    node.relinquish(NOW, None);
+    node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
+    node.work_ended(NOW, 1);
+    assert!(!eligible(node.answer(
+        (NOW + D).before(NS),
+        2,
+        heartbeat(6, 1, D)
+    )));
+    assert!(eligible(node.answer(NOW + D, 2, heartbeat(6, 2, D))));
+}
+
+/// leadelect rule 6: work that does not end holds up neither the release nor the node's vote, once the lease has run
+/// out; but its node does not stand for election, and says that it is not able to.
+#[test]
+fn a_node_whose_work_goes_on_is_no_candidate() {
+    let ends = START + LEASE;
+    for deposed in [false, true] {
+        let mut node = leader_of(3);
+        if deposed {
+            node.tick(ends);
+        } else {
+            node.relinquish(NOW, None);
+            assert_eq!(releases(&node.tick(ends)).len(), 2);
+        }
+        assert_eq!(node.election.awaits_work(), Some(Term(1)));
+        let mut idle = node.clone();
+        idle.work_ended(ends, 1);
+        assert_eq!(idle.election.awaits_work(), None);
+        let mut at = ends;
+        for _ in 0..100 {
+            at = at.max(node.election.wake_at());
+            let asked = asks_pre_votes(&node.tick(at)).is_some();
+            let won = asked.then(|| node.gets_pre_vote(at, 2, Duration::ZERO));
+            assert_eq!(won.and_then(|effects| asks_votes(&effects)), None);
+            assert_eq!(node.election.term(), Term(1));
+        }
+        assert!(idle.campaigns_at() < at);
+        node.work_ended(at, 1);
+        assert!(node.campaigns_at() < at + D * 3, "it asks anew");
+
+        let mut node = leader_of(3);
+        node.tick(ends);
+        let reply = node.answer(ends, 2, heartbeat(2, 1, D));
+        let Reply::Heartbeat {
+            granted, eligible, ..
+        } = reply
+        else {
+            panic!("{reply}");
+        };
+        assert_eq!((granted, eligible), (D, false));
+        let effects = node.request(ends, 2, release(2, 1, Some(1)));
+        assert_eq!(asks_votes(&effects), None, "nor when it is named");
+        assert_eq!(node.vote(ends, 3, 3), Ok(()));
+    }
 }
 
 /// leadelect rule 6: meanwhile it tells the next leader that it should not be named, and follows.

@@ -166,7 +166,7 @@ struct Guard {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut guard = Guard::new(args).map_err(|error| Failure(format!("guard: {error}")))?;
+    let mut guard = Guard::new(args).map_err(|error| Failure::of(format!("guard: {error}")))?;
     if let Some(report) = guard.watch() {
         // The supervisor is gone: then nobody has to be told.
         let _ = say(&guard.supervisor, &report);
@@ -420,7 +420,7 @@ pub(crate) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
     // The guard may have ended before it was said what is to happen then.
     let guarded = getppid().map(Pid::as_raw_pid) == Some(args.guard);
     if !guarded || lease_clock_nanos() >= until {
-        return Err(Failure("too late to start the command".into()));
+        return Err(Failure::of("too late to start the command"));
     }
     let (program, arguments) = args.command.split_first().expect("clap asks for one");
     let error = Command::new(program)

@@ -56,6 +56,7 @@ impl Checker {
         let Checker {
             violation: _,
             forgetful,
+            yielded,
             leases_won,
             work,
             last_lease: _,
@@ -67,6 +68,7 @@ impl Checker {
             allowed,
         } = self;
         *leases_won = 0;
+        *yielded = false;
         work.retain(|_, work| work.until > now);
         owed.retain(|_, owed| owed.until > now);
         for (_, at) in took_office.values_mut() {

@@ -1,0 +1,59 @@
+//! The rules about whose work goes on, who holds off, and who leads in the end.
+
+use super::super::weave::{Found, Mutant, patch};
+use super::{CANDIDATE, LEADER, PREFERENCE};
+
+pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
+    name: "candidate_with_work",
+    breaks: "a node stands for election while its earlier work has not returned",
+    found: Found::Safety(2_000),
+    patches: &[patch(
+        CANDIDATE,
+        "campaign_at",
+        "self.work.is_some()",
+        "false",
+    )],
+};
+
+pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
+    name: "hold_off_bars",
+    breaks: "a node that holds off does not stand although nobody else can",
+    found: Found::Paper("hold-offs of the simulation are shorter than what it waits for a leader"),
+    patches: &[patch(
+        CANDIDATE,
+        "campaign_at",
+        "quorum_free.max(own).max(hint_ends)",
+        "quorum_free.max(own).max(hint_ends).max(self.hold_off_until)",
+    )],
+};
+
+pub(super) const NEVER_YIELDS: Mutant = Mutant {
+    name: "never_yields",
+    breaks: "a leader leads on although a better one is there",
+    found: Found::Liveness(2_000),
+    patches: &[patch(
+        LEADER,
+        "leader_tick",
+        "self.yields(now, out)",
+        "false",
+    )],
+};
+
+pub(super) const YIELDS_AT_ONCE: Mutant = Mutant {
+    name: "yields_at_once",
+    breaks: "a favourite is not waited for",
+    found: Found::Safety(2_000),
+    patches: &[patch(
+        PREFERENCE,
+        "wait_of",
+        "self.setup.timing.settling()",
+        "self.setup.timing.heartbeat_interval()",
+    )],
+};
+
+pub(super) const FLAPPING_FORGIVEN: Mutant = Mutant {
+    name: "flapping_forgiven",
+    breaks: "a favourite that fails soon after each take-over is waited for no longer than at first",
+    found: Found::Paper("is not unsafe, and the simulation does not count changes of leader"),
+    patches: &[patch(PREFERENCE, "wait_of", "1 << strikes", "1")],
+};

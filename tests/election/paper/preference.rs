@@ -1,0 +1,199 @@
+//! Who leads in the end: rule 14.
+
+use super::*;
+
+/// How long a favourite is waited for.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Node 1 of five, elected at [`START`]; nodes 2 and 3 are of its own priority, 4 of a higher and 5 of the highest one.
+fn leader() -> Node {
+    led(setup())
+}
+
+fn setup() -> Setup {
+    let mut setup = cluster(5);
+    for (node, priority) in [(4, 1), (5, 2)] {
+        let witness = false;
+        let voter = Voter { priority, witness };
+        setup.voters.insert(id(node), voter);
+    }
+    setup
+}
+
+fn led(setup: Setup) -> Node {
+    named(Node::start(setup, restored(0, None, Duration::ZERO)), START)
+}
+
+/// Nodes 2 and 3 and those named answer every heartbeat from `from` until `until`, or until the node yields: when that
+/// is, and to whom.
+fn backed(
+    node: &mut Node,
+    backers: &[u16],
+    from: Instant,
+    until: Instant,
+) -> Option<(Instant, NodeId)> {
+    let mut now = from;
+    let mut seq = None;
+    loop {
+        for backer in [&[2, 3], backers].concat() {
+            if let Some(seq) = seq {
+                node.gets_ack(now, backer, seq);
+            }
+        }
+        now = node.election.wake_at().max(now);
+        if now >= until {
+            return None;
+        }
+        let effects = node.tick(now);
+        if let Some(Cause::Yielding { to }) = causes(&effects).first() {
+            return Some((now, *to));
+        }
+        assert_eq!(node.election.role(), Role::Leader);
+        seq = heartbeat_sent(&effects);
+    }
+}
+
+/// The same node, elected as the successor that a leader of its own priority, which leads only at `now`, has named.
+fn named(mut node: Node, now: Instant) -> Node {
+    let term = node.election.term().0 + 1;
+    node.heartbeat(now, 2, term, 1);
+    node.request(now, 2, release(term, 1, Some(1)));
+    for voter in [2, 3] {
+        node.gets_vote(now, voter);
+    }
+    assert_eq!(node.election.role(), Role::Leader);
+    node
+}
+
+fn unable(reply: Reply) -> Reply {
+    match reply {
+        Reply::Heartbeat {
+            term, seq, granted, ..
+        } => Reply::Heartbeat {
+            term,
+            seq,
+            granted,
+            eligible: false,
+        },
+        other => other,
+    }
+}
+
+fn first_ack(node: &mut Node) {
+    for backer in [2, 3] {
+        node.gets_ack(START, backer, 1);
+    }
+}
+
+/// leadelect rule 14: to the best, when it has been there for 20 D; in order, so that the work ends first.
+#[test]
+fn a_leader_yields_to_the_best_backer_that_should_rather_lead() {
+    let mut node = leader();
+    first_ack(&mut node);
+    // It is first seen when the first heartbeat after its first ack is sent, and yielded to at a heartbeat.
+    let (at, to) = backed(&mut node, &[4, 5], START, START + D * 100).expect("it yields");
+    assert_eq!(to, id(5));
+    assert!(
+        at >= START + ETA + SETTLING && at <= START + ETA * 4 + SETTLING,
+        "{at:?}"
+    );
+    assert_eq!(node.election.lease(), None);
+    assert_eq!(releases(&node.work_ended(at, 2))[0].3, Some(id(5)));
+}
+
+/// leadelect rule 14: not to its equals, and not to its inferiors.
+#[test]
+fn a_leader_does_not_yield_to_its_equals() {
+    let mut setup = setup();
+    for node in [4, 5] {
+        setup.voters.insert(id(node), Voter::default());
+    }
+    let mut node = led(setup);
+    first_ack(&mut node);
+    assert_eq!(
+        backed(&mut node, &[4, 5], START, START + SETTLING * 3),
+        None
+    );
+}
+
+/// leadelect rule 14: the wait begins anew when the favourite has been away, or is another.
+#[test]
+fn a_favourite_that_was_away_is_waited_for_anew() {
+    let mut node = leader();
+    first_ack(&mut node);
+    let nearly = START + SETTLING.mul_f64(0.9);
+    assert_eq!(backed(&mut node, &[5], START, nearly), None);
+    let gap = nearly + D * 2;
+    assert_eq!(backed(&mut node, &[4], nearly, gap), None);
+    let (at, to) = backed(&mut node, &[5], gap, gap + SETTLING * 2).expect("it yields");
+    assert_eq!(to, id(5));
+    assert!(at > gap + SETTLING, "{at:?}");
+}
+
+/// leadelect rule 14: only to one that is able to lead.
+#[test]
+fn a_leader_does_not_yield_to_a_node_that_is_not_able_to_lead() {
+    let mut node = leader();
+    first_ack(&mut node);
+    let mut now = START;
+    while now < START + SETTLING * 2 {
+        now = node.election.wake_at();
+        let effects = node.tick(now);
+        assert_eq!(causes(&effects), []);
+        let seq = heartbeat_sent(&effects).expect("it leads");
+        for backer in [2, 3] {
+            node.gets_ack(now, backer, seq);
+        }
+        node.reply(now, 5, unable(ack(2, seq, D)));
+    }
+}
+
+/// Node 1 has heard node 5 lead, in each of these terms for so long, and is then elected itself.
+fn after_reigns(reigns: &[Duration]) -> (Node, Instant) {
+    let mut node = Node::start(setup(), restored(0, None, Duration::ZERO));
+    let mut now = START;
+    let mut term = 0;
+    for reign in reigns {
+        // In between, somebody leads who is no better than node 1.
+        node.heartbeat(now, 2, term + 1, 1);
+        now = now + D;
+        term += 2;
+        let end = now + *reign;
+        while now <= end {
+            node.heartbeat(now, 5, term, 1);
+            now = now + ETA;
+        }
+        now = now + D;
+    }
+    let mut node = named(node, now);
+    for voter in [2, 3] {
+        node.gets_ack(now, voter, 1);
+    }
+    (node, now)
+}
+
+/// leadelect rule 14: a favourite whose reign was short is waited for twice as long, and again, but not for ever; one
+/// that has led for 20 D is waited for as at first.
+#[test]
+fn short_reigns_double_the_wait_and_a_long_one_makes_up_for_them() {
+    let (short, long) = (SETTLING - ETA * 2, SETTLING);
+    let cases: [(&[Duration], u32); 6] = [
+        (&[short], 2),
+        (&[short, short], 4),
+        (&[short, short, short], 8),
+        (&[short, short, long], 1),
+        (&[long, short], 2),
+        (&[short; 9], 64),
+    ];
+    for (reigns, times) in cases {
+        let (mut node, elected_at) = after_reigns(reigns);
+        let wait = SETTLING * times;
+        let (at, _) =
+            backed(&mut node, &[5], elected_at, elected_at + wait * 2).expect("it yields");
+        let waited = at.since(elected_at);
+        assert!(
+            waited >= wait && waited < wait + D,
+            "{waited:?} after {reigns:?}"
+        );
+    }
+}
