@@ -94,6 +94,8 @@ fn beat(log: &mut File) {
 
 /// Starts another one, and returns when it lives.
 fn start(traits: &str, folder: &std::path::Path) {
+    // Whoever adopts it waits for it.
+    #[allow(clippy::zombie_processes)]
     let child = Command::new(env::current_exe().unwrap())
         .args(ARGUMENTS)
         .env(TRAITS, traits)

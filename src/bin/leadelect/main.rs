@@ -47,12 +47,6 @@ enum What {
     Completions(completions::Args),
     #[cfg(target_os = "linux")]
     Run(run::Args),
-    #[cfg(target_os = "linux")]
-    #[command(hide = true)]
-    Guard(run::guard::Args),
-    #[cfg(target_os = "linux")]
-    #[command(hide = true)]
-    GuardExec(run::guard::ExecArgs),
 }
 
 /// Where the cluster is described.
@@ -114,6 +108,10 @@ const REFUSED: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(done) = run::as_part() {
+        return conclude(done);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
@@ -126,11 +124,11 @@ fn main() -> ExitCode {
         What::Completions(args) => completions::run(&args),
         #[cfg(target_os = "linux")]
         What::Run(args) => run::run(&args),
-        #[cfg(target_os = "linux")]
-        What::Guard(args) => run::guard::run(args),
-        #[cfg(target_os = "linux")]
-        What::GuardExec(args) => run::guard::become_command(&args),
     };
+    conclude(done)
+}
+
+fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
         eprintln!("leadelect: {}", failure.problem);
         ExitCode::from(failure.exit_code)

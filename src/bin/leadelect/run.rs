@@ -1,8 +1,7 @@
 //! `leadelect run`: a command that runs only while this node leads.
 
-pub(crate) mod guard;
-
 mod descendants;
+mod guard;
 mod handle;
 mod orders;
 mod signals;
@@ -13,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use leadelect::{Node, Timing, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
@@ -36,8 +36,7 @@ pub(crate) struct Args {
     /// What to do when the command has ended by itself
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Restart::Always)]
     restart: Restart,
-    /// After a failure of the command, lead again so much later, unless no other node can [default: ten election
-    /// timeouts]
+    /// After a failure of the command, for so long lead only if no other node can [default: ten election timeouts]
     #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     hold_off: Option<Duration>,
     /// The signal that has the command end: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
@@ -47,8 +46,8 @@ pub(crate) struct Args {
     /// timeout]
     #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     drain_time: Option<Duration>,
-    /// The most that the command gets to end in an orderly stop, and that its leftovers get when it has ended by itself.
-    /// Never longer than the lease
+    /// The most that the command gets to end in an orderly stop, and that its leftovers get when it has ended by
+    /// itself. The lease is renewed meanwhile
     #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`
@@ -63,40 +62,44 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 The command finds in its environment:
-  LEADELECT_TOKEN  the fencing token: grows from leader to leader; send it along with every change of a shared
-                   resource, and let the resource refuse a lower one
-  LEADELECT_TERM   the term in which leadership was won (the same number)
+  LEADELECT_TOKEN  the fencing token, which grows from leader to leader: send it along with
+                   every change of a shared resource, and let the resource refuse a lower one
+  LEADELECT_TERM   the term in which leadership was won, which is the same number
   LEADELECT_NODE   the id of this node
 
-It runs in a process group of its own, with the input, output and error output of `leadelect run`; so it can write to a
-terminal but not read from it. `leadelect run` logs to its error output: RUST_LOG=warn for less, RUST_LOG=debug for more.
+It runs in a process group of its own, with the input, output and error output of `leadelect run`. \
+So it can write to a terminal, but not read from it. `leadelect run` logs to its error output: \
+RUST_LOG=warn for less, RUST_LOG=debug for more.
 
-When the lease is not renewed, the command is sent the stop signal `--drain-time` before the end of the lease, and
-SIGKILL a tenth of the election timeout before it. This goes to the whole process group, and what has left the group is
-killed, too. All of it is gone before another node leads. A process of its own sees to that, so it also holds while
-`leadelect run` is stopped or when it is killed. If both processes are stopped or killed, or if the host is
-paused, only the token stops the command: a stopped process does nothing, but may do so later.
+When the lease is not renewed, the command gets the stop signal `--drain-time` before the end of \
+the lease, and SIGKILL a tenth of the election timeout before it. When leadership is taken away, by \
+`leadelect resign` or `transfer`, it gets the stop signal at once, and has what is left of the \
+lease. Signals go to its whole process group, and what has left the group is killed, too. All of it \
+is gone before another node leads, also while `leadelect run` is stopped and when it is killed: a \
+process of its own sees to that. If both processes are stopped or killed, or if the host is paused, \
+only the token helps.
 
-When the command ends by itself, what is left of its process group is sent the stop signal and, after `--stop-time`,
-SIGKILL. Then leadership is given up. What comes next is said by --restart:
+When the command ends by itself, what is left of its process group gets the stop signal and, after \
+`--stop-time`, SIGKILL. Then leadership is given up. What comes next is said by --restart:
   always      contend again: the next to lead starts the command, here or on another node
-  on-failure  the same after a failure (an exit code other than 0, or a signal); end if the exit code is 0
+  on-failure  the same after a failure, which is a signal or an exit code other than 0;
+              end if the exit code is 0
   never       end
 A command that was told to end has not ended by itself.
 
-Signals: SIGINT and SIGTERM end the command and then `leadelect run`, in order: the command gets `--stop-time` while this
-node still leads, then another node leads. A second one kills the command. SIGHUP, SIGUSR1 and SIGUSR2 are passed on to
-the command's process group.
+SIGINT and SIGTERM end the command and then `leadelect run`, in order: the command gets \
+`--stop-time` while this node still leads, then another node leads. A second one kills the command. \
+SIGHUP, SIGUSR1 and SIGUSR2 are passed on to the command's process group.
 
 Exit codes:
-  0        ended by SIGINT or SIGTERM; or, with on-failure or never, the command ended with 0
-  N        with never, the exit code of the command
-  128+N    with never, the command was killed by signal N
-  126, 127 with never, the command cannot be executed; is not found
-  2        the arguments or the config cannot be used, or the node cannot be started
-  125      the node has stopped by itself: see the log
+  0         ended by SIGINT or SIGTERM; or the command ended with 0 (on-failure, never)
+  N         the command ended with N (never)
+  128+N     the command was killed by signal N (never)
+  126, 127  the command cannot be executed; the command is not found (never)
+  2         the arguments or the config cannot be used, or the node cannot be started
+  125       the node has stopped by itself: see the log
 
-Example: one of three hosts runs the importer, and another one within a second when that host dies
+Example, on three hosts: one runs the importer, and if that host dies another one within a second
   leadelect run --config cfg.yaml --id 1 -- /usr/local/bin/importer --all";
 
 /// What to do when the command has ended by itself.
@@ -113,9 +116,9 @@ enum Restart {
 /// The exit code when the node has stopped by itself.
 const NODE_STOPPED: u8 = 125;
 
-/// What a guard has to know: its command, and the spans of time.
+/// What a guard has to know.
 #[derive(Debug)]
-struct Span {
+struct Job {
     node: String,
     command: Vec<OsString>,
     stop_signal: i32,
@@ -124,11 +127,11 @@ struct Span {
     stop_time: Duration,
 }
 
-impl Span {
+impl Job {
     /// # Errors
     ///
     /// When the drain time leaves the command no time to end, or leaves no time to work.
-    fn new(args: &Args, node: String, timing: Timing) -> Result<Span, Failure> {
+    fn new(args: &Args, node: String, timing: Timing) -> Result<Job, Failure> {
         let margin = timing.election_timeout() / 10;
         let drain_time = args.drain_time.unwrap_or(timing.election_timeout() / 5);
         // Two heartbeats may be lost before the command is told to end.
@@ -140,7 +143,7 @@ impl Span {
                 timing.election_timeout()
             )));
         }
-        Ok(Span {
+        Ok(Job {
             node,
             command: args.command.clone(),
             stop_signal: args.stop_signal,
@@ -160,6 +163,26 @@ impl Span {
     }
 }
 
+/// What this program is when it was started by itself. No subcommands: nobody else is to call them.
+#[derive(Debug, clap::Parser)]
+enum Part {
+    Guard(guard::Args),
+    GuardExec(guard::ExecArgs),
+}
+
+/// Does what a guard does, if this process was started as one.
+pub(crate) fn as_part() -> Option<Result<ExitCode, Failure>> {
+    let name = std::env::args_os().nth(1)?;
+    if name != guard::GUARD && name != guard::EXEC {
+        return None;
+    }
+    Some(match Part::try_parse() {
+        Ok(Part::Guard(args)) => guard::run(args),
+        Ok(Part::GuardExec(args)) => guard::become_command(&args),
+        Err(error) => Err(Failure::of(error)),
+    })
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_timestamp_millis()
@@ -167,14 +190,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = args.config.read()?;
     let config = config.for_node(&args.id).map_err(Failure::of)?;
     let timing = config.timing();
-    let span = Span::new(args, config.id().to_string(), timing)?;
+    let job = Job::new(args, config.id().to_string(), timing)?;
     let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
     // Whatever a guard that was killed has left behind comes to this process.
     set_child_subreaper(Some(getpid())).map_err(Failure::of)?;
     let reception = Reception::open().map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     reception.serve(&node);
-    let mut supervisor = Supervisor::new(&node, timing, span, args.restart, hold_off, &reception);
+    let mut supervisor = Supervisor::new(&node, timing, job, args.restart, hold_off, &reception);
     supervisor.run();
     node.shutdown();
     match (supervisor.exit_code(), reception.was_asked_to_leave()) {

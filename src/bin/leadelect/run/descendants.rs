@@ -1,8 +1,9 @@
 //! Who is left of a command that has left its process group, or whose guard is gone.
 //!
-//! A process whose parent has died becomes a child of the nearest ancestor that asked for it (`PR_SET_CHILD_SUBREAPER`),
-//! which guard and supervisor both do. So whatever a command has started ends up among their children, however often
-//! it forked and whatever group or session it has fled to, and no process is left once there are no children.
+//! A process whose parent has died becomes a child of the nearest ancestor that asked for it
+//! (`PR_SET_CHILD_SUBREAPER`), which guard and supervisor both do. So whatever a command has started ends up among their
+//! children, however often it forked and whatever group or session it has fled to, and no process is left once there are
+//! no children.
 
 use std::fs;
 use std::io;
@@ -29,7 +30,8 @@ pub(super) fn children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// The parent in a line of `/proc/PID/stat`. The second field is the program's name in brackets, with any character in it.
+/// The parent in a line of `/proc/PID/stat`. The second field is the program's name in brackets, with any character in
+/// it.
 fn parent(stat: &str) -> Option<i32> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()

@@ -1,8 +1,8 @@
 //! The process between the supervisor and its command: it sees to it that the command does not outlive the lease.
 //!
-//! The supervisor could do that itself, but for the two cases that matter most: it was killed, or it was stopped. So the
-//! command is started, and killed, by a process that does nothing else. It knows the end of the lease, which its
-//! supervisor tells it anew whenever it moves, and it reads the clock of leases itself:
+//! The supervisor could do that itself, but for the two cases that matter most: it was killed, or it was stopped. So
+//! the command is started, and killed, by a process that does nothing else. It knows the end of the lease, which its
+//! supervisor tells it again and again, and it reads the clock of leases itself:
 //!
 //! - Some time before the end (`--drain-time`), or when told to, it has the command end by a signal.
 //! - A tenth of the election timeout before the end it kills it.
@@ -12,9 +12,9 @@
 //! [`descendants`]. The guard reports when it has no child any more, and so no descendant: only then may the supervisor
 //! release leadership.
 //!
-//! The command dies with its guard, too: it is executed by a process of this program, [`become_command`], which first has
-//! the kernel kill it when the guard ends. What the command has started itself is then adopted by the supervisor, and
-//! killed by that.
+//! The command dies with its guard, too: it is executed by a process of this program, [`become_command`], which first
+//! has the kernel kill it when the guard ends. What the command has started itself is then adopted by the supervisor,
+//! and killed by that.
 //!
 //! Guard and that process wait for their order before leadership is won, so that nothing but an `execve` is left to do.
 //!
@@ -55,13 +55,17 @@ use super::orders::{End, Heard, Order, Report, hear, pair, say, say_with};
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// What `ps` shows instead.
 pub(super) const OWN_NAME: &str = "leadelect";
+/// The first argument of a guard.
+pub(super) const GUARD: &str = "guard";
+/// The first argument of what is to become a command.
+pub(super) const EXEC: &str = "guard-exec";
 
 /// Between two looks for what is left of a command that was killed: new orphans come without a signal.
 const KILL_INTERVAL: u64 = 5_000_000;
 
 /// Run a command for a supervisor, which is the other end of stdin
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(super) struct Args {
     /// `LEADELECT_NODE`
     #[arg(long)]
     node: String,
@@ -79,7 +83,7 @@ pub(crate) struct Args {
 
 /// Become the command when the guard says so, which is the other end of stdin and the parent
 #[derive(Debug, clap::Args)]
-pub(crate) struct ExecArgs {
+pub(super) struct ExecArgs {
     /// `LEADELECT_NODE`
     #[arg(long)]
     node: String,
@@ -165,7 +169,7 @@ struct Guard {
     refused: bool,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut guard = Guard::new(args).map_err(|error| Failure::of(format!("guard: {error}")))?;
     if let Some(report) = guard.watch() {
         // The supervisor is gone: then nobody has to be told.
@@ -284,7 +288,7 @@ impl Guard {
         let (ours, theirs) = pair()?;
         let child = Command::new(OWN_PROGRAM)
             .arg0(OWN_NAME)
-            .arg("guard-exec")
+            .arg(EXEC)
             .args(["--node", &self.args.node])
             .args(["--guard", &getpid().as_raw_nonzero().to_string(), "--"])
             .args(&self.args.command)
@@ -404,7 +408,7 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Waits for the order to start, and becomes the command. Returns only if that cannot be.
-pub(crate) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
+pub(super) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
     let mut input = None;
     let (token, until) = loop {

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::net::{RecvFlags, Shutdown, shutdown};
 use rustix::process::Pid;
 
-use super::Span;
-use super::guard::{OWN_NAME, OWN_PROGRAM};
+use super::Job;
+use super::guard::{GUARD, OWN_NAME, OWN_PROGRAM};
 use super::orders::{Heard, Order, Report, hear, pair, say, say_with};
 
 /// A guard that runs a command, or waits for the order to. Dropped, it kills its command and ends.
@@ -27,18 +27,18 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Starts a guard, which waits.
-    pub(super) fn spawn(span: &Span) -> std::io::Result<Guard> {
+    pub(super) fn spawn(job: &Job) -> std::io::Result<Guard> {
         let (ours, theirs) = pair()?;
-        let (drain, margin, patience) = span.in_nanos();
+        let (drain, margin, patience) = job.in_nanos();
         let child = Command::new(OWN_PROGRAM)
             .arg0(OWN_NAME)
-            .arg("guard")
-            .args(["--node", &span.node])
+            .arg(GUARD)
+            .args(["--node", &job.node])
             .args(["--drain", &drain.to_string()])
             .args(["--margin", &margin.to_string()])
             .args(["--patience", &patience.to_string()])
-            .args(["--signal", &span.stop_signal.to_string(), "--"])
-            .args(&span.command)
+            .args(["--signal", &job.stop_signal.to_string(), "--"])
+            .args(&job.command)
             .stdin(Stdio::from(theirs))
             // A Ctrl-C of the terminal is for the supervisor alone.
             .process_group(0)
@@ -53,14 +53,14 @@ impl Guard {
         };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
-            .name(format!("le{}-guard", span.node))
+            .name(format!("le{}-guard", job.node))
             .spawn(move || listen(&socket, &process, &report))?;
         say_with(&guard.socket, &Order::Input, stdin().as_fd())?;
         Ok(guard)
     }
 
-    /// Gives an order. If it cannot be given the guard is stopped or gone: it will not renew a deadline that it does not
-    /// hear of, and its end is noticed elsewhere.
+    /// Gives an order. If it cannot be given the guard is stopped or gone: it will not renew a deadline that it does
+    /// not hear of, and its end is noticed elsewhere.
     pub(super) fn order(&self, order: Order) {
         if let Err(error) = say(&self.socket, &order) {
             log::debug!("the guard does not hear {order}: {error}");

@@ -52,8 +52,8 @@ impl Reception {
         lock(&self.state).node = Some(node.clone());
     }
 
-    /// Says that a command is about to run, and so is the one to hear the calls from now on; false if there is to be none
-    /// any more.
+    /// Says that a command is about to run, and so is the one to hear the calls from now on; false if there is to be
+    /// none any more.
     pub(super) fn begin_work(&self) -> bool {
         let mut state = lock(&self.state);
         // Of a time when no command ran.

@@ -14,12 +14,12 @@ use super::descendants::kill_all_but;
 use super::handle::Guard;
 use super::orders::{End, Order, Report};
 use super::signals::{Call, Reception};
-use super::{Restart, Span};
+use super::{Job, Restart};
 
 #[derive(Debug)]
 pub(super) struct Supervisor<'a> {
     node: &'a Arc<Node>,
-    span: Span,
+    job: Job,
     restart: Restart,
     hold_off: Duration,
     /// The guard is told the end of the lease so often.
@@ -36,14 +36,14 @@ impl<'a> Supervisor<'a> {
     pub(super) fn new(
         node: &'a Arc<Node>,
         timing: Timing,
-        span: Span,
+        job: Job,
         restart: Restart,
         hold_off: Duration,
         reception: &'a Reception,
     ) -> Self {
         Supervisor {
             node,
-            span,
+            job,
             restart,
             hold_off,
             renewal: timing.heartbeat_interval() / 2,
@@ -58,11 +58,10 @@ impl<'a> Supervisor<'a> {
     pub(super) fn run(&mut self) {
         self.spare = self.prepare();
         let options = LeadOptions::default()
-            .drain_time(self.span.drain_time)
+            .drain_time(self.job.drain_time)
             .hold_off(self.hold_off);
         let node = self.node.clone();
-        let led = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
-        led.expect("no error can be written down");
+        let Ok(()) = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
     }
 
     /// The exit code, if the command's end was to be the end of all.
@@ -153,7 +152,7 @@ impl<'a> Supervisor<'a> {
                 Err(_) => {}
             }
             // Its guard had half of the margin, and has not. It may be stopped.
-            let late = lease_clock_nanos() + self.span.in_nanos().1 / 2 >= until;
+            let late = lease_clock_nanos() + self.job.in_nanos().1 / 2 >= until;
             if late && !killed {
                 killed = true;
                 log::warn!(
@@ -184,7 +183,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn prepare(&self) -> Option<Guard> {
-        Guard::spawn(&self.span)
+        Guard::spawn(&self.job)
             .inspect_err(|error| {
                 log::error!("node {}: cannot start a guard: {error}", self.node.id());
             })
