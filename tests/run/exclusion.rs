@@ -117,6 +117,20 @@ fn a_guard_that_is_stopped_is_killed_with_its_command_before_the_lease_ends() {
     assert_eq!(rig.judge(), 2);
 }
 
+#[test]
+fn a_leader_that_is_told_to_resign_ends_its_command_first() {
+    let mut rig = Rig::start(TIMEOUT, "deaf child", &[]);
+    let mut lives = rig.next_after(0, 2);
+    for _ in 0..2 {
+        rig.ask(&["resign"]);
+        let next = rig.next_after(lives[0].token, 2);
+        assert_ne!(next[0].node, lives[0].node);
+        rig.wait_until_over(&lives);
+        lives = next;
+    }
+    assert_eq!(rig.judge(), 3);
+}
+
 /// Nobody is there to kill it but the kernel.
 #[test]
 fn a_command_dies_with_its_guard_also_while_its_supervisor_is_stopped() {

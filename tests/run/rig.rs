@@ -90,6 +90,19 @@ impl Rig {
         rig
     }
 
+    /// Asks the nodes for something: `leadelect ARGUMENTS`.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, arguments: &[&str]) {
+        let plan = self.cluster.plan.clone();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadelect"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.cluster.write(&plan));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}\n{}", self.dump());
+    }
+
     fn work_folder(&self) -> PathBuf {
         self.cluster.folder().join("work")
     }

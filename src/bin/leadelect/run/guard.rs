@@ -24,7 +24,7 @@
 //! One thread. A guard sleeps on `poll`, with a timer that counts the time in which the host is suspended.
 
 use std::ffi::OsString;
-use std::io::{Read, stdin};
+use std::io::{Read, Write, stderr, stdin};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -250,7 +250,7 @@ impl Guard {
                 Heard::Message(text, file) => match Order::parse(&text) {
                     Some(Order::Input) => self.prepare(file),
                     Some(order) => self.carry_out(order),
-                    None => eprintln!("leadelect: guard: no such order: {text:?}"),
+                    None => complain(&format!("guard: no such order: {text:?}")),
                 },
             }
         }
@@ -277,7 +277,7 @@ impl Guard {
         match self.spawn(input) {
             Ok(running) => self.running = Some(running),
             Err(error) => {
-                eprintln!("leadelect: cannot start a process: {error}");
+                complain(&format!("cannot start a process: {error}"));
                 // The supervisor will find it gone.
                 std::process::exit(1);
             }
@@ -407,6 +407,13 @@ const CANNOT_RUN: u8 = 126;
 /// The exit code of a command that is not found.
 const NOT_FOUND: u8 = 127;
 
+/// A line for stderr, written in one piece: several processes share it.
+fn complain(problem: &str) {
+    let line = format!("leadelect: {problem}\n");
+    // Nobody reads it: then nobody has to be told.
+    let _ = stderr().write_all(line.as_bytes());
+}
+
 /// Waits for the order to start, and becomes the command. Returns only if that cannot be.
 pub(super) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
@@ -434,7 +441,7 @@ pub(super) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {
         .env("LEADELECT_NODE", &args.node)
         .stdin(input.map_or_else(Stdio::null, Stdio::from))
         .exec();
-    eprintln!("leadelect: cannot run {program:?}: {error}");
+    complain(&format!("cannot run {program:?}: {error}"));
     Ok(ExitCode::from(match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => CANNOT_RUN,

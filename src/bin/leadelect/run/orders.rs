@@ -182,14 +182,15 @@ pub(super) fn hear(from: impl AsFd, flags: RecvFlags) -> Heard {
         let mut into = [IoSliceMut::new(&mut text)];
         let flags = flags | RecvFlags::CMSG_CLOEXEC;
         match recvmsg(&from, &mut into, &mut beside, flags) {
-            Err(Errno::INTR) => {}
+            // Reset, because the other end is gone and had not read everything: said once, and before the messages that
+            // it has left.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             heard => break heard,
         }
     };
     let bytes = match heard {
         Ok(heard) if heard.bytes > 0 => heard.bytes.min(LONGEST_MESSAGE),
         Err(Errno::AGAIN) => return Heard::Nothing,
-        // It was reset: what it had not read is lost, and so is it.
         Ok(_) | Err(_) => return Heard::End,
     };
     let mut file = None;
@@ -251,6 +252,19 @@ mod tests {
         assert_eq!(Order::parse(&text), Some(Order::Stop));
         drop((_file, ours));
         assert!(matches!(hear(&theirs, RecvFlags::empty()), Heard::End));
+    }
+
+    #[test]
+    fn the_last_words_of_an_end_that_is_gone_are_heard_though_it_had_not_read_everything() {
+        let (ours, theirs) = pair().expect("a pair");
+        say(&ours, &Order::Until(1)).expect("said");
+        say(&theirs, &Order::Stop).expect("said");
+        drop(theirs);
+        let Heard::Message(text, None) = hear(&ours, RecvFlags::empty()) else {
+            panic!("expected a message");
+        };
+        assert_eq!(Order::parse(&text), Some(Order::Stop));
+        assert!(matches!(hear(&ours, RecvFlags::empty()), Heard::End));
     }
 
     #[test]
