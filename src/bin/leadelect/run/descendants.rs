@@ -1,9 +1,9 @@
 //! Who is left of a command that has left its process group, or whose guard is gone.
 //!
 //! A process whose parent has died becomes a child of the nearest ancestor that asked for it
-//! (`PR_SET_CHILD_SUBREAPER`), which guard and supervisor both do. So whatever a command has started ends up among their
-//! children, however often it forked and whatever group or session it has fled to, and no process is left once there are
-//! no children.
+//! (`PR_SET_CHILD_SUBREAPER`), which guard and supervisor both do. So whatever a command has started ends up among
+//! their children, however often it forked and whatever group or session it has fled to, and no process is left once
+//! there are no children.
 
 use std::fs;
 use std::io;

@@ -141,7 +141,7 @@ impl<'a> Supervisor<'a> {
             }
             match leading.check() {
                 Ok(()) => {
-                    until = end_of_lease(leading);
+                    until = until.max(end_of_lease(leading));
                     guard.order(Order::Until(until));
                 }
                 Err(why) if !lost => {
