@@ -3,7 +3,6 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::child::boot_nanos;
-use super::process::wait_for;
 use super::rig::{Life, Rig};
 
 /// A margin of a tenth of it is ample even on a busy machine.
@@ -192,14 +191,11 @@ fn an_orderly_stop_gives_the_command_its_time_while_the_node_still_leads() {
         "the next one came too early"
     );
     assert_eq!(rig.judge(), 2);
-    // Nobody may be left behind by those who are stopped all at once.
     for supervisor in rig.supervisors.values() {
         supervisor.signal(Signal::TERM);
     }
-    wait_for("the others to end", || {
-        rig.supervisors
-            .values_mut()
-            .all(|supervisor| !supervisor.is_running())
-            .then_some(())
-    });
+    for supervisor in rig.supervisors.values_mut() {
+        let status = supervisor.wait_for_end();
+        assert_eq!(status.code(), Some(0), "{}", supervisor.dump());
+    }
 }

@@ -13,6 +13,7 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
     // The default timing: a heartbeat every 100 ms, an election timeout of 500 ms.
     let rig = Rig::start(500, "", &["--hold-off", "100ms"]);
     let mut gaps = Vec::new();
+    let mut moves = 0;
     let mut lives = rig.next_after(0, 1);
     while gaps.len() < rounds {
         // Nobody holds off any more, and everybody has heard of the leader.
@@ -24,6 +25,7 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
         lives[0].signal(Signal::KILL);
         let next = rig.next_after(lives[0].token, 1);
         gaps.push(next[0].first.saturating_sub(killed_at));
+        moves += usize::from(next[0].node != lives[0].node);
         lives = next;
     }
     gaps.sort_unstable();
@@ -38,5 +40,11 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
     );
     // By a release, that is, and not because a lease ran out.
     assert!(millis(median) < 250.0, "{gaps:?}\n{}", rig.dump());
+    // The node of a command that failed holds off, and leads again only if the others cannot.
+    assert!(
+        moves >= rounds * 4 / 5,
+        "{moves} of {rounds}\n{}",
+        rig.dump()
+    );
     assert_eq!(rig.judge(), rounds + 1);
 }
