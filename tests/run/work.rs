@@ -18,7 +18,7 @@ use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, id};
+use std::process::{Command, Stdio, id};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -99,6 +99,9 @@ fn start(traits: &str, folder: &std::path::Path) {
     let child = Command::new(env::current_exe().unwrap())
         .args(ARGUMENTS)
         .env(TRAITS, traits)
+        // If it is not killed, a test is to fail, and not to wait for the end of the output.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let path = file(folder, child.id());
