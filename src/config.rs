@@ -316,7 +316,9 @@ impl NodeConfig {
         self.config.cluster()
     }
 
-    pub(crate) fn timing(&self) -> Timing {
+    /// How fast leadership fails over.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
         self.config.timing()
     }
 

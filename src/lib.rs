@@ -64,6 +64,8 @@ mod store;
 mod transport;
 
 #[doc(hidden)]
+pub use clock::lease_clock_nanos;
+#[doc(hidden)]
 pub use config::time_from_str;
 pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
 pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};

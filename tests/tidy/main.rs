@@ -103,8 +103,10 @@ const ROWS: [Row; 21] = [
             "ctrlc",
             "env_logger",
             "log",
+            "rustix",
             "serde",
             "serde_json",
+            "signal_hook",
         ],
     ),
 ];

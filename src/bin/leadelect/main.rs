@@ -5,6 +5,9 @@
 mod check;
 mod command;
 mod completions;
+// Of Linux: signals when a parent dies, adoption of orphans, one clock for all processes.
+#[cfg(target_os = "linux")]
+mod run;
 mod status;
 mod view;
 
@@ -28,6 +31,7 @@ Examples:
   leadelect check                 # is the config right, and does everybody answer?
   leadelect status --watch        # who leads?
   leadelect transfer 2            # let node 2 lead
+  leadelect run --id 1 -- worker  # run a program only while node 1 leads
   leadelect COMMAND --help        # exit codes, JSON, and more examples")]
 struct Cli {
     #[command(subcommand)]
@@ -41,6 +45,8 @@ enum What {
     Transfer(command::TransferArgs),
     Check(check::Args),
     Completions(completions::Args),
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
 }
 
 /// Where the cluster is described.
@@ -102,6 +108,10 @@ const REFUSED: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(done) = run::as_part() {
+        return conclude(done);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
@@ -112,7 +122,13 @@ fn main() -> ExitCode {
         What::Transfer(args) => command::transfer(&args),
         What::Check(args) => check::run(&args),
         What::Completions(args) => completions::run(&args),
+        #[cfg(target_os = "linux")]
+        What::Run(args) => run::run(&args),
     };
+    conclude(done)
+}
+
+fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
         eprintln!("leadelect: {}", failure.problem);
         ExitCode::from(failure.exit_code)
