@@ -19,7 +19,7 @@ use crate::election::{Election, NodeId, Recovery, Setup, Term};
 use crate::handover::{self, NotLeader, TransferError};
 use crate::inbox::Mail;
 use crate::lead::{self, LeadOptions, Leading, Next, Seat};
-use crate::lease::Lease;
+use crate::lease::{Lease, Lost};
 use crate::office::Office;
 use crate::status::{Board, Events, Status};
 use crate::store::{StoreError, VoteFile};
@@ -208,8 +208,8 @@ impl Node {
     /// - Any other error: leadership is released, the node holds off, and the error is returned.
     /// - A panic: likewise, and goes on in the caller.
     ///
-    /// After `lead_with` has returned, nobody is there to do the work: the node leads only if nobody else can, until
-    /// this is called again, or [`Node::set_eligible`].
+    /// Call it soon: a node contends from its start on. After `lead_with` has returned, nobody is there to do the work:
+    /// the node leads only if nobody else can, until this is called again, or [`Node::set_eligible`].
     ///
     /// `work` may call whatever it likes of this node but `lead` itself. [`Node::resign`], [`Node::transfer_to`] and
     /// [`Node::shutdown`] then only begin what they do, for `work` still has to stop; called from *another* thread,
@@ -342,8 +342,9 @@ impl Node {
     /// As [`Node::shutdown`], but waits for no longer than `limit`, and says whether the node has stopped. If not, it
     /// goes on to stop, as far as the process lives; dropping the node then waits no more.
     pub fn shutdown_within(&self, limit: Duration) -> bool {
+        let inside = self.seat.office.stop_own_work(Lost::Stopped);
         self.seat.tell(Mail::Stop);
-        if self.seat.office.is_worker() {
+        if inside {
             return false;
         }
         let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);

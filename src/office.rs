@@ -221,6 +221,19 @@ impl Office {
         worker == Some(thread::current().id())
     }
 
+    /// Takes the lease away from the calling thread, if it runs the closure, and says whether it does. The election
+    /// thread is still to be told.
+    pub(crate) fn stop_own_work(&self, why: Lost) -> bool {
+        let desk = self.desk();
+        let own = |work: &&Work| work.thread == thread::current().id();
+        let Some(work) = desk.work.as_ref().filter(own) else {
+            return false;
+        };
+        work.tenure.revoke(why, clock::now() + self.grace);
+        self.changed.notify_all();
+        true
+    }
+
     /// Takes the lease away and says whether that is news. The election thread is still to be told.
     pub(crate) fn revoke(&self, tenure: &Tenure, why: Lost) -> bool {
         let _desk = self.desk();
@@ -500,5 +513,106 @@ mod tests {
                 assert!(!(idle && lease.is_some_and(|lease| lease.is_valid())));
             });
         }
+    }
+
+    fn orders(max_silence: Option<Duration>) -> Orders {
+        Orders {
+            drain: Duration::ZERO,
+            max_silence,
+            hold_off: LONG,
+            on_overrun: Overrun::Log,
+        }
+    }
+
+    #[test]
+    fn silent_work_loses_its_lease_once_and_never_gets_it_back() {
+        let (office, _) = office();
+        office.publish(deadline(3, LONG), Lost::LeaseEnding);
+        let lease = office.begin(Term(0), &orders(Some(Duration::from_millis(5))));
+        let lease = lease.expect("an hour is left");
+        let alarm_at = office.alarm_at();
+        while clock::now() < alarm_at {
+            assert!(office.alarm().is_none_or(|_| clock::now() >= alarm_at));
+        }
+        // Too late, also before anybody has noticed.
+        lease.tenure().alive(clock::now(), LONG);
+        assert!(!lease.is_valid());
+        if lease.tenure().lost().is_none() {
+            assert!(matches!(office.alarm(), Some(Alarm::Silent { .. })));
+        }
+        assert!(office.alarm().is_none() && office.alarm_at() > alarm_at);
+        assert_eq!(lease.tenure().lost(), Some(Lost::Silent));
+        office.publish(deadline(3, LONG), Lost::LeaseEnding);
+        assert!(office.lease().is_none(), "the election does not know yet");
+    }
+
+    #[test]
+    fn work_overruns_once_at_its_hard_deadline_and_not_after_its_end() {
+        let office = Office::new(Duration::from_millis(5), || {});
+        for token in [3, 4] {
+            office.publish(deadline(token, LONG), Lost::LeaseEnding);
+            let lease = office.begin(Term(token - 1), &orders(None));
+            let lease = lease.expect("an hour is left");
+            office.publish(None, Lost::HandedOver);
+            let runs_on = token == 3;
+            if !runs_on {
+                office.end();
+            }
+            while clock::now() < lease.tenure().until() {
+                std::thread::yield_now();
+            }
+            assert_eq!(
+                matches!(office.alarm(), Some(Alarm::Overran { .. })),
+                runs_on
+            );
+            assert!(office.alarm().is_none());
+            office.end();
+        }
+        assert_eq!(office.alarm_at(), Instant::NEVER);
+    }
+
+    #[test]
+    fn a_revoked_lease_leaves_its_work_no_more_than_the_grace() {
+        let grace = Duration::from_millis(7);
+        let office = Office::new(grace, || {});
+        office.publish(deadline(3, LONG), Lost::LeaseEnding);
+        let lease = office
+            .begin(Term(0), &orders(None))
+            .expect("an hour is left");
+        office.publish(None, Lost::HandedOver);
+        assert!(lease.tenure().until() <= clock::now() + grace);
+    }
+
+    #[test]
+    fn a_program_is_able_only_if_it_is_there_willing_and_healthy() {
+        let (office, _) = office();
+        assert!(office.is_able());
+        office.set_eligible(false);
+        assert!(!office.is_able());
+        assert!(office.enter());
+        assert!(!office.enter() && !office.is_able());
+        office.set_eligible(true);
+        assert!(office.is_able());
+        office.leave();
+        assert!(!office.is_able());
+        assert!(office.enter() && office.is_able());
+        // No answer in time is a bad one; only a good one makes up for it.
+        office.watch_health(clock::now(), LONG);
+        assert!(!office.is_able());
+        assert!(matches!(
+            office.alarm(),
+            Some(Alarm::Unhealthy { hold_off: LONG })
+        ));
+        assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
+        assert_eq!(office.note_health(Some(clock::now() + LONG)), Some(false));
+        assert!(office.is_able());
+        assert_eq!(office.note_health(None), Some(true));
+        assert!(office.alarm_at() <= clock::now() && office.alarm().is_some());
+        office.forget_health();
+        assert!(office.is_able());
+        office.hold_off(clock::now() + LONG);
+        assert!(!office.is_able() && office.alarm_at() < Instant::NEVER);
+        office.hold_off(clock::now());
+        assert!(office.is_able() && office.alarm_at() == Instant::NEVER);
     }
 }
