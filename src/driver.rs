@@ -42,6 +42,25 @@ impl Store for Memory {
     }
 }
 
+/// Tells the board how long each write takes.
+struct Timed<'a> {
+    memory: &'a mut Memory,
+    board: &'a Board,
+}
+
+impl Store for Timed<'_> {
+    type Error = StoreError;
+
+    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
+        let began = clock::now();
+        let saved = self.memory.save(state);
+        if let Memory::File(_) = self.memory {
+            self.board.wrote(clock::now().since(began));
+        }
+        saved
+    }
+}
+
 /// The election thread's own.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -138,6 +157,7 @@ impl Driver {
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
             let received = self.inbox.recv_timeout(wait);
+            self.note_lateness();
             // Work that overruns is dealt with before leadership is released.
             self.look_after_work(&mut pending);
             match received {
@@ -150,7 +170,7 @@ impl Driver {
                             self.take(mail, &mut pending);
                         }
                     }
-                    if clock::now() >= self.election.wake_at() {
+                    if self.note_lateness() {
                         self.step(Input::Tick, &mut pending);
                     }
                 }
@@ -166,6 +186,15 @@ impl Driver {
         drop(self.transport);
     }
 
+    /// Whether something is due, and if so for how long it has been.
+    fn note_lateness(&self) -> bool {
+        let (now, due) = (clock::now(), self.election.wake_at());
+        if now >= due {
+            self.board.late(now.since(due));
+        }
+        now >= due
+    }
+
     fn take(&mut self, mail: Mail, pending: &mut Pending) {
         match mail {
             Mail::Request {
@@ -175,6 +204,7 @@ impl Driver {
             } => {
                 log::trace!("node {}: {from} asks {request}", self.election.me());
                 if let Some(reply) = self.step(Input::Request { from, request }, pending) {
+                    self.board.answers(&reply);
                     // A connection that has given up waiting is gone.
                     let _ = answer.send(reply);
                 }
@@ -390,7 +420,11 @@ impl Driver {
             self.transport.withdraw();
             pending.releases.clear();
         }
-        match output.store(&mut self.memory) {
+        let mut store = Timed {
+            memory: &mut self.memory,
+            board: &self.board,
+        };
+        match output.store(&mut store) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());
@@ -506,6 +540,8 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: sender,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

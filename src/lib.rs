@@ -39,12 +39,14 @@
 //! | hand over, stop | [`Node::resign`], [`Node::transfer_to`], [`Node::shutdown`] |
 //! | act as leader without a closure | [`Node::lease`], [`Lease`] |
 //! | configure it | [`Config`] |
-//! | watch it | [`Status`], [`Events`] |
+//! | watch it | [`Status`], [`Events`], [`counters`] |
+//! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
 mod clock;
 mod config;
+pub mod counters;
 mod driver;
 pub mod election;
 mod handover;
@@ -52,12 +54,19 @@ mod inbox;
 mod lead;
 mod lease;
 pub mod manual;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod node;
 mod office;
+pub mod remote;
 mod status;
 mod store;
 mod transport;
 
+#[doc(hidden)]
+pub use clock::lease_clock_nanos;
+#[doc(hidden)]
+pub use config::time_from_str;
 pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
 pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
 pub use handover::{NotLeader, TransferError};

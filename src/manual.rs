@@ -5,6 +5,9 @@
 #[doc = include_str!("manual/protocol.md")]
 pub mod protocol {}
 
+#[doc = include_str!("manual/safety.md")]
+pub mod safety {}
+
 #[doc = include_str!("manual/clocks.md")]
 pub mod clocks {}
 

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::config::{Member, NodeConfig};
 use crate::driver::{self, Driver, Memory};
 use crate::election::{Election, NodeId, Recovery, Setup, Term};
-use crate::handover::{NotLeader, TransferError};
+use crate::handover::{self, NotLeader, TransferError};
 use crate::inbox::Mail;
 use crate::lead::{self, LeadOptions, Leading, Next, Seat};
 use crate::lease::{Lease, Lost};
@@ -84,7 +84,7 @@ impl Node {
         let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
         let board = Arc::new(Board::new(
             id,
-            peers.map(|(peer, member)| (*peer, format!("{}:{}", member.addr, member.port))),
+            peers.map(|(peer, member)| (*peer, member.to_string())),
         ));
         let local = Local {
             id,
@@ -96,6 +96,8 @@ impl Node {
             instance,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
@@ -295,17 +297,8 @@ impl Node {
     /// When this node does not lead or is handing over already, and when `id` could not follow now: see
     /// [`TransferError`].
     pub fn transfer_to(&self, id: &str) -> Result<(), TransferError> {
-        let known = id.parse().ok();
-        let unknown = || TransferError::Unknown { id: id.to_owned() };
-        let known = known.filter(|id| self.members.contains_key(id));
-        let id: NodeId = known.ok_or_else(unknown)?;
-        if id == self.id() {
-            return Err(TransferError::Oneself);
-        }
-        if self.members[&id].witness {
-            return Err(TransferError::Witness(id));
-        }
-        self.hand_over(Some(id), Duration::ZERO)
+        let successor = handover::successor(id, self.id(), &self.members)?;
+        self.hand_over(Some(successor), Duration::ZERO)
     }
 
     fn hand_over(

@@ -399,9 +399,14 @@ impl Trouble {
 
     /// A disk is lost, and with it a node's memory. Once in a run, and only when the cluster and all that is on its
     /// way to that node are past the first term: one such loss is borne, by the doubt that a node without a past has
-    /// about every later term.
+    /// about every later term. Past it on their disks, too: a node that could never write is one without a past.
     fn forget(&mut self, victim: NodeId) {
-        let old = |id: &NodeId| self.world.node(*id).term() >= Term(2);
+        let old = |id: &NodeId| {
+            let node = self.world.node(*id);
+            let stored = node.disk.durable();
+            let kept = stored.is_some_and(|state| state.term >= Term(2));
+            node.term() >= Term(2) && (kept || node.stateless.is_some())
+        };
         let late = self.world.is_asked_in_the_first_term(victim);
         if self.forgot || late || !self.world.ids().iter().all(old) {
             return;

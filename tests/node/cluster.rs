@@ -321,6 +321,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until all running processes agree on a leader that came after `last`.
+    #[track_caller]
+    pub(crate) fn leader_after(&self, last: &Leader) -> Leader {
+        let after = || self.agreed().filter(|leader| leader.token > last.token);
+        match try_for(AMPLE, after) {
+            Some(leader) => leader,
+            None => panic!(
+                "nobody leads after {last:?} within {AMPLE:?}:\n{}",
+                self.dump()
+            ),
+        }
+    }
+
     /// The processes that are not `name`.
     pub(crate) fn others(&self, name: &str) -> Vec<String> {
         self.processes
@@ -400,6 +413,16 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
             .args(["build", "--quiet", "--offline", "--example", name])
             .arg("--target-dir")
             .arg(profile.parent().unwrap());
+        // What cargo tells a test of its package would have a build script of a dependency run again, and back.
+        for (name, _) in env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if of_package
+                .iter()
+                .any(|begin| name.to_string_lossy().starts_with(begin))
+            {
+                build.env_remove(name);
+            }
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }

@@ -64,7 +64,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read_folder(folder: &Path, name: &str, sources: &mut Vec<Source>) {
+pub(super) fn read_folder(folder: &Path, name: &str, sources: &mut Vec<Source>) {
     let entries = fs::read_dir(folder).expect("a folder of the package");
     let mut entries: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     entries.sort();
