@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{Cause, Config, ConfigBuilder, Events, Node, NotLeader, Role, StartError};
+use leadelect::config::ConfigBuilder;
+use leadelect::{Cause, Config, Events, Node, NotLeader, Role, StartError};
 
 use super::certs::{Ca, THIS_HOST};
 use super::child::boot_nanos;

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{
-    Cause, LeadOptions, Leading, Lost, Next, Node, NodeSpec, NotLeader, Role, TransferError,
-};
+use leadelect::config::NodeSpec;
+use leadelect::{Cause, LeadOptions, Leading, Lost, Next, Node, NotLeader, Role, TransferError};
 
 use super::cluster::free_port;
 use super::in_process::{Local, SLOW, SWIFT, threads};
