@@ -86,7 +86,7 @@ const EXPIRY_WARNING_DAYS: i64 = 30;
 /// )?;
 /// let node = config.for_node("1")?;
 /// assert_eq!(node.id().as_str(), "1");
-/// # Ok::<(), leadelect::ConfigError>(())
+/// # Ok::<(), leadelect::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Config {

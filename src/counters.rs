@@ -54,7 +54,7 @@ pub struct PreVotesRefused {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeasesLost {
-    /// No quorum answered in time.
+    /// No quorum answered in time, or would have before the work had stopped.
     pub ran_out: u64,
     /// Handed over: the program, or whoever operates it, wanted the node to lead no more.
     pub resigned: u64,
@@ -64,8 +64,8 @@ pub struct LeasesLost {
     pub silent: u64,
     /// The program's health check failed.
     pub unhealthy: u64,
-    /// The work panicked.
-    pub panicked: u64,
+    /// The work failed, with an error or a panic.
+    pub failed: u64,
     /// A peer told of a higher term.
     pub higher_term: u64,
     /// The node's disk has failed.
@@ -92,21 +92,10 @@ impl Measured {
     }
 }
 
-/// Why a node gives up a lease before it must, if nobody asked it to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // for whoever runs the work
-pub(crate) enum GiveUp {
-    Silent,
-    Unhealthy,
-    Panicked,
-}
-
 /// Counts what a node tells of itself.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) counters: Counters,
-    /// Why the next lease that is given up will be, if not because somebody asked.
-    pub(crate) give_up: Option<GiveUp>,
     holds_lease: bool,
     /// The last leader known, and its term if this node has heard it itself.
     leader: Option<(NodeId, Option<Term>)>,
@@ -118,15 +107,17 @@ impl Tally {
             Cause::PreVotesWon | Cause::NamedSuccessor { .. } => self.counters.elections += 1,
             Cause::Elected { .. } => self.counters.elections_won += 1,
             Cause::StoreFailed => self.counters.writes_failed += 1,
+            Cause::WorkOverran { .. } => {
+                // Says nothing of the lease that may have been won since.
+                self.counters.overruns += 1;
+                return;
+            }
             _ => {}
         }
         self.note_leader(event);
         let held = std::mem::replace(&mut self.holds_lease, event.token.is_some());
-        match (held, self.holds_lease) {
-            (true, false) => self.lost(&event.cause),
-            // Said of an earlier lease, and too late for it.
-            (false, true) => self.give_up = None,
-            (false, false) | (true, true) => {}
+        if held && !self.holds_lease {
+            self.lost(&event.cause);
         }
     }
 
@@ -153,14 +144,14 @@ impl Tally {
 
     fn lost(&mut self, cause: &Cause) {
         let lost = &mut self.counters.leases_lost;
-        let count = match (cause, self.give_up.take()) {
-            (Cause::Relinquishing, None) => &mut lost.resigned,
-            (Cause::Relinquishing, Some(GiveUp::Silent)) => &mut lost.silent,
-            (Cause::Relinquishing, Some(GiveUp::Unhealthy)) => &mut lost.unhealthy,
-            (Cause::Relinquishing, Some(GiveUp::Panicked)) => &mut lost.panicked,
-            (Cause::Yielding { .. }, _) => &mut lost.yielded,
-            (Cause::LeaseLost, _) => &mut lost.ran_out,
-            (Cause::StoreFailed, _) => &mut lost.store_failed,
+        let count = match cause {
+            Cause::Relinquishing => &mut lost.resigned,
+            Cause::WorkSilent => &mut lost.silent,
+            Cause::Unhealthy => &mut lost.unhealthy,
+            Cause::WorkFailed => &mut lost.failed,
+            Cause::Yielding { .. } => &mut lost.yielded,
+            Cause::LeaseLost | Cause::LeaseEnding => &mut lost.ran_out,
+            Cause::StoreFailed => &mut lost.store_failed,
             // Whatever else makes a leader follow, or vote, belongs to a higher term.
             _ => &mut lost.higher_term,
         };
@@ -258,24 +249,28 @@ mod tests {
         lose(&mut tally, Cause::LeaderHeard);
         lose(&mut tally, Cause::StoreFailed);
         lose(&mut tally, Cause::Yielding { to: 2.into() });
-        for why in [GiveUp::Silent, GiveUp::Unhealthy, GiveUp::Panicked] {
-            win(&mut tally);
-            tally.give_up = Some(why);
+        for why in [
+            Cause::WorkSilent,
+            Cause::Unhealthy,
+            Cause::WorkFailed,
+            Cause::LeaseEnding,
+        ] {
+            lose(&mut tally, why);
             tally.take(&event(1, Some(ME), None, Cause::Relinquishing));
         }
         let expected = LeasesLost {
-            ran_out: 1,
+            ran_out: 2,
             resigned: 1,
             yielded: 1,
             silent: 1,
             unhealthy: 1,
-            panicked: 1,
+            failed: 1,
             higher_term: 2,
             store_failed: 1,
         };
         assert_eq!(tally.counters.leases_lost, expected);
         assert_eq!(tally.counters.writes_failed, 1);
-        assert_eq!(tally.counters.elections_won, 9);
+        assert_eq!(tally.counters.elections_won, 10);
     }
 
     #[test]
@@ -287,16 +282,19 @@ mod tests {
     }
 
     #[test]
-    fn why_one_lease_was_given_up_is_not_said_of_the_next() {
+    fn work_that_overruns_is_counted_and_takes_no_lease() {
         let mut tally = Tally::default();
         win(&mut tally);
-        tally.give_up = Some(GiveUp::Silent);
-        tally.take(&event(1, None, None, Cause::LeaseLost)); // before it could be given up
-        lose(&mut tally, Cause::Relinquishing);
-        tally.give_up = Some(GiveUp::Silent); // when there is nothing to give up
-        lose(&mut tally, Cause::Relinquishing);
-        let lost = &tally.counters.leases_lost;
-        assert_eq!((lost.ran_out, lost.silent, lost.resigned), (1, 0, 2));
+        tally.take(&event(
+            1,
+            Some(ME),
+            None,
+            Cause::WorkOverran { term: Term(1) },
+        ));
+        assert_eq!(tally.counters.overruns, 1);
+        assert_eq!(tally.counters.leases_lost, LeasesLost::default());
+        tally.take(&event(1, None, None, Cause::LeaseLost));
+        assert_eq!(tally.counters.leases_lost.ran_out, 1);
     }
 
     #[test]

@@ -320,7 +320,9 @@ impl Driver {
         match why {
             Lost::Silent => self.announce(Cause::WorkSilent),
             Lost::Unhealthy => self.announce(Cause::Unhealthy),
-            Lost::LeaseEnding | Lost::HandedOver | Lost::Stopped => {}
+            Lost::Failed => self.announce(Cause::WorkFailed),
+            Lost::LeaseEnding => self.announce(Cause::LeaseEnding),
+            Lost::HandedOver | Lost::Stopped => {}
         }
         self.step(
             Input::Relinquish {
@@ -491,7 +493,11 @@ impl Driver {
             Cause::ProtocolViolation { .. } | Cause::StoreFailed | Cause::WorkOverran { .. } => {
                 log::error!("node {me}: {event}")
             }
-            Cause::LeaseLost | Cause::WorkSilent | Cause::Unhealthy => {
+            Cause::LeaseLost
+            | Cause::LeaseEnding
+            | Cause::WorkSilent
+            | Cause::WorkFailed
+            | Cause::Unhealthy => {
                 log::warn!("node {me}: {event}")
             }
             _ => log::info!("node {me}: {event}"),

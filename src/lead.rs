@@ -300,15 +300,15 @@ where
         let lost = leading.check().err();
         seat.office.end();
         match (result, lost) {
-            (Ok(Ok(Next::Rejoin)), _) => drop(leading.give_up(Duration::ZERO)),
+            (Ok(Ok(Next::Rejoin)), _) => drop(leading.give_up(Lost::HandedOver, Duration::ZERO)),
             (Ok(Ok(Next::HoldOff(span))), _) => {
                 // Also if leadership was lost before, and so cannot be given up with it.
                 seat.office.hold_off(clock::now() + span);
                 seat.tell(Mail::Nudge);
-                drop(leading.give_up(span));
+                drop(leading.give_up(Lost::HandedOver, span));
             }
             (Ok(Ok(Next::Leave)), _) => {
-                leading.give_up(Duration::ZERO).wait();
+                leading.give_up(Lost::HandedOver, Duration::ZERO).wait();
                 return Ok(());
             }
             (Ok(Err(error)), Some(lost)) => {
@@ -316,14 +316,14 @@ where
                     "node {}: the work of term {last} was told to stop ({lost}), and ended with: {error}",
                     seat.id
                 );
-                drop(leading.give_up(Duration::ZERO));
+                drop(leading.give_up(Lost::HandedOver, Duration::ZERO));
             }
             (Ok(Err(error)), None) => {
-                leading.give_up(orders.hold_off).wait();
+                leading.give_up(Lost::Failed, orders.hold_off).wait();
                 return Err(error);
             }
             (Err(panic), _) => {
-                leading.give_up(orders.hold_off).wait();
+                leading.give_up(Lost::Failed, orders.hold_off).wait();
                 resume_unwind(panic);
             }
         }
@@ -343,13 +343,13 @@ impl Release {
 
 impl Leading<'_> {
     /// The work has ended: takes the lease away, and then gives up the guard.
-    fn give_up(self, hold_off: Duration) -> Release {
+    fn give_up(self, why: Lost, hold_off: Duration) -> Release {
         let tenure = self.lease.tenure();
-        self.seat.office.revoke(tenure, Lost::HandedOver);
+        self.seat.office.revoke(tenure, why);
         let (answer, ends) = crossbeam_channel::bounded(1);
         self.seat.tell(Mail::GiveUp {
             term: tenure.token(),
-            why: Lost::HandedOver,
+            why,
             hold_off,
             answer: Some(answer),
         });

@@ -90,16 +90,19 @@ pub enum Lost {
     Silent,
     /// The health check of [`LeadOptions::health_check`](crate::LeadOptions::health_check) was not passed.
     Unhealthy,
+    /// The work has failed, with an error or a panic.
+    Failed,
     /// The node stops.
     Stopped,
 }
 
 impl Lost {
-    const ALL: [Lost; 5] = [
+    const ALL: [Lost; 6] = [
         Lost::LeaseEnding,
         Lost::HandedOver,
         Lost::Silent,
         Lost::Unhealthy,
+        Lost::Failed,
         Lost::Stopped,
     ];
 }
@@ -111,6 +114,7 @@ impl fmt::Display for Lost {
             Lost::HandedOver => "leadership ends: it is being handed over",
             Lost::Silent => "leadership ends: the work was silent for too long",
             Lost::Unhealthy => "leadership ends: the health check was not passed",
+            Lost::Failed => "leadership ends: the work has failed",
             Lost::Stopped => "leadership ends: the node stops",
         })
     }

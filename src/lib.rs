@@ -38,14 +38,14 @@
 //! | do what only a leader may | [`Node::lead`], [`Leading`], [`LeadOptions`] |
 //! | hand over, stop | [`Node::resign`], [`Node::transfer_to`], [`Node::shutdown`] |
 //! | act as leader without a closure | [`Node::lease`], [`Lease`] |
-//! | configure it | [`Config`] |
-//! | watch it | [`Status`], [`Events`], [`counters`] |
+//! | configure it | [`Config`], [`config`] |
+//! | watch it | [`Status`], [`Events`], [`status`], [`counters`] |
 //! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
 mod clock;
-mod config;
+pub mod config;
 pub mod counters;
 mod driver;
 pub mod election;
@@ -59,19 +59,19 @@ mod metrics;
 mod node;
 mod office;
 pub mod remote;
-mod status;
+pub mod status;
 mod store;
 mod transport;
 
 #[doc(hidden)]
 pub use clock::lease_clock_nanos;
+pub use config::Config;
 #[doc(hidden)]
 pub use config::time_from_str;
-pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
-pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
+pub use election::{Cause, Event, NodeId, Role};
 pub use handover::{NotLeader, TransferError};
 pub use lead::{LeadOptions, Leading, Next};
 pub use lease::{Lease, Lost};
 pub use node::{Node, StartError};
 pub use office::Overrun;
-pub use status::{Events, PeerStatus, Status};
+pub use status::{Events, Status};

@@ -160,7 +160,7 @@ impl Page<'_> {
             ("yielded", leases_lost.yielded),
             ("silent", leases_lost.silent),
             ("unhealthy", leases_lost.unhealthy),
-            ("panicked", leases_lost.panicked),
+            ("failed", leases_lost.failed),
             ("higher_term", leases_lost.higher_term),
             ("store_failed", leases_lost.store_failed),
         ]);
@@ -280,17 +280,17 @@ mod tests {
         let peer = |id: &str| (id.parse().expect("an id"), "host:1".to_owned());
         let me = "a\"b\\c".parse().expect("an id");
         let board = Board::new(me, [peer("2"), peer("\"")]);
-        let cause = Cause::LeaseWon;
         let (role, term, leader, token) = (Role::Leader, Term(7), Some(me), Some(Term(7)));
-        let event = Event {
+        let event = |cause| Event {
             role,
             term,
             leader,
             token,
             cause,
         };
-        board.show(role, 7, leader, &[event]);
-        board.overrun();
+        let overran = Cause::WorkOverran { term: Term(6) };
+        let events = [event(Cause::LeaseWon), event(overran)];
+        board.show(role, 7, leader, &events);
         board.late(Duration::from_micros(2500));
         board.late(Duration::from_nanos(100));
         board.wrote(Duration::from_secs(2));

@@ -14,7 +14,7 @@
 //!         Err(error) => println!("{id}: {error}"),
 //!     }
 //! }
-//! # Ok::<(), leadelect::ConfigError>(())
+//! # Ok::<(), leadelect::config::ConfigError>(())
 //! ```
 
 use std::fmt;

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use self::events::Events;
 use self::events::Reader;
 use crate::clock;
-use crate::counters::{Counters, GiveUp, Tally};
+use crate::counters::{Counters, Tally};
 use crate::election::{Event, Instant, NodeId, Reply, Role};
 
 /// A node as it sees itself and its peers, at one moment.
@@ -218,18 +218,6 @@ impl Board {
     /// A write of the vote file has ended.
     pub(crate) fn wrote(&self, took: Duration) {
         self.view().tally.counters.writes.add(took);
-    }
-
-    /// Work still runs though its lease has ended. Once for each lease.
-    #[allow(dead_code)] // for whoever runs the work
-    pub(crate) fn overrun(&self) {
-        self.view().tally.counters.overruns += 1;
-    }
-
-    /// Says why the lease is about to be given up, if not because somebody asked for it. Before it is.
-    #[allow(dead_code)] // for whoever runs the work
-    pub(crate) fn gives_up(&self, why: GiveUp) {
-        self.view().tally.give_up = Some(why);
     }
 
     /// A request is on its way to `peer`.

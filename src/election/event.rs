@@ -110,6 +110,10 @@ pub enum Cause {
     WorkSilent,
     /// Its program is no longer able to lead: it hands over.
     Unhealthy,
+    /// Its work has failed, with an error or a panic: it hands over.
+    WorkFailed,
+    /// Its lease is running out, and its work stops in time: it hands over.
+    LeaseEnding,
     /// Its work ran on when its lease ended. Another node may lead.
     WorkOverran {
         /// The term of that lease.
@@ -168,6 +172,8 @@ impl fmt::Display for Cause {
             Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
             Cause::WorkSilent => f.write_str("its work is silent, hands over"),
             Cause::Unhealthy => f.write_str("not passed its health check, hands over"),
+            Cause::WorkFailed => f.write_str("its work has failed, hands over"),
+            Cause::LeaseEnding => f.write_str("its lease is running out, hands over"),
             Cause::WorkOverran { term } => {
                 write!(
                     f,

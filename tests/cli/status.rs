@@ -30,13 +30,15 @@ const NAMES: [&str; 14] = [
     "error",
     "peers",
 ];
-const PEER_NAMES: [&str; 6] = [
+const PEER_NAMES: [&str; 8] = [
     "id",
     "connected",
     "last_heard_ms",
     "round_trip_ms",
     "certificate_days",
     "last_error",
+    "requests",
+    "failures",
 ];
 
 #[track_caller]

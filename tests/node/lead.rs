@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{
-    Cause, LeadOptions, Leading, Lost, Next, Node, NodeSpec, NotLeader, Role, TransferError,
-};
+use leadelect::config::NodeSpec;
+use leadelect::{Cause, LeadOptions, Leading, Lost, Next, Node, NotLeader, Role, TransferError};
 
 use super::cluster::free_port;
 use super::in_process::{Local, SLOW, SWIFT, threads};
@@ -115,6 +114,8 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
         lead_all_but(scope, &local.nodes, at);
         let result = local.nodes[at].lead(|_| Err::<(), _>("the disk is full"));
         assert_eq!(result, Err("the disk is full"));
+        let lost = local.nodes[at].status().counters.leases_lost;
+        assert!(lost.failed > 0, "{lost:?}");
         assert!(
             local.nodes[at].status().role != Role::Leader,
             "released before it returns"
@@ -343,6 +344,8 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
         shut_down(&local.nodes);
         lead.join().unwrap().unwrap();
         assert_eq!(*lost.lock().unwrap(), Some(Lost::Silent));
+        let lost = node.status().counters.leases_lost;
+        assert!(lost.silent > 0, "{lost:?}");
     });
 }
 
@@ -406,6 +409,8 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
     let lost = lost.into_inner().unwrap();
     let ill = lost.iter().filter(|lost| **lost == Lost::Unhealthy);
     assert!(ill.count() >= 2, "{lost:?}");
+    let lost = node.status().counters.leases_lost;
+    assert!(lost.unhealthy >= 2, "{lost:?}");
     wait_for("the end of the health check's thread", || {
         threads(node.id().as_str()).is_empty().then_some(())
     });

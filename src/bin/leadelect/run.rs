@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use leadelect::{Node, Timing, time_from_str};
+use leadelect::election::Timing;
+use leadelect::{Node, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::{ConfigFile, Failure};

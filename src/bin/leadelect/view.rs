@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use leadelect::remote::{NodeStatus, RemoteError};
-use leadelect::{Config, NodeId, PeerStatus};
+use leadelect::status::PeerStatus;
+use leadelect::{Config, NodeId};
 use serde::Serialize;
 
 use super::Failure;

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, never, select};
-use leadelect::{LeadOptions, Leading, Next, Node, Timing, lease_clock_nanos};
+use leadelect::election::Timing;
+use leadelect::{LeadOptions, Leading, Next, Node, lease_clock_nanos};
 use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
