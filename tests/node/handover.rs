@@ -204,9 +204,14 @@ impl Stage {
         lend: &Sender<Borrowed>,
     ) -> Result<Next, String> {
         let start = boot_nanos();
+        let mut deadline = start + nanos(leading.hard_remaining());
         let way = WAYS[dice.below(WAYS.len() as u64) as usize];
         let told = leading.wait(dice.micros_below(2000)).is_err();
-        let deadline = boot_nanos() + nanos(leading.hard_remaining());
+        let now = boot_nanos();
+        if !leading.hard_remaining().is_zero() {
+            // Another one, if the lease was renewed. One that has passed is not known any more.
+            deadline = now + nanos(leading.hard_remaining());
+        }
         if let Some(guard) = node.lease().filter(|_| dice.below(3) == 0) {
             lend.send((guard, at, dice.micros_below(8000), deadline))
                 .unwrap();
@@ -247,7 +252,7 @@ impl Stage {
         let mut end = boot_nanos();
         if leading.hard_remaining().is_zero() {
             self.late.fetch_add(1, Ordering::SeqCst);
-            end = start.max(deadline.min(end));
+            end = deadline.min(end);
         }
         let token = leading.token();
         self.log(at, token, start, end);

@@ -117,10 +117,13 @@ fn storm(seed: u64, nodes: &[Node]) -> [u64; 12] {
                         Ok(())
                     });
                 while !storm.over.load(Ordering::SeqCst) {
-                    // Refused if another thread leads at this very moment.
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let led = catch_unwind(AssertUnwindSafe(|| {
                         node.lead_with(&options, |leading| storm.work(leading, &mut dice))
                     }));
+                    if led.is_err() {
+                        // Refused, because another thread leads at this very moment.
+                        thread::sleep(dice.micros_below(20_000));
+                    }
                 }
                 // It stops from inside, if it leads now; and otherwise from outside.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
