@@ -32,6 +32,13 @@ fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
     cluster.judge(Claims::MayBeReleased);
 }
 
+#[test]
+fn a_leader_that_resigns_and_leads_again_has_not_handed_over() {
+    let mut cluster = Cluster::started(&["1"], CALM);
+    cluster.leader();
+    ask(&mut cluster, &["resign"]).fails(1, &["node 1 has given leadership up, and leads again"]);
+}
+
 /// Far longer than the election timeout, for which it stays behind anyway.
 #[test]
 fn whoever_resigns_for_a_time_does_not_lead_again_within_it() {
