@@ -164,8 +164,8 @@ impl<'a> Supervisor<'a> {
                 }
                 Err(_) => {}
             }
-            // Its guard had half of the margin, and has not. It may be stopped. The lease may well be renewed meanwhile,
-            // so that is not all to look at.
+            // Its guard had half of the margin, and has not. It may be stopped. The lease may well be renewed
+            // meanwhile, so that is not all to look at.
             let now = lease_clock_nanos();
             let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
