@@ -94,7 +94,7 @@ impl Asker {
         };
         send(&mut stream, &Frame::Ask(ask))?;
         let mut next = || match receive(&mut stream, "an answer", deadline)? {
-            Frame::Told(told) => Ok(told),
+            Frame::Told(told) => Ok(shown(told)),
             Frame::Refused(reason) => Err(LinkError::Refused(format!(
                 "refused by the node: {}",
                 printable(&reason)
@@ -119,5 +119,38 @@ impl Asker {
             round_trip,
             certificate_ends,
         })
+    }
+}
+
+/// The same, with texts that are fit for a terminal, whatever the node has put into them.
+fn shown(mut told: Told) -> Told {
+    match &mut told {
+        Told::Status { version, .. } => *version = printable(version),
+        Told::Peer { last_error, .. } => *last_error = last_error.as_deref().map(printable),
+        Told::Done => {}
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_tells_does_nothing_to_a_terminal() {
+        let told = shown(Told::Peer {
+            id: NodeId::from(2),
+            connected: false,
+            last_heard: None,
+            round_trip: None,
+            certificate_days: None,
+            last_error: Some("\x1b[2Jgone\n".into()),
+            requests: 0,
+            failures: 0,
+        });
+        let Told::Peer { last_error, .. } = told else {
+            panic!("expected a peer: {told:?}");
+        };
+        assert_eq!(last_error.as_deref(), Some("?[2Jgone?"));
     }
 }

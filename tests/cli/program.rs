@@ -91,6 +91,20 @@ fn a_config_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn the_exit_code_is_the_same_though_nothing_can_be_written_to_stderr() {
+    for arguments in [
+        &["stats"][..],
+        &["status", "--config", "/no/such/file.yaml"],
+        &[],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut program = program();
+        let status = program.args(arguments).stderr(full.unwrap()).status();
+        assert_eq!(status.unwrap().code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn help_names_every_subcommand_and_every_subcommand_has_examples_and_exit_codes() {
     let help = leadelect(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (0, ""), "{help:?}");

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::process::{Process, wait_for};
@@ -200,6 +200,44 @@ fn a_second_sigterm_kills_the_command() {
     let (code, log) = alone.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("the command ended: signal 9"), "{log}");
+}
+
+/// The lease is renewed all the while: it is not its end that has the command end.
+#[test]
+fn a_guard_that_is_stopped_does_not_keep_the_supervisor_from_ending() {
+    for (stop_time, signals) in [("200ms", 1), ("3600s", 2)] {
+        let script = "echo $PPID; echo ready; while :; do sleep 0.05; done";
+        let mut alone = start(&["--stop-time", stop_time], &["sh", "-c", script]);
+        alone.process.wait_until_it_mentions(&["ready"]);
+        let guard = alone.process.see(|record| record.said[0].parse().unwrap());
+        kill_process(Pid::from_raw(guard).unwrap(), Signal::STOP).unwrap();
+        alone.process.signal(Signal::TERM);
+        wait_for("the end", || {
+            if signals > 1 && alone.process.is_running() {
+                // Two at once would be one.
+                alone.process.signal(Signal::TERM);
+            }
+            (!alone.process.is_running()).then_some(())
+        });
+        let (code, log) = alone.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("kills the guard of the command"), "{log}");
+    }
+}
+
+#[test]
+fn a_guard_that_is_stopped_is_found_and_its_command_replaced() {
+    let script = "echo $PPID; echo ready; while :; do sleep 0.05; done";
+    let mut alone = start(&["--hold-off", "10ms"], &["sh", "-c", script]);
+    alone.process.wait_until_it_mentions(&["ready"]);
+    let guard = alone.process.see(|record| record.said[0].parse().unwrap());
+    kill_process(Pid::from_raw(guard).unwrap(), Signal::STOP).unwrap();
+    wait_for("another command", || {
+        let said = alone.process.see(|record| record.said.len());
+        (said >= 4).then_some(())
+    });
+    alone.process.signal(Signal::TERM);
+    assert_eq!(alone.end().0, Some(0));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{ConfigFile, Failure, print};
 #[command(after_help = "\
 Exit code:
   0  another node leads
-  1  nobody leads, the leader has refused, or nobody has come after it
+  1  nobody leads, the leader has refused, or nobody else has come after it
   2  the arguments, the config or the certificates cannot be used
 
 Examples:
@@ -55,6 +55,11 @@ pub(crate) fn resign(args: &ResignArgs) -> Result<ExitCode, Failure> {
     let hand_over = HandOver::begin(&config)?;
     let asked = hand_over.client.resign(hand_over.leader, args.hold_off);
     let next = hand_over.end(asked)?;
+    if next == hand_over.leader {
+        return Err(Failure::of_cluster(format!(
+            "node {next} has given leadership up, and leads again: no other node was able to"
+        )));
+    }
     print(&format!(
         "node {} has handed over to node {next}\n",
         hand_over.leader

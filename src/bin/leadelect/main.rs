@@ -12,7 +12,7 @@ mod status;
 mod view;
 
 use std::fmt;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
 
 fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
-        eprintln!("leadelect: {}", failure.problem);
+        complain(&failure.problem);
         ExitCode::from(failure.exit_code)
     })
 }
@@ -143,6 +143,14 @@ fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::of(format!("cannot write to stdout: {error}")))
 }
 
+/// A line for stderr, written in one piece: several processes may share it. Unlike `eprintln!` it survives that nobody
+/// reads, so that the exit code still says what has happened.
+fn complain(problem: &str) {
+    let line = format!("leadelect: {problem}\n");
+    // Nobody has to be told, then.
+    let _ = stderr().write_all(line.as_bytes());
+}
+
 /// Prints the help that was asked for, or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
@@ -152,8 +160,9 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
-        Some(problem) => eprint!("leadelect: {problem}"),
-        None => eprint!("{text}"),
+        Some(problem) => complain(problem.trim_end()),
+        // The help, because there were no arguments at all. Nobody reads it: as above.
+        None => drop(error.print()),
     }
     ExitCode::from(UNUSABLE)
 }

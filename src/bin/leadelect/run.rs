@@ -17,7 +17,7 @@ use leadelect::election::Timing;
 use leadelect::{Node, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, Failure, complain};
 use signals::Reception;
 use supervisor::Supervisor;
 
@@ -205,7 +205,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         (Some(code), _) => Ok(ExitCode::from(code)),
         (None, true) => Ok(ExitCode::SUCCESS),
         (None, false) => {
-            eprintln!("leadelect: the node has stopped by itself: see the log");
+            complain("the node has stopped by itself: see the log");
             Ok(ExitCode::from(NODE_STOPPED))
         }
     }

@@ -24,7 +24,7 @@
 //! One thread. A guard sleeps on `poll`, with a timer that counts the time in which the host is suspended.
 
 use std::ffi::OsString;
-use std::io::{Read, Write, stderr, stdin};
+use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -47,7 +47,7 @@ use rustix::time::{
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-use super::super::Failure;
+use super::super::{Failure, complain};
 use super::descendants;
 use super::orders::{End, Heard, Order, Report, hear, pair, say, say_with};
 
@@ -406,13 +406,6 @@ impl Guard {
 const CANNOT_RUN: u8 = 126;
 /// The exit code of a command that is not found.
 const NOT_FOUND: u8 = 127;
-
-/// A line for stderr, written in one piece: several processes share it.
-fn complain(problem: &str) {
-    let line = format!("leadelect: {problem}\n");
-    // Nobody reads it: then nobody has to be told.
-    let _ = stderr().write_all(line.as_bytes());
-}
 
 /// Waits for the order to start, and becomes the command. Returns only if that cannot be.
 pub(super) fn become_command(args: &ExecArgs) -> Result<ExitCode, Failure> {

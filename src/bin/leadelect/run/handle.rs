@@ -4,10 +4,12 @@ use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, shutdown};
 use rustix::process::Pid;
 
@@ -21,6 +23,7 @@ pub(super) struct Guard {
     pub(super) id: Pid,
     socket: OwnedFd,
     process: Arc<Mutex<Child>>,
+    deaf: AtomicBool,
     /// What it reports last. Disconnected once the guard has ended and was reaped.
     pub(super) reports: Receiver<Report>,
 }
@@ -49,6 +52,7 @@ impl Guard {
             id,
             socket: ours,
             process: Arc::new(Mutex::new(child)),
+            deaf: AtomicBool::new(false),
             reports,
         };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
@@ -63,8 +67,16 @@ impl Guard {
     /// not hear of, and its end is noticed elsewhere.
     pub(super) fn order(&self, order: Order) {
         if let Err(error) = say(&self.socket, &order) {
+            if error == Errno::AGAIN {
+                self.deaf.store(true, Ordering::Relaxed);
+            }
             log::debug!("the guard does not hear {order}: {error}");
         }
+    }
+
+    /// Whether it has left so many orders unread that there is no room for another: it is stopped.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
     }
 
     /// Kills the guard, and with it the command. What that has started is adopted by this process.

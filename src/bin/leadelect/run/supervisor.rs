@@ -17,6 +17,9 @@ use super::orders::{End, Order, Report};
 use super::signals::{Call, Reception};
 use super::{Job, Restart};
 
+/// How late a guard may be, in nanoseconds, where no lease hangs on it: then it is taken to be stopped.
+const GUARD_SLACK: u64 = 2_000_000_000;
+
 #[derive(Debug)]
 pub(super) struct Supervisor<'a> {
     node: &'a Arc<Node>,
@@ -122,6 +125,9 @@ impl<'a> Supervisor<'a> {
 
         let mut lost = false;
         let mut killed = false;
+        let (_, margin, stop_time) = self.job.in_nanos();
+        // When the command is to be gone because this program was told to end.
+        let mut gone_by = u64::MAX;
         loop {
             let calls = &self.reception.calls;
             select! {
@@ -129,8 +135,15 @@ impl<'a> Supervisor<'a> {
                     return self.conclude(report.ok(), lost || killed);
                 }
                 recv(calls) -> call => match call {
-                    Ok(Call::Leave) => guard.order(Order::Stop),
-                    Ok(Call::LeaveAtOnce) => guard.order(Order::Signal(SIGKILL)),
+                    Ok(Call::Leave) => {
+                        guard.order(Order::Stop);
+                        gone_by = lease_clock_nanos().saturating_add(stop_time).saturating_add(GUARD_SLACK);
+                    }
+                    Ok(Call::LeaveAtOnce) => {
+                        guard.order(Order::Signal(SIGKILL));
+                        // Whoever asks again and again is not to put it off.
+                        gone_by = gone_by.min(lease_clock_nanos().saturating_add(GUARD_SLACK));
+                    }
                     Ok(Call::Pass(signal)) => guard.order(Order::Signal(signal)),
                     Err(_) => {}
                 },
@@ -152,8 +165,10 @@ impl<'a> Supervisor<'a> {
                 }
                 Err(_) => {}
             }
-            // Its guard had half of the margin, and has not. It may be stopped.
-            let late = lease_clock_nanos() + self.job.in_nanos().1 / 2 >= until;
+            // Its guard had half of the margin, and has not. It may be stopped. The lease may well be renewed
+            // meanwhile, so that is not all to look at.
+            let now = lease_clock_nanos();
+            let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
                 killed = true;
                 log::warn!(
