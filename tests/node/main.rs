@@ -23,6 +23,7 @@ mod in_process;
 mod lead;
 mod lease_log;
 mod overrun;
+mod preference;
 mod process;
 mod program;
 mod remote;
