@@ -178,6 +178,8 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        // The last look: work that runs on at its hard deadline is not left unnoticed because the node stops.
+        self.look_after_work(&mut pending);
         drop(ending);
         drop(pending);
         log::info!("node {}: stopped", self.election.me());
@@ -240,6 +242,11 @@ impl Driver {
                 let _ = answer.send(verdict);
                 if accepted {
                     pending.handovers.push(answer);
+                    if self.is_relinquishing() && !hold_off.is_zero() {
+                        // What is under way knows nothing of it.
+                        self.office.hold_off(clock::now() + hold_off);
+                        self.look_after_work(pending);
+                    }
                     self.relinquish(Lost::HandedOver, successor, hold_off, pending);
                 }
             }
@@ -274,6 +281,9 @@ impl Driver {
             // Work has the time of a promise to end.
             pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
             self.relinquish(Lost::Stopped, None, Duration::MAX, pending);
+        } else if let Some(until) = self.office.guarded_until() {
+            // It led until a moment ago, and its work has until then to end.
+            pending.stop_by = pending.stop_by.max(Some(until));
         }
     }
 
@@ -410,8 +420,10 @@ impl Driver {
         let Some(stop_by) = pending.stop_by else {
             return false;
         };
-        let done = !self.leads() && pending.releases.is_empty();
-        done || clock::now() >= stop_by
+        let now = clock::now();
+        let works = self.office.guarded_until().is_some_and(|until| now < until);
+        let done = !self.leads() && !works && pending.releases.is_empty();
+        done || now >= stop_by
     }
 
     /// Steps 2 to 6 of the loop that [`crate::election`] describes; returns the reply.
@@ -526,6 +538,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::election::{Deadline, Recovery, Role, Setup};
+    use crate::lease::Lease;
     use crate::transport::Local;
 
     /// A node that is alone, with what its program holds of it.
@@ -592,6 +605,54 @@ mod tests {
         assert!(!lease.is_valid());
         assert!(office.lease().is_none());
         assert_eq!(events.count(), 0);
+    }
+
+    /// A driver between two steps that leads, and a guard of its lease.
+    fn leading() -> (Driver, Pending, Arc<Office>, Lease) {
+        let (mut driver, office, _) = alone(Memory::Nowhere);
+        let mut pending = Pending::default();
+        driver.step(Input::Tick, &mut pending);
+        let lease = office.lease().expect("who is alone leads at once");
+        (driver, pending, office, lease)
+    }
+
+    #[test]
+    fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
+        let (mut driver, mut pending, _, lease) = leading();
+        driver.step(Input::StoreFailed, &mut pending);
+        driver.stop(&mut pending);
+        assert!(!driver.leads() && !driver.may_stop(&pending));
+        drop(lease);
+        assert!(driver.may_stop(&pending));
+    }
+
+    #[test]
+    fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline() {
+        let (mut driver, mut pending, office, lease) = leading();
+        driver.step(Input::StoreFailed, &mut pending);
+        let until = lease.tenure().until();
+        assert!(until <= clock::now() + driver.timing.election_timeout());
+        let (program, inbox) = crossbeam_channel::unbounded();
+        program.send(Mail::Stop).expect("there is a driver");
+        driver.inbox = inbox;
+        driver.run();
+        assert!(clock::now() >= until && !office.is_idle(lease.tenure().token()));
+    }
+
+    #[test]
+    fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
+        let (mut driver, mut pending, office, _lease) = leading();
+        let resign = |hold_off| Mail::HandOver {
+            successor: None,
+            hold_off,
+            answer: crossbeam_channel::bounded(1).0,
+        };
+        driver.take(resign(Duration::ZERO), &mut pending);
+        assert!(driver.is_relinquishing() && office.is_able());
+        driver.take(resign(Duration::from_secs(3600)), &mut pending);
+        assert!(!office.is_able());
+        driver.take(resign(Duration::ZERO), &mut pending);
+        assert!(!office.is_able(), "nothing takes it back");
     }
 
     #[test]

@@ -163,8 +163,8 @@ impl LeadOptions {
     const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
     /// How long the work takes to stop: it is told to, by [`Leading::check`] and [`Leading::wait`], so long before the
-    /// lease ends. Default: a fifth of the election timeout. At most a lease less two heartbeat intervals, so that one
-    /// lost heartbeat ends no leadership; more than that is taken for that, and logged.
+    /// lease ends. Default: a fifth of the election timeout. At most a lease less two and a half heartbeat intervals,
+    /// so that one lost heartbeat ends no leadership; more than that is taken for that, and logged.
     #[must_use]
     pub fn drain_time(mut self, span: Duration) -> Self {
         self.drain_time = Some(span);
@@ -217,9 +217,11 @@ impl LeadOptions {
 
     fn orders(&self, id: NodeId, timing: Timing) -> Orders {
         let (heartbeat, timeout) = (timing.heartbeat_interval(), timing.election_timeout());
-        let longest_drain = timing.lease(timeout).saturating_sub(heartbeat * 2);
+        // The heartbeat after a lost one goes out two intervals after the last that was answered, and has half of one
+        // to be answered itself.
+        let longest_drain = timing.lease(timeout).saturating_sub(heartbeat * 5 / 2);
         let drain = self.drain_time.unwrap_or(timeout / 5);
-        if drain > longest_drain {
+        if self.drain_time.is_some() && drain > longest_drain {
             log::warn!(
                 "node {id}: a drain time of {drain:?} leaves no time to work: expected at most {longest_drain:?} with \
                  this timing, and goes on with that"
@@ -322,7 +324,11 @@ where
                 leading.give_up(Lost::Failed, orders.hold_off).wait();
                 return Err(error);
             }
-            (Err(panic), _) => {
+            (Err(panic), lost) => {
+                if lost.is_some() {
+                    // Leadership may be gone already, and cannot be given up with it.
+                    seat.office.hold_off(clock::now() + orders.hold_off);
+                }
                 leading.give_up(Lost::Failed, orders.hold_off).wait();
                 resume_unwind(panic);
             }
@@ -438,5 +444,64 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         self.seat.office.forget_health();
         self.seat.tell(Mail::Nudge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::{Deadline, Term};
+
+    #[test]
+    fn one_lost_heartbeat_ends_no_leadership_whatever_the_drain_time() {
+        for (heartbeat, timeout) in [(100, 500), (100, 350), (20, 100), (3, 11)] {
+            let millis = Duration::from_millis;
+            let timing = Timing::new(millis(heartbeat), millis(timeout), 1000).expect("it fits");
+            for options in [
+                LeadOptions::default(),
+                LeadOptions::default().drain_time(Duration::MAX),
+            ] {
+                let drain = options.orders(1.into(), timing).drain;
+                // Counted from the last heartbeat that was answered. The next is lost.
+                let soft = timing.lease(timing.election_timeout()) - drain;
+                let sent_again = timing.heartbeat_interval() * 2;
+                assert!(
+                    soft >= sent_again + timing.heartbeat_interval() / 2,
+                    "{timing:?}: {soft:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_whose_work_panicked_holds_off_even_if_leadership_was_lost_before() {
+        let timing = Timing::default();
+        let office = Arc::new(Office::new(timing.election_timeout(), || {}));
+        let (inbox, mail) = crossbeam_channel::unbounded();
+        let seat = Seat {
+            id: 1.into(),
+            inbox,
+            office: office.clone(),
+            timing,
+        };
+        let until = clock::now() + Duration::from_secs(3600);
+        let lease = Deadline {
+            token: Term(3),
+            until,
+        };
+        office.publish(Some(lease), Lost::LeaseEnding);
+        // An election thread that leads no more.
+        let election = thread::spawn(move || mail.iter().for_each(drop));
+        let work = |_: &Leading<'_>| -> Result<(), String> {
+            office.publish(None, Lost::LeaseEnding);
+            panic!("on purpose");
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            lead(&seat, &LeadOptions::default(), work)
+        }));
+        assert!(ended.is_err());
+        assert!(office.enter() && !office.is_able());
+        drop(seat);
+        assert!(election.join().is_ok());
     }
 }

@@ -162,6 +162,13 @@ impl Office {
             .all(|tenure| tenure.token() != token || tenure.is_idle())
     }
 
+    /// The hard deadline of what a lease still guards, if any does.
+    pub(crate) fn guarded_until(&self) -> Option<Instant> {
+        let desk = self.desk();
+        let guarded = desk.tenures.iter().filter(|tenure| !tenure.is_idle());
+        guarded.map(|tenure| tenure.until()).max()
+    }
+
     /// No lease is ever won again.
     pub(crate) fn close(&self) {
         self.publish(None, Lost::Stopped);

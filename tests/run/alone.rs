@@ -108,8 +108,8 @@ fn a_wrong_id_a_wrong_time_and_a_missing_command_are_refused_with_2() {
     );
     refused(
         "1",
-        &["--drain-time", "299ms", "--", "true"],
-        "at most 298.",
+        &["--drain-time", "249ms", "--", "true"],
+        "at most 248.",
     );
     refused(
         "1",

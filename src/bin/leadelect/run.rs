@@ -134,9 +134,11 @@ impl Job {
     /// When the drain time leaves the command no time to end, or leaves no time to work.
     fn new(args: &Args, node: String, timing: Timing) -> Result<Job, Failure> {
         let margin = timing.election_timeout() / 10;
-        let drain_time = args.drain_time.unwrap_or(timing.election_timeout() / 5);
-        // Two heartbeats may be lost before the command is told to end.
-        let longest = timing.lease(timing.election_timeout()) - timing.heartbeat_interval() * 2;
+        // As of `LeadOptions::drain_time`: one heartbeat may be lost before the command is told to end.
+        let lease = timing.lease(timing.election_timeout());
+        let longest = lease.saturating_sub(timing.heartbeat_interval() * 5 / 2);
+        let default = (timing.election_timeout() / 5).min(longest);
+        let drain_time = args.drain_time.unwrap_or(default);
         if drain_time <= margin || drain_time > longest {
             return Err(Failure::of(format!(
                 "--drain-time {drain_time:?} does not fit the election timeout {:?}: use more than {margin:?}, at \
