@@ -173,7 +173,13 @@ fn a_follower_that_was_cut_off_comes_back_and_disturbs_nobody() {
     });
     assert_eq!(network.cluster.leader_of(&[&leader.id, friend]), leader);
     network.mend(follower);
-    assert_eq!(network.cluster.leader(), leader, "same term, same token");
+    let back = network.cluster.leader();
+    assert_eq!(
+        back,
+        leader,
+        "same term, same token: {}",
+        network.cluster.dump()
+    );
     network.cluster.stays(&leader, CALM);
     assert_eq!(network.cluster.judge(Claims::Stand).len(), 1);
 }
