@@ -632,6 +632,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     peace::PRE_VOTE_LEFT_OUT,
     peace::NEVER_SLEEPS,
+    peace::LEASE_NEVER_RENEWED,
     Mutant {
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",

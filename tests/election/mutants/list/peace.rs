@@ -1,7 +1,7 @@
 //! The rules by which nodes leave each other in peace.
 
 use super::super::weave::{Found, Mutant, patch};
-use super::{CANDIDATE, ELECTION};
+use super::{CANDIDATE, ELECTION, LEADER};
 
 pub(super) const PRE_VOTE_LEFT_OUT: Mutant = Mutant {
     name: "pre_vote_left_out",
@@ -25,5 +25,17 @@ pub(super) const NEVER_SLEEPS: Mutant = Mutant {
         "wake_at",
         "follower.suspect_at",
         "Instant::ZERO",
+    )],
+};
+
+pub(super) const LEASE_NEVER_RENEWED: Mutant = Mutant {
+    name: "lease_never_renewed",
+    breaks: "a leader leads for as long as its first lease lasts, and no longer",
+    found: Found::Liveness(2_000),
+    patches: &[patch(
+        LEADER,
+        "extend",
+        "until <= old",
+        "until <= old || true",
     )],
 };
