@@ -78,7 +78,10 @@ fn run(id: &str, config: &str) -> Result<(), Failure> {
     // On a thread of its own: a disk or a name server that hangs must not keep a signal waiting.
     let (start, started) = crossbeam_channel::bounded(1);
     let (own_id, own_config) = (id.to_owned(), config.to_owned());
-    thread::spawn(move || start.send(start_node(&own_id, &own_config)));
+    thread::spawn(move || {
+        // Stopped meanwhile: nobody wants it.
+        let _ = start.send(start_node(&own_id, &own_config));
+    });
     let node = crossbeam_channel::select! {
         recv(started) -> node => node??,
         recv(stopped) -> _ => {

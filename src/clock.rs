@@ -41,6 +41,14 @@ pub(crate) fn now() -> Instant {
     Instant::from_nanos(nanos.max(latest))
 }
 
+/// Nanoseconds on the clock by which leases are measured.
+///
+/// On Linux every process of a host reads the same, so that a deadline can be told to another process: this is how the
+/// guard of `leadelect run` knows when its command must be dead. Elsewhere each process has a clock of its own.
+pub fn lease_clock_nanos() -> u64 {
+    now().as_nanos()
+}
+
 /// Seconds since 1970 by the wall clock, which may be wrong and may jump; zero if it says that 1970 is to come.
 pub(crate) fn wall_seconds() -> u64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -57,7 +57,7 @@ pub use builder::{ConfigBuilder, NodeSpec};
 
 use crate::election::{NodeId, Timing};
 use crate::transport::identity::Identity;
-use crate::transport::tls::{self, CertFile, CertFiles};
+use crate::transport::tls::{self, CertFile, CertFiles, Credentials, TlsError};
 
 /// The largest config: five times 64 nodes with every key set. The parser's time grows with the square of the nesting,
 /// and a config of this size that is nothing but braces costs it a second.
@@ -86,7 +86,7 @@ const EXPIRY_WARNING_DAYS: i64 = 30;
 /// )?;
 /// let node = config.for_node("1")?;
 /// assert_eq!(node.id().as_str(), "1");
-/// # Ok::<(), leadelect::ConfigError>(())
+/// # Ok::<(), leadelect::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -142,6 +142,36 @@ impl Config {
         self.members.iter().map(|(id, member)| (*id, member))
     }
 
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// How fast the cluster fails over.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    pub(crate) fn rpc_timeout(&self) -> Duration {
+        self.rpc_timeout
+    }
+
+    pub(crate) fn member(&self, id: NodeId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// What a client shows and trusts, whoever it is; nothing if the config says `insecure: true`.
+    pub(crate) fn client_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let Some(files) = &self.certs else {
+            return Ok(None);
+        };
+        let credentials =
+            Credentials::load_client(files).map_err(|error| self.cert_fault(&error))?;
+        Ok(Some(credentials))
+    }
+
     /// The config of one node, which is what a node is started with. Loads the certificates.
     ///
     /// # Errors
@@ -166,14 +196,17 @@ impl Config {
     }
 
     fn load_identity(&self, files: &CertFiles, id: NodeId) -> Result<Identity, ConfigError> {
-        Identity::load(files.clone(), self.members[&id].name()).map_err(|error| {
-            let place = match error.file {
-                CertFile::Ca => "certs.ca",
-                CertFile::Cert => "certs.server.cert",
-                CertFile::Key => "certs.server.key",
-            };
-            ConfigError::new(place, error.to_string()).of(&self.origin)
-        })
+        Identity::load(files.clone(), self.members[&id].name())
+            .map_err(|error| self.cert_fault(&error))
+    }
+
+    fn cert_fault(&self, error: &TlsError) -> ConfigError {
+        let place = match error.file {
+            CertFile::Ca => "certs.ca",
+            CertFile::Cert => "certs.server.cert",
+            CertFile::Key => "certs.server.key",
+        };
+        ConfigError::new(place, error.to_string()).of(&self.origin)
     }
 
     /// What is allowed and may not be meant.
@@ -252,6 +285,17 @@ impl Member {
     }
 }
 
+/// Where the node is dialled: `host:port`.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (addr, port) = (&self.addr, self.port);
+        match addr.parse() {
+            Ok(IpAddr::V6(_)) => write!(f, "[{addr}]:{port}"),
+            _ => write!(f, "{addr}:{port}"),
+        }
+    }
+}
+
 /// A config for one node, ready for `Node::start`. Its certificates are loaded and are such that peers accept them.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -269,15 +313,17 @@ impl NodeConfig {
     }
 
     pub(crate) fn cluster(&self) -> &str {
-        &self.config.cluster
+        self.config.cluster()
     }
 
-    pub(crate) fn timing(&self) -> Timing {
-        self.config.timing
+    /// How fast leadership fails over.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.config.timing()
     }
 
     pub(crate) fn rpc_timeout(&self) -> Duration {
-        self.config.rpc_timeout
+        self.config.rpc_timeout()
     }
 
     pub(crate) fn state_dir(&self) -> Option<&Path> {
@@ -304,8 +350,9 @@ impl NodeConfig {
         self.identity.as_ref()
     }
 
-    /// What the node says once in its log when it starts.
-    pub(crate) fn warnings(&self) -> &[String] {
+    /// What is allowed and may not be meant, a sentence each. The node says them once in its log when it starts.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
@@ -525,6 +572,16 @@ fn parse_node(id: String, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
 
 fn parse<T: FromStr>(place: &str, text: &str, expected: &str) -> Result<T, ConfigError> {
     text.parse().map_err(|_| found(place, text, expected))
+}
+
+/// A time as the config has it, for the command line.
+///
+/// # Errors
+///
+/// When it is not such a time.
+#[doc(hidden)]
+pub fn time_from_str(text: &str) -> Result<Duration, ConfigError> {
+    parse_time("", text)
 }
 
 fn parse_time(place: &str, text: &str) -> Result<Duration, ConfigError> {

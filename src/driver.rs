@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock;
 use crate::config::Member;
@@ -14,14 +14,13 @@ use crate::election::{
     Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
     Term, Timing, TimingError, Voter,
 };
-use crate::inbox::Mail;
-use crate::lease::Office;
+use crate::handover::TransferError;
+use crate::inbox::{Answer, Mail};
+use crate::lease::Lost;
+use crate::office::{Alarm, LONGEST_WAIT, Office, Overrun};
 use crate::status::Board;
 use crate::store::{StoreError, VoteFile};
 use crate::transport::Transport;
-
-/// The longest wait without a look at the clock. Waiting is done on a clock that stops while the host is suspended.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Where a node keeps what it must not forget.
 #[derive(Debug)]
@@ -40,6 +39,25 @@ impl Store for Memory {
             Memory::File(file) => file.save(state),
             Memory::Nowhere => Ok(()),
         }
+    }
+}
+
+/// Tells the board how long each write takes.
+struct Timed<'a> {
+    memory: &'a mut Memory,
+    board: &'a Board,
+}
+
+impl Store for Timed<'_> {
+    type Error = StoreError;
+
+    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
+        let began = clock::now();
+        let saved = self.memory.save(state);
+        if let Memory::File(_) = self.memory {
+            self.board.wrote(clock::now().since(began));
+        }
+        saved
     }
 }
 
@@ -66,7 +84,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.office.publish(None);
+        self.office.close();
         self.board.close();
     }
 }
@@ -75,7 +93,9 @@ impl Drop for Ending {
 #[derive(Debug, Default)]
 struct Pending {
     /// Who waits for this node to lead no more.
-    resigns: Vec<Sender<bool>>,
+    handovers: Vec<Answer>,
+    /// Whether the election takes the program for unable to lead.
+    unable: bool,
     /// Who has not confirmed the release yet.
     releases: BTreeSet<NodeId>,
     /// When the node stops whatever is still pending.
@@ -133,9 +153,14 @@ impl Driver {
             let wake_at = self
                 .election
                 .wake_at()
+                .min(self.office.alarm_at())
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
-            match self.inbox.recv_timeout(wait) {
+            let received = self.inbox.recv_timeout(wait);
+            self.note_lateness();
+            // Work that overruns is dealt with before leadership is released.
+            self.look_after_work(&mut pending);
+            match received {
                 Ok(mail) => {
                     self.take(mail, &mut pending);
                     // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that
@@ -145,7 +170,7 @@ impl Driver {
                             self.take(mail, &mut pending);
                         }
                     }
-                    if clock::now() >= self.election.wake_at() {
+                    if self.note_lateness() {
                         self.step(Input::Tick, &mut pending);
                     }
                 }
@@ -153,14 +178,23 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        // The last look: work that runs on at its hard deadline is not left unnoticed because the node stops.
+        self.look_after_work(&mut pending);
         drop(ending);
-        for done in pending.resigns {
-            let _ = done.send(true);
-        }
+        drop(pending);
         log::info!("node {}: stopped", self.election.me());
         // First the queue, so that no connection waits for an answer, then the connections.
         drop(self.inbox);
         drop(self.transport);
+    }
+
+    /// Whether something is due, and if so for how long it has been.
+    fn note_lateness(&self) -> bool {
+        let (now, due) = (clock::now(), self.election.wake_at());
+        if now >= due {
+            self.board.late(now.since(due));
+        }
+        now >= due
     }
 
     fn take(&mut self, mail: Mail, pending: &mut Pending) {
@@ -172,6 +206,7 @@ impl Driver {
             } => {
                 log::trace!("node {}: {from} asks {request}", self.election.me());
                 if let Some(reply) = self.step(Input::Request { from, request }, pending) {
+                    self.board.answers(&reply);
                     // A connection that has given up waiting is gone.
                     let _ = answer.send(reply);
                 }
@@ -192,16 +227,42 @@ impl Driver {
                 self.step(Input::Reply { from, reply }, pending);
             }
             Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
-            Mail::Resign { done } => {
-                if self.leads() {
-                    pending.resigns.push(done);
-                    self.relinquish(Duration::ZERO, pending);
-                } else {
-                    // The caller has gone: so be it.
-                    let _ = done.send(false);
+            Mail::HandOver {
+                successor,
+                hold_off,
+                answer,
+            } => {
+                let verdict = self.may_hand_over(successor);
+                let accepted = verdict.is_ok();
+                if accepted {
+                    // Before it is said.
+                    self.office.publish(None, Lost::HandedOver);
+                }
+                // The caller has gone: so be it.
+                let _ = answer.send(verdict);
+                if accepted {
+                    pending.handovers.push(answer);
+                    if self.is_relinquishing() && !hold_off.is_zero() {
+                        // What is under way knows nothing of it.
+                        self.office.hold_off(clock::now() + hold_off);
+                        self.look_after_work(pending);
+                    }
+                    self.relinquish(Lost::HandedOver, successor, hold_off, pending);
+                }
+            }
+            Mail::GiveUp {
+                term,
+                why,
+                hold_off,
+                answer,
+            } => {
+                if self.leads() && self.election.term() == term {
+                    pending.handovers.extend(answer);
+                    self.relinquish(why, None, hold_off, pending);
                 }
             }
             Mail::WorkEnded => self.end_work(pending),
+            Mail::Nudge => self.look_after_work(pending),
             Mail::Stop => self.stop(pending),
         }
     }
@@ -219,12 +280,60 @@ impl Driver {
         if self.leads() {
             // Work has the time of a promise to end.
             pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
-            self.relinquish(Duration::MAX, pending);
+            self.relinquish(Lost::Stopped, None, Duration::MAX, pending);
+        } else if let Some(until) = self.office.guarded_until() {
+            // It led until a moment ago, and its work has until then to end.
+            pending.stop_by = pending.stop_by.max(Some(until));
         }
     }
 
-    fn relinquish(&mut self, hold_off: Duration, pending: &mut Pending) {
-        let successor = None;
+    /// Why not, if not.
+    fn may_hand_over(&self, successor: Option<NodeId>) -> Result<(), TransferError> {
+        if !self.leads() {
+            return Err(TransferError::NotLeader);
+        }
+        let Some(id) = successor else {
+            return Ok(());
+        };
+        if self.is_relinquishing() {
+            return Err(TransferError::UnderWay);
+        }
+        match self.election.backers(clock::now()).get(&id) {
+            // One that has just started answers, and promises nothing.
+            None if self.heard_lately(id) => Err(TransferError::NotAble(id)),
+            None => Err(TransferError::Silent(id)),
+            Some(false) => Err(TransferError::NotAble(id)),
+            Some(true) => Ok(()),
+        }
+    }
+
+    fn heard_lately(&self, id: NodeId) -> bool {
+        let peers = self.board.status(None, Duration::ZERO).peers;
+        let ago = peers
+            .iter()
+            .find_map(|peer| peer.last_heard.filter(|_| peer.id == id));
+        ago.is_some_and(|ago| ago < self.timing.election_timeout())
+    }
+
+    /// First the lease is taken away, and only then the election may release it.
+    fn relinquish(
+        &mut self,
+        why: Lost,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        pending: &mut Pending,
+    ) {
+        if self.is_relinquishing() {
+            return;
+        }
+        self.office.publish(None, why);
+        match why {
+            Lost::Silent => self.announce(Cause::WorkSilent),
+            Lost::Unhealthy => self.announce(Cause::Unhealthy),
+            Lost::Failed => self.announce(Cause::WorkFailed),
+            Lost::LeaseEnding => self.announce(Cause::LeaseEnding),
+            Lost::HandedOver | Lost::Stopped => {}
+        }
         self.step(
             Input::Relinquish {
                 successor,
@@ -238,13 +347,83 @@ impl Driver {
         self.election.leader() == Some(self.election.me())
     }
 
+    fn is_relinquishing(&self) -> bool {
+        self.leads() && self.election.awaits_work() == Some(self.election.term())
+    }
+
+    /// Acts on what time and the program have made of the work.
+    fn look_after_work(&mut self, pending: &mut Pending) {
+        let unable = !self.office.is_able();
+        if unable != pending.unable {
+            pending.unable = unable;
+            self.step(Input::Eligible(!unable), pending);
+        }
+        while let Some(alarm) = self.office.alarm() {
+            match alarm {
+                Alarm::Silent { term, hold_off } => {
+                    if self.leads() && self.election.term() == term {
+                        self.relinquish(Lost::Silent, None, hold_off, pending);
+                    }
+                }
+                Alarm::Unhealthy { hold_off } => {
+                    if self.leads() {
+                        self.relinquish(Lost::Unhealthy, None, hold_off, pending);
+                    }
+                }
+                Alarm::Overran { term, then } => self.overran(term, then),
+            }
+        }
+    }
+
+    fn overran(&self, term: Term, then: Overrun) {
+        let me = self.election.me();
+        self.announce(Cause::WorkOverran { term });
+        match then {
+            Overrun::Log => {}
+            Overrun::Call(call) => {
+                // The user's code gets a stack of the usual size.
+                let name = format!("le{me}-overrun");
+                let thread = std::thread::Builder::new().name(name);
+                if let Err(error) = thread.spawn(move || call(term.0)) {
+                    log::error!("node {me}: no thread to tell the program of it: {error}");
+                }
+            }
+            Overrun::Abort => {
+                log::error!("node {me}: aborts the process");
+                log::logger().flush();
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Tells what only the driver knows.
+    fn announce(&self, cause: Cause) {
+        let election = &self.election;
+        let event = Event {
+            role: election.role(),
+            term: election.term(),
+            leader: election.leader(),
+            token: None,
+            cause,
+        };
+        self.tell(&event);
+        self.board.show(
+            event.role,
+            event.term.0,
+            event.leader,
+            std::slice::from_ref(&event),
+        );
+    }
+
     /// Whether nothing is left to do before the node stops.
     fn may_stop(&self, pending: &Pending) -> bool {
         let Some(stop_by) = pending.stop_by else {
             return false;
         };
-        let done = !self.leads() && pending.releases.is_empty();
-        done || clock::now() >= stop_by
+        let now = clock::now();
+        let works = self.office.guarded_until().is_some_and(|until| now < until);
+        let done = !self.leads() && !works && pending.releases.is_empty();
+        done || now >= stop_by
     }
 
     /// Steps 2 to 6 of the loop that [`crate::election`] describes; returns the reply.
@@ -255,11 +434,15 @@ impl Driver {
             self.transport.withdraw();
             pending.releases.clear();
         }
-        match output.store(&mut self.memory) {
+        let mut store = Timed {
+            memory: &mut self.memory,
+            board: &self.board,
+        };
+        match output.store(&mut store) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());
-                self.office.publish(None);
+                self.office.publish(None, Lost::LeaseEnding);
                 let output = self.election.step(clock::now(), Input::StoreFailed);
                 let effects = output
                     .store(&mut Memory::Nowhere)
@@ -271,7 +454,12 @@ impl Driver {
     }
 
     fn apply(&mut self, effects: Effects, pending: &mut Pending) -> Option<Reply> {
-        self.office.publish(effects.lease);
+        let why = if self.is_relinquishing() {
+            Lost::HandedOver
+        } else {
+            Lost::LeaseEnding
+        };
+        self.office.publish(effects.lease, why);
         for (to, request) in effects.messages {
             log::trace!("node {}: asks {to} {request}", self.election.me());
             if matches!(request, Request::Release { .. }) {
@@ -295,9 +483,7 @@ impl Driver {
         );
         self.end_work(pending);
         if !self.leads() {
-            for done in pending.resigns.drain(..) {
-                let _ = done.send(true);
-            }
+            pending.handovers.clear();
         }
         effects.reply
     }
@@ -316,10 +502,16 @@ impl Driver {
     fn tell(&self, event: &Event) {
         let me = self.election.me();
         match event.cause {
-            Cause::ProtocolViolation { .. } | Cause::StoreFailed => {
+            Cause::ProtocolViolation { .. } | Cause::StoreFailed | Cause::WorkOverran { .. } => {
                 log::error!("node {me}: {event}")
             }
-            Cause::LeaseLost => log::warn!("node {me}: {event}"),
+            Cause::LeaseLost
+            | Cause::LeaseEnding
+            | Cause::WorkSilent
+            | Cause::WorkFailed
+            | Cause::Unhealthy => {
+                log::warn!("node {me}: {event}")
+            }
             _ => log::info!("node {me}: {event}"),
         }
     }
@@ -346,6 +538,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::election::{Deadline, Recovery, Role, Setup};
+    use crate::lease::Lease;
     use crate::transport::Local;
 
     /// A node that is alone, with what its program holds of it.
@@ -355,7 +548,7 @@ mod tests {
         let config = config.expect("a config");
         let (sender, inbox) = crossbeam_channel::unbounded();
         let board = Arc::new(Board::new(config.id(), []));
-        let office = Arc::new(Office::new(|| {}));
+        let office = Arc::new(Office::new(config.timing().election_timeout(), || {}));
         let local = Local {
             id: config.id(),
             cluster: config.cluster().to_owned(),
@@ -366,6 +559,8 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: sender,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -400,7 +595,7 @@ mod tests {
         // The election knows nothing of term 9, and the file will not have term 1 after it.
         let (driver, office, board) = alone(Memory::File(Box::new(file)));
         let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
-        office.publish(Some(Deadline { token, until }));
+        office.publish(Some(Deadline { token, until }), Lost::LeaseEnding);
         let lease = office.lease().expect("an hour is left");
         let events = board.events();
 
@@ -410,6 +605,54 @@ mod tests {
         assert!(!lease.is_valid());
         assert!(office.lease().is_none());
         assert_eq!(events.count(), 0);
+    }
+
+    /// A driver between two steps that leads, and a guard of its lease.
+    fn leading() -> (Driver, Pending, Arc<Office>, Lease) {
+        let (mut driver, office, _) = alone(Memory::Nowhere);
+        let mut pending = Pending::default();
+        driver.step(Input::Tick, &mut pending);
+        let lease = office.lease().expect("who is alone leads at once");
+        (driver, pending, office, lease)
+    }
+
+    #[test]
+    fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
+        let (mut driver, mut pending, _, lease) = leading();
+        driver.step(Input::StoreFailed, &mut pending);
+        driver.stop(&mut pending);
+        assert!(!driver.leads() && !driver.may_stop(&pending));
+        drop(lease);
+        assert!(driver.may_stop(&pending));
+    }
+
+    #[test]
+    fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline() {
+        let (mut driver, mut pending, office, lease) = leading();
+        driver.step(Input::StoreFailed, &mut pending);
+        let until = lease.tenure().until();
+        assert!(until <= clock::now() + driver.timing.election_timeout());
+        let (program, inbox) = crossbeam_channel::unbounded();
+        program.send(Mail::Stop).expect("there is a driver");
+        driver.inbox = inbox;
+        driver.run();
+        assert!(clock::now() >= until && !office.is_idle(lease.tenure().token()));
+    }
+
+    #[test]
+    fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
+        let (mut driver, mut pending, office, _lease) = leading();
+        let resign = |hold_off| Mail::HandOver {
+            successor: None,
+            hold_off,
+            answer: crossbeam_channel::bounded(1).0,
+        };
+        driver.take(resign(Duration::ZERO), &mut pending);
+        assert!(driver.is_relinquishing() && office.is_able());
+        driver.take(resign(Duration::from_secs(3600)), &mut pending);
+        assert!(!office.is_able());
+        driver.take(resign(Duration::ZERO), &mut pending);
+        assert!(!office.is_able(), "nothing takes it back");
     }
 
     #[test]

@@ -510,7 +510,8 @@ impl Election {
             self.work = leader.work(self.hard.term);
             if let Some(relinquishing) = &leader.relinquishing {
                 let hold_off = relinquishing.hold_off;
-                self.hold_off_until = now + hold_off.max(self.setup.timing.election_timeout());
+                let until = now + hold_off.max(self.setup.timing.election_timeout());
+                self.hold_off_until = self.hold_off_until.max(until);
             }
             self.state = State::Follower(Follower::waiting(Instant::NEVER));
         }

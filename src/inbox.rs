@@ -3,9 +3,13 @@
 //! The queue has no limit of its own, because its senders have: a connection waits for the answer before it reads the
 //! next request, a peer's thread has one request under way, and a program's call waits for its result.
 
+use std::time::Duration;
+
 use crossbeam_channel::Sender;
 
-use crate::election::{NodeId, Reply, Request};
+use crate::election::{NodeId, Reply, Request, Term};
+use crate::handover::TransferError;
+use crate::lease::Lost;
 
 /// One thing for the election thread to do.
 #[derive(Debug)]
@@ -20,10 +24,28 @@ pub(crate) enum Mail {
     Reply { from: NodeId, reply: Reply },
     /// A peer cannot be reached, or did not answer a release.
     Unanswered { by: NodeId },
-    /// The program wants to lead no more; `done` hears whether it led.
-    Resign { done: Sender<bool> },
+    /// The program wants to lead no more.
+    HandOver {
+        /// Who should follow; the best if nobody is named.
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        answer: Answer,
+    },
+    /// The work of this term ends, or has ended, and its lease was taken away.
+    GiveUp {
+        term: Term,
+        why: Lost,
+        hold_off: Duration,
+        /// Nothing is said, but see [`Answer`] for its end.
+        answer: Option<Answer>,
+    },
     /// The last guard of a lease that was taken away is gone.
     WorkEnded,
+    /// The office has news: see [`Office::alarm_at`](crate::office::Office::alarm_at).
+    Nudge,
     /// The node is to stop, after an orderly release.
     Stop,
 }
+
+/// Hears at once whether the node will hand over, and ends when it no longer leads.
+pub(crate) type Answer = Sender<Result<(), TransferError>>;

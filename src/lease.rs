@@ -1,10 +1,12 @@
 //! What a program holds while it acts as leader.
 //!
 //! "Am I leader" is never a stored yes or no: it is a deadline compared with the clock at the moment of the question,
-//! so that a stopped or stuck election thread leaves no "yes" behind.
+//! so that a stopped or stuck election thread leaves no "yes" behind. Only a "no" is stored: what was taken away stays
+//! away.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock;
@@ -13,9 +15,10 @@ use crate::election::{Deadline, Instant, Term};
 /// The right to act as leader, for a while.
 ///
 /// A lease is also a guard: while one exists, an orderly hand-over waits for it to be dropped, or for the deadline,
-/// before another node may lead. So hold it while you act, and drop it when you have stopped.
+/// before another node may lead. So hold it while you act, and drop it when you have stopped: the node takes whoever
+/// holds one, valid or not, for still at work, and stands for no election until it is dropped.
 ///
-/// A lease that was found invalid once stays so. Win another with [`Node::lease`](crate::Node::lease).
+/// A lease that was found invalid once stays so. Drop it, and win another with [`Node::lease`](crate::Node::lease).
 #[derive(Debug)]
 pub struct Lease {
     tenure: Arc<Tenure>,
@@ -49,6 +52,10 @@ impl Lease {
         }
         left
     }
+
+    pub(crate) fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
+    }
 }
 
 impl Clone for Lease {
@@ -64,35 +71,129 @@ impl Clone for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let last = self.tenure.held.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.tenure.until.load(Ordering::SeqCst) == REVOKED {
+        if last && self.tenure.lost().is_some() {
             (self.tenure.on_idle)();
         }
     }
 }
 
-/// No moment is before the start of the clock.
-const REVOKED: u64 = 0;
+/// Why work as leader has to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The lease is about to run out, because no quorum has answered in time; or the node had to step down.
+    LeaseEnding,
+    /// Leadership is being handed over: by [`Node::resign`](crate::Node::resign),
+    /// [`Node::transfer_to`](crate::Node::transfer_to), or to a better node.
+    HandedOver,
+    /// The work has not said [`Leading::alive`](crate::Leading::alive) for longer than
+    /// [`LeadOptions::max_silence`](crate::LeadOptions::max_silence).
+    Silent,
+    /// The health check of [`LeadOptions::health_check`](crate::LeadOptions::health_check) was not passed.
+    Unhealthy,
+    /// The work has failed, with an error or a panic.
+    Failed,
+    /// The node stops.
+    Stopped,
+}
 
-type OnIdle = Arc<dyn Fn() + Send + Sync>;
+impl Lost {
+    const ALL: [Lost; 6] = [
+        Lost::LeaseEnding,
+        Lost::HandedOver,
+        Lost::Silent,
+        Lost::Unhealthy,
+        Lost::Failed,
+        Lost::Stopped,
+    ];
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lost::LeaseEnding => "leadership ends: the lease is running out",
+            Lost::HandedOver => "leadership ends: it is being handed over",
+            Lost::Silent => "leadership ends: the work was silent for too long",
+            Lost::Unhealthy => "leadership ends: the health check was not passed",
+            Lost::Failed => "leadership ends: the work has failed",
+            Lost::Stopped => "leadership ends: the node stops",
+        })
+    }
+}
+
+impl std::error::Error for Lost {}
+
+pub(crate) type OnIdle = Arc<dyn Fn() + Send + Sync>;
 
 /// The lease of one term, as threads share it.
-struct Tenure {
+pub(crate) struct Tenure {
     token: Term,
+    /// The hard deadline: another node may lead from then on.
     until: AtomicU64,
+    /// From when on the work is taken for stuck, unless it says that it is not.
+    silent_at: AtomicU64,
+    /// Nothing while zero, or else one more than the place in [`Lost::ALL`]. Written once.
+    lost: AtomicU8,
     held: AtomicUsize,
     on_idle: OnIdle,
 }
 
 impl Tenure {
-    fn left(&self) -> Duration {
-        Instant::from_nanos(self.until.load(Ordering::SeqCst)).since(clock::now())
+    pub(crate) fn new(Deadline { token, until }: Deadline, on_idle: OnIdle) -> Self {
+        Tenure {
+            token,
+            until: AtomicU64::new(until.as_nanos()),
+            silent_at: AtomicU64::new(Instant::NEVER.as_nanos()),
+            lost: AtomicU8::new(0),
+            held: AtomicUsize::new(0),
+            on_idle,
+        }
     }
 
-    // Whoever takes a guard counts first and looks at the deadline then; whoever revokes writes the deadline first
-    // and looks at the count then. In the one order of sequentially consistent operations, at least one of them sees
-    // the other.
+    pub(crate) fn token(&self) -> Term {
+        self.token
+    }
 
-    fn take(self: &Arc<Self>) -> Option<Lease> {
+    /// The hard deadline.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::from_nanos(self.until.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn silent_at(&self) -> Instant {
+        Instant::from_nanos(self.silent_at.load(Ordering::SeqCst))
+    }
+
+    /// Why the lease was taken away, if it was.
+    pub(crate) fn lost(&self) -> Option<Lost> {
+        let place = self.lost.load(Ordering::SeqCst).checked_sub(1)?;
+        Lost::ALL.get(usize::from(place)).copied()
+    }
+
+    /// How long work that takes `drain` to stop may still go on, or why it may not.
+    pub(crate) fn soft_left(&self, now: Instant, drain: Duration) -> Result<Duration, Lost> {
+        if let Some(lost) = self.lost() {
+            return Err(lost);
+        }
+        let until_silent = self.silent_at().since(now);
+        if until_silent.is_zero() {
+            return Err(Lost::Silent);
+        }
+        let until_soft = self.until().before(drain).since(now);
+        if until_soft.is_zero() {
+            return Err(Lost::LeaseEnding);
+        }
+        Ok(until_soft.min(until_silent))
+    }
+
+    fn left(&self) -> Duration {
+        self.soft_left(clock::now(), Duration::ZERO)
+            .unwrap_or_default()
+    }
+
+    // Whoever takes a guard counts first and looks at `lost` then; whoever revokes writes `lost` first and looks at the
+    // count then. In the one order of sequentially consistent operations, at least one of them sees the other.
+
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
         self.held.fetch_add(1, Ordering::SeqCst);
         let lease = Lease {
             tenure: self.clone(),
@@ -101,184 +202,50 @@ impl Tenure {
         lease.is_valid().then_some(lease)
     }
 
-    fn revoke(&self) {
-        self.until.store(REVOKED, Ordering::SeqCst);
+    /// Takes the lease away, for good, and says whether that is news. Work that it guards has to end by `end_by`.
+    pub(crate) fn revoke(&self, why: Lost, end_by: Instant) -> bool {
+        let place = Lost::ALL.iter().position(|lost| *lost == why);
+        let code = place.and_then(|place| u8::try_from(place + 1).ok());
+        let code = code.expect("ALL lists every reason");
+        let swapped = self
+            .lost
+            .compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+        self.until.fetch_min(end_by.as_nanos(), Ordering::SeqCst);
+        swapped.is_ok()
     }
 
-    fn is_idle(&self) -> bool {
+    /// Moves the deadline of a lease that was not taken away.
+    pub(crate) fn extend(&self, until: Instant) {
+        if self.lost().is_none() {
+            self.until.store(until.as_nanos(), Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn expect_signs_until(&self, silent_at: Instant) {
+        self.silent_at.store(silent_at.as_nanos(), Ordering::SeqCst);
+    }
+
+    /// The work is alive at `now`: it is not stuck before `max_silence` has passed. Once stuck, it stays so.
+    pub(crate) fn alive(&self, now: Instant, max_silence: Duration) {
+        let later = (now + max_silence).as_nanos();
+        let in_time = |silent_at| (now.as_nanos() < silent_at).then(|| later.max(silent_at));
+        // Too late.
+        let _ = self
+            .silent_at
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, in_time);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
         self.held.load(Ordering::SeqCst) == 0
     }
 }
 
-impl std::fmt::Debug for Tenure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenure")
             .field("token", &self.token)
             .field("left", &self.left())
+            .field("lost", &self.lost())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where the election thread publishes the lease, and everybody else takes it.
-pub(crate) struct Office {
-    /// The tenures that are current or still have guards, the current one last.
-    tenures: Mutex<Vec<Arc<Tenure>>>,
-    on_idle: OnIdle,
-}
-
-impl Office {
-    /// `on_idle` is called, on whatever thread, when the last guard of a revoked lease is dropped.
-    pub(crate) fn new(on_idle: impl Fn() + Send + Sync + 'static) -> Self {
-        Office {
-            tenures: Mutex::new(Vec::new()),
-            on_idle: Arc::new(on_idle),
-        }
-    }
-
-    /// The lease, if this node may act as leader now.
-    pub(crate) fn lease(&self) -> Option<Lease> {
-        let current = self.tenures().last().cloned();
-        current.and_then(|tenure| tenure.take())
-    }
-
-    /// What the election says from now on.
-    pub(crate) fn publish(&self, lease: Option<Deadline>) {
-        let mut tenures = self.tenures();
-        for tenure in tenures
-            .iter()
-            .filter(|tenure| lease.is_none_or(|lease| lease.token != tenure.token))
-        {
-            tenure.revoke();
-        }
-        tenures.retain(|tenure| {
-            !tenure.is_idle() || lease.is_some_and(|lease| lease.token == tenure.token)
-        });
-        let Some(Deadline { token, until }) = lease else {
-            return;
-        };
-        match tenures.last().filter(|tenure| tenure.token == token) {
-            Some(tenure) => tenure.until.store(until.as_nanos(), Ordering::SeqCst),
-            None => tenures.push(Arc::new(Tenure {
-                token,
-                until: AtomicU64::new(until.as_nanos()),
-                held: AtomicUsize::new(0),
-                on_idle: self.on_idle.clone(),
-            })),
-        }
-    }
-
-    /// Whether nothing is guarded any more by the lease of `token`, which was taken away before.
-    pub(crate) fn is_idle(&self, token: Term) -> bool {
-        self.tenures()
-            .iter()
-            .all(|tenure| tenure.token != token || tenure.is_idle())
-    }
-
-    fn tenures(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Tenure>>> {
-        self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Office {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Office")
-            .field("tenures", &self.tenures)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn office() -> (Office, Arc<AtomicUsize>) {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let counted = calls.clone();
-        (
-            Office::new(move || {
-                counted.fetch_add(1, Ordering::SeqCst);
-            }),
-            calls,
-        )
-    }
-
-    fn deadline(token: u64, left: Duration) -> Option<Deadline> {
-        Some(Deadline {
-            token: Term(token),
-            until: clock::now() + left,
-        })
-    }
-
-    const LONG: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn a_lease_is_valid_until_its_deadline_without_anybody_telling_it() {
-        let (office, _) = office();
-        office.publish(deadline(3, Duration::from_millis(20)));
-        let lease = office.lease().expect("20 ms are left");
-        assert_eq!(lease.token(), 3);
-        while lease.is_valid() {
-            std::thread::yield_now();
-        }
-        assert_eq!(lease.remaining(), Duration::ZERO);
-        assert!(office.lease().is_none());
-    }
-
-    #[test]
-    fn a_lease_found_invalid_stays_so_even_if_the_deadline_moves() {
-        let (office, _) = office();
-        office.publish(deadline(3, Duration::from_millis(1)));
-        let Some(lease) = office.lease() else { return };
-        while lease.is_valid() {
-            std::thread::yield_now();
-        }
-        office.publish(deadline(3, LONG));
-        assert!(!lease.is_valid());
-        assert!(office.lease().is_some());
-    }
-
-    #[test]
-    fn a_revoked_lease_is_invalid_at_once_and_idle_when_its_last_guard_is_dropped() {
-        let (office, calls) = office();
-        office.publish(deadline(3, LONG));
-        let lease = office.lease().expect("an hour is left");
-        let twin = lease.clone();
-        office.publish(None);
-        assert!(!lease.is_valid() && !twin.is_valid());
-        assert!(!office.is_idle(Term(3)));
-        drop(lease);
-        assert!(!office.is_idle(Term(3)));
-        assert_eq!(calls.load(Ordering::SeqCst), 0);
-        drop(twin);
-        assert!(office.is_idle(Term(3)));
-        assert_eq!(calls.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn a_guard_of_an_older_term_neither_is_valid_nor_holds_up_the_next_term() {
-        let (office, _) = office();
-        office.publish(deadline(3, LONG));
-        let old = office.lease().expect("an hour is left");
-        office.publish(deadline(5, LONG));
-        assert!(!old.is_valid());
-        assert!(!office.is_idle(Term(3)));
-        assert!(office.is_idle(Term(5)));
-        assert_eq!(office.lease().expect("an hour is left").token(), 5);
-    }
-
-    /// The race between taking a guard and revoking: whoever wins, no guard is valid after the office was found idle.
-    #[test]
-    fn no_guard_is_taken_behind_the_back_of_whoever_revokes() {
-        for round in 1..200 {
-            let (office, _) = office();
-            office.publish(deadline(round, LONG));
-            std::thread::scope(|scope| {
-                let taker = scope.spawn(|| office.lease());
-                office.publish(None);
-                let idle = office.is_idle(Term(round));
-                let lease = taker.join().expect("the taker does not panic");
-                assert!(!(idle && lease.is_some_and(|lease| lease.is_valid())));
-            });
-        }
     }
 }

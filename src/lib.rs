@@ -3,27 +3,22 @@
 //!
 //! ```no_run
 //! use leadelect::{Config, Node};
-//! use std::time::Duration;
+//! use std::{error::Error, time::Duration};
 //!
 //! let node = Node::start(Config::from_yaml_file("cfg.yaml")?.for_node("1")?)?;
-//! # let stop = || true;
-//! # let act_as_leader = |_token: u64| ();
-//! while !stop() {
-//!     match node.lease() {
-//!         // At most one node of the cluster holds a valid lease at any instant.
-//!         Some(lease) if lease.is_valid() => act_as_leader(lease.token()),
-//!         _ => {}
+//! node.lead(|leading| {                                      // once per term won, until the node stops
+//!     while leading.wait(Duration::from_secs(1)).is_ok() {   // ends at once when leadership must
+//!         println!("on this node only, with token {}", leading.token());
 //!     }
-//!     std::thread::sleep(Duration::from_millis(100));
-//! }
-//! node.shutdown(); // hands leadership over first
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//!     Ok::<(), Box<dyn Error>>(())                           // only now another node may lead
+//! })?;
+//! # Ok::<(), Box<dyn Error>>(())
 //! ```
 //!
 //! # What it promises
 //!
 //! - **At most one leader acts at any instant**, provided that no clock's rate is off by more than the configured
-//!   drift and that whoever acts asks [`Lease::is_valid`] at the moment of use.
+//!   drift and that whoever acts asks [`Leading::check`] or [`Lease::is_valid`] at the moment of use.
 //! - **Tokens only grow** from leader to leader, provided that the nodes have a `state_dir`.
 //! - **A vote survives a power cut**, and a restarted node breaks no promise it gave before.
 //! - **Peers prove who they are**, in both directions, with a certificate for the name they are configured with.
@@ -40,26 +35,43 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | run a node in a program | [`Node`], [`Lease`] |
-//! | configure it | [`Config`] |
-//! | watch it | [`Status`], [`Events`] |
+//! | do what only a leader may | [`Node::lead`], [`Leading`], [`LeadOptions`] |
+//! | hand over, stop | [`Node::resign`], [`Node::transfer_to`], [`Node::shutdown`] |
+//! | act as leader without a closure | [`Node::lease`], [`Lease`] |
+//! | configure it | [`Config`], [`config`] |
+//! | watch it | [`Status`], [`Events`], [`status`], [`counters`] |
+//! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
 mod clock;
-mod config;
+pub mod config;
+pub mod counters;
 mod driver;
 pub mod election;
+mod handover;
 mod inbox;
+mod lead;
 mod lease;
 pub mod manual;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod node;
-mod status;
+mod office;
+pub mod remote;
+pub mod status;
 mod store;
 mod transport;
 
-pub use config::{Config, ConfigBuilder, ConfigError, Member, NodeConfig, NodeSpec};
-pub use election::{Cause, Event, NodeId, NodeIdError, Role, Timing, TimingError};
-pub use lease::Lease;
-pub use node::{Node, NotLeader, StartError};
-pub use status::{Events, PeerStatus, Status};
+#[doc(hidden)]
+pub use clock::lease_clock_nanos;
+pub use config::Config;
+#[doc(hidden)]
+pub use config::time_from_str;
+pub use election::{Cause, Event, NodeId, Role};
+pub use handover::{NotLeader, TransferError};
+pub use lead::{LeadOptions, Leading, Next};
+pub use lease::{Lease, Lost};
+pub use node::{Node, StartError};
+pub use office::Overrun;
+pub use status::{Events, Status};

@@ -1,5 +1,6 @@
 //! What a program holds: one running node.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -7,16 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::clock;
-use crate::config::NodeConfig;
+use crate::config::{Member, NodeConfig};
 use crate::driver::{self, Driver, Memory};
 use crate::election::{Election, NodeId, Recovery, Setup, Term};
+use crate::handover::{self, NotLeader, TransferError};
 use crate::inbox::Mail;
-use crate::lease::{Lease, Office};
+use crate::lead::{self, LeadOptions, Leading, Next, Seat};
+use crate::lease::{Lease, Lost};
+use crate::office::Office;
 use crate::status::{Board, Events, Status};
 use crate::store::{StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -40,14 +44,17 @@ use crate::transport::{self, Local, Transport};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// That is for programs that have a loop already; [`Node::lead`] is the loop.
+///
 /// Dropping a node is [`Node::shutdown`].
 #[derive(Debug)]
 pub struct Node {
-    id: NodeId,
-    inbox: Sender<Mail>,
-    office: Arc<Office>,
+    seat: Seat,
+    members: BTreeMap<NodeId, Member>,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Ends with the election thread.
+    stopped: Receiver<()>,
 }
 
 impl Node {
@@ -71,11 +78,13 @@ impl Node {
         let (inbox, mail) = crossbeam_channel::unbounded();
         let on_idle = inbox.clone();
         // The node is stopped: nobody waits for the work to end.
-        let office = Arc::new(Office::new(move || drop(on_idle.send(Mail::WorkEnded))));
+        let office = Arc::new(Office::new(config.timing().election_timeout(), move || {
+            drop(on_idle.send(Mail::WorkEnded));
+        }));
         let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
         let board = Arc::new(Board::new(
             id,
-            peers.map(|(peer, member)| (*peer, format!("{}:{}", member.addr, member.port))),
+            peers.map(|(peer, member)| (*peer, member.to_string())),
         ));
         let local = Local {
             id,
@@ -87,6 +96,8 @@ impl Node {
             instance,
             last_problem: Mutex::default(),
             board: board.clone(),
+            office: office.clone(),
+            started_at: clock::now(),
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
@@ -106,26 +117,36 @@ impl Node {
             timing: config.timing(),
         };
         let name = format!("le{id}-election");
-        let thread = transport::spawn(&name, move || driver.run()).map_err(StartError::Threads)?;
+        let (ends, stopped) = crossbeam_channel::bounded(0);
+        let body = move || {
+            let _ends: Sender<()> = ends;
+            driver.run();
+        };
+        let thread = transport::spawn(&name, body).map_err(StartError::Threads)?;
         Ok(Node {
-            id,
-            inbox,
-            office,
+            seat: Seat {
+                id,
+                inbox,
+                office,
+                timing: config.timing(),
+            },
+            members: config.voters().clone(),
             board,
             thread: Mutex::new(Some(thread)),
+            stopped,
         })
     }
 
     /// This node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.id
+        self.seat.id
     }
 
     /// The right to act as leader, if this node has it now. Reads the clock; asks no other thread.
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
-        self.office.lease()
+        self.seat.office.lease()
     }
 
     /// What the node sees now of itself and its peers.
@@ -144,40 +165,212 @@ impl Node {
         self.board.events()
     }
 
-    /// Hands leadership over: takes the lease away, waits until every [`Lease`] is dropped or its time is up, then
-    /// tells the other nodes, of which the best campaigns at once. This node does not campaign for one election
-    /// timeout, unless nobody else wins.
+    /// Runs `work` whenever this node leads, as [`Node::lead_with`] with the default options.
     ///
-    /// Returns when the node no longer leads. It goes on voting and following.
+    /// ```no_run
+    /// # use leadelect::{Config, Node};
+    /// # use std::time::Duration;
+    /// # let node = Node::start(Config::from_yaml_file("cfg.yaml")?.for_node("1")?)?;
+    /// # let clean_up = |_token: u64| ();
+    /// node.lead(|leading| -> Result<(), Box<dyn std::error::Error>> {
+    ///     while leading.wait(Duration::from_secs(1)).is_ok() {
+    ///         clean_up(leading.token()); // on one node of the cluster only
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::lead_with`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Node::lead_with`].
+    pub fn lead<T, E>(&self, work: impl FnMut(&Leading<'_>) -> Result<T, E>) -> Result<(), E>
+    where
+        T: Into<Next>,
+        E: fmt::Display,
+    {
+        self.lead_with(&LeadOptions::default(), work)
+    }
+
+    /// Runs `work` on the calling thread, once per term in which this node leads, until the node stops or `work` says
+    /// [`Next::Leave`].
+    ///
+    /// `work` runs until it is done, or until [`Leading::check`] or [`Leading::wait`] tell it to stop. Only when it has
+    /// returned, and every [`Lease`] is dropped, another node may lead; or when the lease has run out. Until then this
+    /// node is no candidate either. What comes next is up to what `work` returns:
+    ///
+    /// - `Ok(())` or another [`Next`]: leadership is released if it is still held, and see there.
+    /// - An error, after `work` had to stop: taken for a consequence of that, and logged. The node contends again.
+    /// - Any other error: leadership is released, the node holds off, and the error is returned.
+    /// - A panic: likewise, and goes on in the caller.
+    ///
+    /// Call it soon: a node contends from its start on. After `lead_with` has returned, nobody is there to do the work:
+    /// the node leads only if nobody else can, until this is called again, or [`Node::set_eligible`].
+    ///
+    /// `work` may call whatever it likes of this node but `lead` itself. [`Node::resign`], [`Node::transfer_to`] and
+    /// [`Node::shutdown`] then only begin what they do, for `work` still has to stop; called from *another* thread,
+    /// which `work` waits for, they wait for `work` in turn, until the hard deadline.
+    ///
+    /// The handle cannot outlive the call:
+    ///
+    /// ```compile_fail,E0521
+    /// # fn escape(node: &leadelect::Node) {
+    /// let mut kept = None;
+    /// let _ = node.lead(|leading| {
+    ///     kept = Some(leading);
+    ///     Ok::<(), String>(())
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// Threads that end before it may share it:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn share(node: &leadelect::Node) -> Result<(), String> {
+    /// node.lead(|leading| {
+    ///     std::thread::scope(|scope| {
+    ///         for part in 0..4 {
+    ///             scope.spawn(move || {
+    ///                 while leading.check().is_ok() {
+    ///                     println!("part {part} with token {}", leading.token());
+    ///                     let _ = leading.wait(Duration::from_millis(100));
+    ///                 }
+    ///             });
+    ///         }
+    ///     });
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, if it came before `work` had to stop.
+    ///
+    /// # Panics
+    ///
+    /// If `work` does, or if a call is running already: one at a time, and not from inside `work`.
+    pub fn lead_with<T, E>(
+        &self,
+        options: &LeadOptions,
+        work: impl FnMut(&Leading<'_>) -> Result<T, E>,
+    ) -> Result<(), E>
+    where
+        T: Into<Next>,
+        E: fmt::Display,
+    {
+        lead::lead(&self.seat, options, work)
+    }
+
+    /// Hands leadership over: takes the lease away, waits until every [`Lease`] is dropped and the closure of
+    /// [`Node::lead`] has returned, or their time is up, then tells the other nodes, of which the best campaigns at
+    /// once. For one election timeout this node leads only if nobody else can.
+    ///
+    /// Returns when the node no longer leads; called from inside the closure, at once. It goes on voting and following.
     ///
     /// # Errors
     ///
     /// When the node does not lead.
     pub fn resign(&self) -> Result<(), NotLeader> {
-        let (done, resigned) = crossbeam_channel::bounded(1);
-        let led =
-            self.inbox.send(Mail::Resign { done }).is_ok() && resigned.recv().unwrap_or(false);
-        if led { Ok(()) } else { Err(NotLeader) }
+        self.resign_for(Duration::ZERO)
+    }
+
+    /// As [`Node::resign`], but this node holds off for so long, if that is longer than the election timeout.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not lead.
+    pub fn resign_for(&self, hold_off: Duration) -> Result<(), NotLeader> {
+        self.hand_over(None, hold_off).map_err(|_| NotLeader)
+    }
+
+    /// Hands leadership over to the node `id`, as [`Node::resign`] does to the best. That node campaigns at once; but
+    /// it leads only if a majority votes for it, and if not, any other may win.
+    ///
+    /// # Errors
+    ///
+    /// When this node does not lead or is handing over already, and when `id` could not follow now: see
+    /// [`TransferError`].
+    pub fn transfer_to(&self, id: &str) -> Result<(), TransferError> {
+        let successor = handover::successor(id, self.id(), &self.members)?;
+        self.hand_over(Some(successor), Duration::ZERO)
+    }
+
+    fn hand_over(
+        &self,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+    ) -> Result<(), TransferError> {
+        let (answer, answers) = crossbeam_channel::bounded(1);
+        self.seat.tell(Mail::HandOver {
+            successor,
+            hold_off,
+            answer,
+        });
+        // No answer: the node has stopped.
+        answers.recv().unwrap_or(Err(TransferError::NotLeader))?;
+        if !self.seat.office.is_worker() {
+            // Ends when the node no longer leads.
+            while answers.recv().is_ok() {}
+        }
+        Ok(())
+    }
+
+    /// Whether this node is able to lead, as the program sees it: true at the start. A node that is not leads only if
+    /// nobody else can; so this never means that nobody may. A leader hands over once another node was able to lead
+    /// for a while; to end its leadership at once there is [`Node::resign`].
+    pub fn set_eligible(&self, eligible: bool) {
+        self.seat.office.set_eligible(eligible);
+        self.seat.tell(Mail::Nudge);
     }
 
     /// Stops the node, in order: leadership is handed over as by [`Node::resign`], connections are closed, and every
-    /// thread ends, but for a look-up of a peer's name that no name server answers. A second call waits for the first.
+    /// thread ends, but for a look-up of a peer's name that no name server answers, and for what hangs in code of the
+    /// program's. A second call waits for the first; one from inside the closure of [`Node::lead`] waits for nothing.
     ///
-    /// Takes as long as the work guarded by a [`Lease`], at most the election timeout, and then up to `rpc_timeout`
-    /// for the last words to arrive.
+    /// Takes as long as the work guarded by a [`Lease`] or done by [`Node::lead`], at most the election timeout, and
+    /// then up to `rpc_timeout` for the last words to arrive.
     pub fn shutdown(&self) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        // Stopped already.
-        let _ = self.inbox.send(Mail::Stop);
-        if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
-            log::error!("node {}: the election thread has panicked", self.id);
+        self.shutdown_within(Duration::MAX);
+    }
+
+    /// As [`Node::shutdown`], but waits for no longer than `limit`, and says whether the node has stopped. If not, it
+    /// goes on to stop, as far as the process lives; dropping the node then waits no more.
+    pub fn shutdown_within(&self, limit: Duration) -> bool {
+        let inside = self.seat.office.stop_own_work(Lost::Stopped);
+        self.seat.tell(Mail::Stop);
+        if inside {
+            return false;
         }
+        let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = thread.take();
+        if !ended {
+            log::warn!(
+                "node {}: has not stopped within {limit:?}, and is left to it",
+                self.id()
+            );
+        } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
+            log::error!("node {}: the election thread has panicked", self.id());
+        }
+        ended
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.shutdown();
+        let left = self
+            .thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if left.is_some() {
+            self.shutdown();
+        }
     }
 }
 
@@ -214,18 +407,6 @@ fn random() -> Result<u64, StartError> {
         .try_next_u64()
         .map_err(|error| StartError::Random(error.to_string()))
 }
-
-/// The node does not lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotLeader;
-
-impl fmt::Display for NotLeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this node does not lead")
-    }
-}
-
-impl std::error::Error for NotLeader {}
 
 /// Why a node does not start.
 #[derive(Debug)]

@@ -1,12 +1,18 @@
 //! What can be seen of a node from outside its election thread: a snapshot, and a stream of changes.
 
-use std::collections::{BTreeMap, VecDeque};
+mod bell;
+mod events;
+
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+pub use self::events::Events;
+use self::events::Reader;
 use crate::clock;
-use crate::election::{Event, Instant, NodeId, Role};
+use crate::counters::{Counters, Tally};
+use crate::election::{Event, Instant, NodeId, Reply, Role};
 
 /// A node as it sees itself and its peers, at one moment.
 #[derive(Debug, Clone)]
@@ -26,6 +32,8 @@ pub struct Status {
     pub lease: Duration,
     /// The other nodes, by id.
     pub peers: Vec<PeerStatus>,
+    /// What the node has counted since it started.
+    pub counters: Counters,
 }
 
 /// What a node knows of one of its peers.
@@ -42,6 +50,10 @@ pub struct PeerStatus {
     pub last_heard: Option<Duration>,
     /// The time from the last request to its answer.
     pub round_trip: Option<Duration>,
+    /// How often this node has asked it something since the start, whether it is still there included.
+    pub requests: u64,
+    /// How often since the start this node could not reach it, got no answer in time, or was refused.
+    pub failures: u64,
     /// Whole days until the peer's certificate ends; negative if it has. Nothing without TLS or before the first
     /// connection.
     pub certificate_days: Option<i64>,
@@ -91,6 +103,7 @@ struct View {
     term: u64,
     leader: Option<NodeId>,
     peers: BTreeMap<NodeId, PeerView>,
+    tally: Tally,
     readers: Vec<Weak<Reader>>,
     closed: bool,
 }
@@ -101,6 +114,8 @@ struct PeerView {
     connected: bool,
     heard_at: Option<Instant>,
     round_trip: Option<Duration>,
+    requests: u64,
+    failures: u64,
     certificate_ends: Option<u64>,
     last_error: Option<String>,
     /// What was last said of the peer in the log, and when.
@@ -122,6 +137,8 @@ impl Board {
                 connected: false,
                 heard_at: None,
                 round_trip: None,
+                requests: 0,
+                failures: 0,
                 certificate_ends: None,
                 last_error: None,
                 logged: None,
@@ -133,6 +150,7 @@ impl Board {
             term: 0,
             leader: None,
             peers: peers.collect(),
+            tally: Tally::default(),
             readers: Vec::new(),
             closed: false,
         };
@@ -146,6 +164,9 @@ impl Board {
     pub(crate) fn show(&self, role: Role, term: u64, leader: Option<NodeId>, events: &[Event]) {
         let mut view = self.view();
         (view.role, view.term, view.leader) = (role, term, leader);
+        for event in events {
+            view.tally.take(event);
+        }
         if !events.is_empty() {
             view.readers.retain(|reader| {
                 reader
@@ -175,7 +196,33 @@ impl Board {
             view.readers.retain(|reader| reader.strong_count() > 0);
             view.readers.push(Arc::downgrade(&reader));
         }
-        Events { reader }
+        Events::of(reader)
+    }
+
+    /// What this node answers to a peer.
+    pub(crate) fn answers(&self, reply: &Reply) {
+        if let Reply::PreVote {
+            verdict: Err(refusal),
+            ..
+        } = reply
+        {
+            self.view().tally.refused(*refusal);
+        }
+    }
+
+    /// The election thread has woken so long after something was due.
+    pub(crate) fn late(&self, by: Duration) {
+        self.view().tally.counters.lateness.add(by);
+    }
+
+    /// A write of the vote file has ended.
+    pub(crate) fn wrote(&self, took: Duration) {
+        self.view().tally.counters.writes.add(took);
+    }
+
+    /// A request is on its way to `peer`.
+    pub(crate) fn asks(&self, peer: NodeId) {
+        self.with_peer(peer, |view| view.requests += 1);
     }
 
     pub(crate) fn connected(&self, peer: NodeId, certificate_ends: Option<u64>) {
@@ -192,6 +239,7 @@ impl Board {
         let mut news = false;
         self.with_peer(peer, |view| {
             view.connected = false;
+            view.failures += 1;
             news = view.logged.as_ref().is_none_or(|(last, at)| {
                 let again = if *last == error {
                     SAME_FAILURE_AGAIN
@@ -225,6 +273,8 @@ impl Board {
             connected: peer.connected,
             last_heard: peer.heard_at.map(|at| now.since(at)),
             round_trip: peer.round_trip,
+            requests: peer.requests,
+            failures: peer.failures,
             certificate_days: peer.certificate_ends.map(|ends| days_until(ends, wall)),
             last_error: peer.last_error.clone(),
         });
@@ -236,6 +286,7 @@ impl Board {
             token,
             lease,
             peers: peers.collect(),
+            counters: view.tally.counters.clone(),
         }
     }
 
@@ -250,173 +301,49 @@ impl Board {
     }
 }
 
-fn days_until(end: u64, now: u64) -> i64 {
+/// Whole days from `now` to `end`, both in seconds since 1970.
+pub(crate) fn days_until(end: u64, now: u64) -> i64 {
     let left = i128::from(end) - i128::from(now);
     i64::try_from(left.div_euclid(i128::from(SECONDS_PER_DAY))).unwrap_or(i64::MAX)
-}
-
-/// The changes of a node, from when [`Node::events`](crate::Node::events) was called until the node stops.
-///
-/// A reader that is slow, or absent, holds up nobody and costs a bounded amount of memory: of the events that it has
-/// not read, only the last of each term is kept when they become many, so that the latest state wins and no term is
-/// hidden.
-#[derive(Debug)]
-pub struct Events {
-    reader: Arc<Reader>,
-}
-
-impl Events {
-    /// The next event; nothing if there is none within `timeout`, or if the node has stopped.
-    #[must_use]
-    pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
-        let unread = self.reader.unread();
-        let (mut unread, _) = self
-            .reader
-            .changed
-            .wait_timeout_while(unread, timeout, |unread| {
-                unread.events.is_empty() && !unread.closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        unread.events.pop_front()
-    }
-}
-
-/// Waits for the next event; ends when the node has stopped.
-impl Iterator for Events {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        let unread = self.reader.unread();
-        let mut unread = self
-            .reader
-            .changed
-            .wait_while(unread, |unread| unread.events.is_empty() && !unread.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        unread.events.pop_front()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Reader {
-    unread: Mutex<Unread>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Unread {
-    events: VecDeque<Event>,
-    closed: bool,
-}
-
-/// When so many events are unread, those that a later one of the same term makes out of date are dropped; when so
-/// many terms are, the oldest.
-const MOST_UNREAD: usize = 256;
-
-impl Reader {
-    fn offer(&self, events: &[Event]) {
-        let mut unread = self.unread();
-        unread.events.extend(events.iter().cloned());
-        if unread.events.len() > MOST_UNREAD {
-            unread.keep_the_last_of_each_term();
-        }
-        self.changed.notify_all();
-    }
-
-    fn close(&self) {
-        self.unread().closed = true;
-        self.changed.notify_all();
-    }
-
-    fn unread(&self) -> MutexGuard<'_, Unread> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Unread {
-    fn keep_the_last_of_each_term(&mut self) {
-        let last: BTreeMap<u64, Event> = self
-            .events
-            .drain(..)
-            .map(|event| (event.term.0, event))
-            .collect();
-        let too_many = last.len().saturating_sub(MOST_UNREAD / 2);
-        self.events.extend(last.into_values().skip(too_many));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::{Cause, Term};
+    use crate::election::{Refusal, Term};
 
     fn board() -> Board {
         Board::new(NodeId::from(1), [(NodeId::from(2), "host:1".to_owned())])
     }
 
-    fn event(term: u64, cause: Cause) -> Event {
-        Event {
-            role: Role::Follower,
-            term: Term(term),
-            leader: None,
-            token: None,
-            cause,
-        }
-    }
-
     #[test]
-    fn a_reader_that_lags_sees_the_last_event_of_every_term() {
+    fn only_refused_pre_votes_are_counted_as_such() {
         let board = board();
-        let mut events = board.events();
-        for term in 1..=100 {
-            for _ in 0..9 {
-                board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
-            }
-            board.show(
-                Role::Follower,
-                term,
-                None,
-                &[event(term, Cause::LeaderHeard)],
-            );
-        }
-        board.close();
-        let seen: Vec<Event> = events.by_ref().collect();
-        assert!(seen.len() <= MOST_UNREAD, "{}", seen.len());
-        let lasts = seen
-            .iter()
-            .filter(|event| event.cause == Cause::LeaderHeard);
-        assert_eq!(
-            lasts.map(|event| event.term.0).collect::<Vec<_>>(),
-            (1..=100).collect::<Vec<_>>()
-        );
-    }
-
-    #[test]
-    fn a_reader_that_never_reads_costs_a_bounded_amount() {
-        let board = board();
-        let events = board.events();
-        for term in 1..10_000 {
-            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
-        }
-        assert!(events.reader.unread().events.len() <= MOST_UNREAD);
-    }
-
-    #[test]
-    fn a_dropped_reader_is_forgotten_and_a_late_one_ends_at_once() {
-        let board = board();
-        drop(board.events());
-        board.show(Role::Follower, 1, None, &[event(1, Cause::NoLeader)]);
-        assert!(board.view().readers.is_empty());
-        board.close();
-        assert_eq!(board.events().next(), None);
-    }
-
-    #[test]
-    fn dropped_readers_do_not_pile_up_while_there_are_no_events() {
-        let board = board();
-        for _ in 0..100 {
-            drop(board.events());
-        }
-        assert_eq!(board.view().readers.len(), 1);
+        let answer = |verdict| {
+            board.answers(&Reply::PreVote {
+                term: Term(1),
+                candidacy: 1,
+                verdict,
+                wait: Duration::ZERO,
+                leader: None,
+            });
+        };
+        answer(Ok(()));
+        answer(Err(Refusal::LeaderHeard(2.into())));
+        answer(Err(Refusal::LeaderHeard(2.into())));
+        answer(Err(Refusal::TermBehind));
+        board.answers(&Reply::Vote {
+            term: Term(1),
+            candidacy: 1,
+            verdict: Err(Refusal::TermBehind),
+            wait: Duration::ZERO,
+        });
+        let refused = board
+            .status(None, Duration::ZERO)
+            .counters
+            .pre_votes_refused;
+        assert_eq!((refused.leader_heard, refused.term_behind), (2, 1));
+        assert_eq!((refused.term_too_far, refused.cannot_store), (0, 0));
     }
 
     #[test]
@@ -439,6 +366,7 @@ mod tests {
             status.to_string(),
             "follower term=0 leader=none, peer 2 down (silent)"
         );
+        assert_eq!(status.peers[0].failures, 4, "news or not");
     }
 
     #[test]

@@ -4,15 +4,21 @@
 //! Every accepted connection has one thread, for what this node answers, and one thread accepts them ([`accept`]). So
 //! one peer that hangs delays nobody, and one working direction of dialling is enough to lead.
 //!
+//! Whoever is no node, as the program `leadelect`, is a client ([`client`]): it asks one question and is answered
+//! ([`question`]).
+//!
 //! Frames carry no sender: who speaks is known from the first frame of a connection, checked against the certificate.
 
 mod accept;
+pub(crate) mod client;
+mod connect;
 mod deadline;
 mod frame;
 pub(crate) mod identity;
 mod peer;
+mod question;
 pub(crate) mod tls;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +35,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::inbox::Mail;
+use crate::office::Office;
 use crate::status::Board;
 
 use frame::FrameError;
@@ -52,6 +59,8 @@ pub(crate) struct Local {
     /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
     pub(crate) board: Arc<Board>,
+    pub(crate) office: Arc<Office>,
+    pub(crate) started_at: Instant,
     pub(crate) inbox: Sender<Mail>,
 }
 
@@ -82,10 +91,6 @@ impl Local {
             to,
             instance: self.instance,
         }
-    }
-
-    fn handshake_deadline(&self) -> Instant {
-        clock::now() + self.timing.election_timeout().max(SHORTEST_HANDSHAKE)
     }
 
     /// The moment at which a connection made now has to end, also because the peer's certificate does then.
@@ -125,6 +130,10 @@ impl Local {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn handshake_deadline(timing: Timing) -> Instant {
+    clock::now() + timing.election_timeout().max(SHORTEST_HANDSHAKE)
 }
 
 /// Everything that speaks with the other nodes.
@@ -308,7 +317,7 @@ impl Drop for Registration {
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
-enum LinkError {
+pub(crate) enum LinkError {
     /// It is gone: the other side closed it, or it broke.
     Gone(String),
     /// The other side did not answer in time.
@@ -417,6 +426,8 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: Arc::new(Board::new(1.into(), [])),
+            office: Arc::new(Office::new(Duration::ZERO, || {})),
+            started_at: clock::now(),
             inbox: crossbeam_channel::unbounded().0,
         }
     }

@@ -19,7 +19,7 @@ const MAX_CLUSTER_LEN: usize = 64;
 /// A node for [`ConfigBuilder::node`].
 ///
 /// ```
-/// use leadelect::NodeSpec;
+/// use leadelect::config::NodeSpec;
 ///
 /// let plain: NodeSpec = ("1", "10.0.0.1", 50001).into();
 /// let witness = NodeSpec::new("3", "10.0.0.3", 50001).tls_name("db-3.example").witness();
@@ -99,7 +99,7 @@ impl<I: Into<String>, A: Into<String>> From<(I, A, u16)> for NodeSpec {
 ///     .election_timeout(Duration::from_millis(800))
 ///     .build()?;
 /// assert_eq!(config.nodes().count(), 3);
-/// # Ok::<(), leadelect::ConfigError>(())
+/// # Ok::<(), leadelect::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct ConfigBuilder {

@@ -106,6 +106,19 @@ pub enum Cause {
         /// That leader.
         by: NodeId,
     },
+    /// Its work has not said for too long that it is alive: it hands over.
+    WorkSilent,
+    /// Its program is no longer able to lead: it hands over.
+    Unhealthy,
+    /// Its work has failed, with an error or a panic: it hands over.
+    WorkFailed,
+    /// Its lease is running out, and its work stops in time: it hands over.
+    LeaseEnding,
+    /// Its work ran on when its lease ended. Another node may lead.
+    WorkOverran {
+        /// The term of that lease.
+        term: Term,
+    },
     /// A write failed: it will not vote again before it is restarted.
     StoreFailed,
     /// A second leader of the same term: two processes run with one id, or state was copied or lost.
@@ -157,6 +170,16 @@ impl fmt::Display for Cause {
             } => write!(f, "released to {id}"),
             Cause::Released { successor: None } => f.write_str("released to anybody"),
             Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
+            Cause::WorkSilent => f.write_str("its work is silent, hands over"),
+            Cause::Unhealthy => f.write_str("not passed its health check, hands over"),
+            Cause::WorkFailed => f.write_str("its work has failed, hands over"),
+            Cause::LeaseEnding => f.write_str("its lease is running out, hands over"),
+            Cause::WorkOverran { term } => {
+                write!(
+                    f,
+                    "THE WORK OF TERM {term} RUNS ON after its lease, another node may lead"
+                )
+            }
             Cause::StoreFailed => {
                 f.write_str("cannot store its vote, votes no more until restarted")
             }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(id.as_str(), "db-east");
 /// assert!("2".parse::<NodeId>()? < "10".parse::<NodeId>()?);
 /// assert!("two words".parse::<NodeId>().is_err());
-/// # Ok::<(), leadelect::NodeIdError>(())
+/// # Ok::<(), leadelect::election::NodeIdError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {

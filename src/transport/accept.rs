@@ -10,9 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::peer::Outbox;
+use super::question;
 use super::tls::{self, Stream};
-use super::wire::{Frame, Hello};
-use super::{Connections, LinkError, Local, PROBE_INTERVAL, printable, receive, send, spawn};
+use super::wire::{Ask, Frame, Hello};
+use super::{
+    Connections, LinkError, Local, PROBE_INTERVAL, handshake_deadline, printable, receive, send,
+    spawn,
+};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::inbox::Mail;
@@ -21,6 +25,10 @@ use crate::inbox::Mail;
 /// member is known. A member's address has places of its own, which strangers elsewhere cannot take.
 const MOST_HANDSHAKES_PER_ADDRESS: usize = 32;
 const MOST_HANDSHAKES_OF_STRANGERS: usize = 64;
+
+/// Clients that are being answered. Each has shown a certificate of the CA and asked its one question, so it is gone in
+/// a moment unless it had leadership handed over, which only members may.
+const MOST_CLIENTS: usize = 32;
 
 /// The dialler probes an idle connection; one that is silent for so long is dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs());
@@ -53,6 +61,7 @@ pub(super) struct Acceptor {
 struct Visitors {
     handshakes: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<NodeId, Session>,
+    clients: usize,
     /// How many connections there have been.
     connections: u64,
     log: Throttle,
@@ -136,13 +145,18 @@ impl Acceptor {
         let gone = |error: io::Error| LinkError::Gone(error.to_string());
         let _registration = self.connections.register(&tcp).map_err(gone)?;
         tcp.set_nodelay(true).map_err(gone)?;
-        let deadline = self.local.handshake_deadline();
+        let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.local.credentials() {
             Some(credentials) => tls::accept(tcp, &credentials, deadline)?,
             None => Stream::plain(tcp, deadline),
         };
         let hello = match receive(&mut stream, "a hello", deadline)? {
             Frame::Hello(hello) => hello,
+            Frame::Ask(ask) => {
+                let place = self.begin_answer();
+                drop(handshake);
+                return self.answer_client(stream, addr, &ask, place);
+            }
             other => {
                 return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
             }
@@ -247,6 +261,38 @@ impl Acceptor {
         }
     }
 
+    /// Answers whoever is no node. Nothing that is noted of nodes is noted of it.
+    fn answer_client(
+        &self,
+        mut stream: Stream,
+        addr: IpAddr,
+        ask: &Ask,
+        place: Option<Client<'_>>,
+    ) -> Result<(), LinkError> {
+        log::debug!("node {}: {addr} asks {:?}", self.local.id, ask.question);
+        let told = match place {
+            Some(_) => question::answer(&self.local, ask, addr, stream.peer_certificate().as_ref()),
+            None => Err(format!(
+                "{MOST_CLIENTS} clients are being answered: ask again later"
+            )),
+        };
+        stream.set_deadline(clock::now() + self.local.rpc_timeout);
+        match told {
+            Ok(told) => {
+                for part in told {
+                    send(&mut stream, &Frame::Told(part))?;
+                }
+                stream.close();
+                Ok(())
+            }
+            Err(reason) => {
+                let refused = self.refuse(&mut stream, reason);
+                stream.close();
+                Err(refused)
+            }
+        }
+    }
+
     fn refuse(&self, stream: &mut Stream, reason: String) -> LinkError {
         // Whether it can still be told or not, it is refused.
         let _ = send(stream, &Frame::Refused(printable(&reason)));
@@ -296,6 +342,15 @@ impl Acceptor {
             acceptor: self.clone(),
             addr,
         })
+    }
+
+    fn begin_answer(&self) -> Option<Client<'_>> {
+        let mut visitors = self.visitors();
+        if visitors.clients >= MOST_CLIENTS {
+            return None;
+        }
+        visitors.clients += 1;
+        Some(Client(self))
     }
 
     /// Lets a process speak for its node, unless another one does. Ends the connection it had before.
@@ -388,6 +443,15 @@ impl Drop for Handshake {
                 visitors.handshakes.remove(&self.addr);
             }
         }
+    }
+}
+
+/// Counts a client for as long as it is being answered.
+struct Client<'a>(&'a Acceptor);
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        self.0.visitors().clients -= 1;
     }
 }
 
@@ -530,6 +594,17 @@ mod tests {
         }
         drop(under_way);
         assert!(acceptor.visitors().handshakes.is_empty());
+    }
+
+    #[test]
+    fn clients_beyond_the_limit_are_told_so_and_take_no_place_of_a_member() {
+        let acceptor = acceptor();
+        let clients: Vec<Client<'_>> = std::iter::from_fn(|| acceptor.begin_answer()).collect();
+        assert_eq!(clients.len(), MOST_CLIENTS);
+        assert!(acceptor.begin_handshake(HERE).is_some());
+        assert!(begin(&acceptor, 7).is_ok());
+        drop(clients);
+        assert!(acceptor.begin_answer().is_some());
     }
 
     #[test]

@@ -9,17 +9,16 @@
 //! 5. A request without an answer ends the connection, which may be stuck in retransmissions.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
-
+use super::connect::connect;
 use super::tls::{self, Stream};
 use super::wire::Frame;
 use super::{
-    Connections, LinkError, Local, PROBE_INTERVAL, Registration, printable, receive, send, spawn,
+    Connections, LinkError, Local, PROBE_INTERVAL, Registration, handshake_deadline, printable,
+    receive, send,
 };
 use crate::clock;
 use crate::config::Member;
@@ -28,9 +27,6 @@ use crate::inbox::Mail;
 
 /// The shortest pause between two dials.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-
-/// How often whoever waits for a name server looks whether the node stops.
-const LOOK_UP_CHECK: Duration = Duration::from_millis(50);
 
 /// The newest request to a peer: room for one, because a newer one makes an older one pointless. A later heartbeat
 /// asks for a longer promise, a vote follows its pre-vote, and after a release nothing of that term matters.
@@ -226,6 +222,7 @@ impl Dialler {
     }
 
     fn exchange(&self, link: &mut Link, frame: &Frame) -> Result<(), LinkError> {
+        self.local.board.asks(self.peer);
         let asked = clock::now();
         let deadline = asked + self.local.rpc_timeout;
         link.stream.set_deadline(deadline);
@@ -263,7 +260,7 @@ impl Dialler {
             .connections
             .register(&tcp)
             .map_err(|error| LinkError::Gone(error.to_string()))?;
-        let deadline = self.local.handshake_deadline();
+        let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.local.credentials() {
             Some(credentials) => tls::connect(tcp, self.member.name(), &credentials, deadline)?,
             None => Stream::plain(tcp, deadline),
@@ -306,64 +303,13 @@ impl Dialler {
         })
     }
 
-    /// Looks the name up and tries every address it has.
     fn connect(&self) -> Result<TcpStream, LinkError> {
-        let (host, port) = (self.member.addr.clone(), self.member.port);
-        let addrs = match host.parse() {
-            Ok(ip) => vec![SocketAddr::new(ip, port)],
-            Err(_) => {
-                let resolve = move || Ok((host, port).to_socket_addrs()?.collect());
-                self.look_up(resolve)?
-            }
+        let thread = format!("le{}-dns-{}", self.local.id, self.peer);
+        let stopped = || {
+            let stops = || LinkError::Gone("this node stops".into());
+            self.connections.is_stopped().then(stops)
         };
-        // From here on: a name server that is slow must not leave no time to connect.
-        let deadline = clock::now() + self.local.rpc_timeout;
-        let mut problem = format!("{} has no address", self.member.addr);
-        for addr in addrs {
-            let left = deadline.since(clock::now());
-            if left.is_zero() {
-                break;
-            }
-            match TcpStream::connect_timeout(&addr, left) {
-                Ok(tcp) => {
-                    tcp.set_nodelay(true)
-                        .map_err(|error| LinkError::Gone(error.to_string()))?;
-                    return Ok(tcp);
-                }
-                Err(error) if error.kind() == ErrorKind::TimedOut => {
-                    problem = format!("{addr} did not answer within {:?}", self.local.rpc_timeout);
-                }
-                Err(error) => problem = format!("{addr}: {error}"),
-            }
-        }
-        Err(LinkError::Gone(problem))
-    }
-
-    /// Looks a name up, and leaves it at that when the node stops. The system's look-up takes half a minute where no
-    /// name server answers, and nobody can end it. So it has a thread of its own, which is left behind: at most one
-    /// for a peer, that holds nothing and ends with the look-up.
-    fn look_up(
-        &self,
-        resolve: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
-    ) -> Result<Vec<SocketAddr>, LinkError> {
-        let host = &self.member.addr;
-        let failed = |error| LinkError::Gone(format!("cannot look up {host}: {error}"));
-        let (found, result) = crossbeam_channel::bounded(1);
-        let name = format!("le{}-dns-{}", self.local.id, self.peer);
-        // Nobody waits for what it finds once the node has stopped.
-        spawn(&name, move || drop(found.send(resolve()))).map_err(failed)?;
-        loop {
-            match result.recv_timeout(LOOK_UP_CHECK) {
-                Ok(found) => return found.map_err(failed),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(failed(io::Error::other("the look-up panicked")));
-                }
-                Err(RecvTimeoutError::Timeout) if self.connections.is_stopped() => {
-                    return Err(LinkError::Gone("this node stops".into()));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
+        connect(&self.member, self.local.rpc_timeout, &thread, stopped)
     }
 
     fn note(&self, error: &LinkError) {
@@ -383,51 +329,5 @@ impl Dialler {
 impl Link {
     fn close(self) {
         self.stream.close();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::local;
-    use super::*;
-    use crate::config::Config;
-
-    fn dialler_of(addr: &str) -> Dialler {
-        let config = Config::builder().insecure().node(("2", addr, 1)).build();
-        let config = config.expect("a config");
-        let members = config.nodes();
-        let members = members.map(|(id, member)| (id, member.clone())).collect();
-        let local = Local { members, ..local() };
-        let (outboxes, connections) = Default::default();
-        Dialler::new(Arc::new(local), 2.into(), outboxes, connections)
-    }
-
-    #[test]
-    fn a_name_server_that_hangs_does_not_keep_the_node_from_stopping() {
-        let dialler = dialler_of("db.example");
-        let connections = dialler.connections.clone();
-        let (answer, hangs) = crossbeam_channel::bounded::<()>(0);
-        let resolve = move || {
-            connections.stop();
-            let _ = hangs.recv();
-            Ok(Vec::new())
-        };
-        let error = dialler.look_up(resolve).expect_err("stopped");
-        assert_eq!(error.to_string(), "this node stops");
-        drop(answer);
-    }
-
-    #[test]
-    fn a_look_up_finds_addresses_or_names_what_it_looked_for() {
-        let dialler = dialler_of("db.example");
-        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let found = dialler.look_up(move || Ok(vec![addr])).expect("found");
-        assert_eq!(found, [addr]);
-        let error = dialler.look_up(|| Err(io::Error::other("not known")));
-        let error = error.expect_err("unknown").to_string();
-        assert_eq!(error, "cannot look up db.example: not known");
-        let error = dialler.look_up(|| panic!("as a test of the panic"));
-        let error = error.expect_err("no answer").to_string();
-        assert!(error.contains("the look-up panicked"), "{error}");
     }
 }

@@ -178,6 +178,19 @@ impl Credentials {
     ///
     /// When a peer would refuse it, or a file is not what it should be.
     pub(crate) fn load(files: &CertFiles) -> Result<Credentials, TlsError> {
+        Credentials::load_as(files, Side::Both)
+    }
+
+    /// The same for whoever only asks: the certificate need not be good for a server.
+    ///
+    /// # Errors
+    ///
+    /// When a node would refuse it, or a file is not what it should be.
+    pub(crate) fn load_client(files: &CertFiles) -> Result<Credentials, TlsError> {
+        Credentials::load_as(files, Side::Client)
+    }
+
+    fn load_as(files: &CertFiles, side: Side) -> Result<Credentials, TlsError> {
         let cas = certificates(files, CertFile::Ca)?;
         let ca_ends = cas.iter().map(|ca| Certificate(ca.clone()).not_after());
         let ca_not_after = ca_ends.max().flatten();
@@ -185,7 +198,7 @@ impl Credentials {
         let chain = certificates(files, CertFile::Cert)?;
         let key = private_key(files)?;
         let own = Certificate(chain[0].clone());
-        check_own(files, &chain, &roots)?;
+        check_own(files, &chain, &roots, side)?;
         let (client, server) = configs(roots, chain, key).map_err(|error| {
             let found = match error {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -248,11 +261,21 @@ fn roots(files: &CertFiles, cas: Vec<CertificateDer<'static>>) -> Result<RootCer
     Ok(roots)
 }
 
+/// Who will judge a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Whom its owner dials, and who dials it.
+    Both,
+    /// Whom its owner dials.
+    Client,
+}
+
 /// Tries the own certificate as those will whom this node dials, and as those who dial it.
 fn check_own(
     files: &CertFiles,
     chain: &[CertificateDer<'static>],
     roots: &Arc<RootCertStore>,
+    side: Side,
 ) -> Result<(), TlsError> {
     let now = UnixTime::now();
     let algorithms = ring::default_provider()
@@ -264,7 +287,10 @@ fn check_own(
     let as_client =
         || client_verifier(roots.clone()).verify_client_cert(&chain[0], &chain[1..], now);
     ParsedCertificate::try_from(&chain[0])
-        .and_then(|leaf| as_server(&leaf))
+        .and_then(|leaf| match side {
+            Side::Both => as_server(&leaf),
+            Side::Client => Ok(()),
+        })
         .and_then(|()| as_client().map(|_| ()))
         .map_err(|error| {
             let problem = format!("found a certificate that {}", explain(&error));

@@ -4,17 +4,18 @@
 //! [`PROTOCOL`] a new number.
 
 use std::fmt;
+use std::time::Duration;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
 
 use super::frame::MAX_FRAME;
-use crate::election::{NodeId, Reply, Request};
+use crate::election::{NodeId, Reply, Request, Role};
 
 /// The number of this protocol. Nodes of different numbers refuse each other by name.
 pub(crate) const PROTOCOL: u16 = 1;
 
-/// Everything that travels between nodes.
+/// Everything that travels between nodes, and between a client and a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Frame {
     /// The dialler says first who it is and what it takes for granted.
@@ -31,7 +32,72 @@ pub(crate) enum Frame {
     Probe,
     /// Yes.
     Alive,
+    /// A client, which is no node, asks: its first frame, and its only one.
+    Ask(Ask),
+    /// What it is told.
+    Told(Told),
 }
+
+/// What a client wants of which node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) protocol: u16,
+    pub(crate) cluster: String,
+    pub(crate) to: NodeId,
+    pub(crate) question: Question,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// What do you see?
+    Status,
+    /// Lead no more, and be a last resort for so long.
+    Resign { hold_off: Duration },
+    /// Let this node lead.
+    Transfer { to: NodeId },
+}
+
+/// A part of what a client is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// What the node sees of itself; so many peers follow.
+    Status {
+        #[serde(with = "RoleBytes")]
+        role: Role,
+        term: u64,
+        leader: Option<NodeId>,
+        token: Option<u64>,
+        lease: Duration,
+        version: String,
+        uptime: Duration,
+        peers: u16,
+    },
+    /// What it sees of one of them.
+    Peer {
+        id: NodeId,
+        connected: bool,
+        last_heard: Option<Duration>,
+        round_trip: Option<Duration>,
+        certificate_days: Option<i64>,
+        last_error: Option<String>,
+        requests: u64,
+        failures: u64,
+    },
+    /// What was asked for is done.
+    Done,
+}
+
+/// How a role travels: the core does not know of frames.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Role")]
+enum RoleBytes {
+    Follower,
+    Candidate,
+    Leader,
+}
+
+/// The longest error of a peer that a client is told, in characters: four bytes each fill half a frame.
+pub(crate) const MOST_TOLD: usize = 500;
 
 /// Who speaks, and what both sides must agree on before anything else is said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +128,25 @@ impl Hello {
             &self.clock_drift_ppm,
             &theirs.clock_drift_ppm,
         )
+    }
+}
+
+impl Ask {
+    /// Whether whoever asks speaks with the node, the cluster and the version that it means to.
+    ///
+    /// # Errors
+    ///
+    /// The first difference, with both values.
+    pub(crate) fn is_for(&self, me: NodeId, cluster: &str) -> Result<(), String> {
+        same("protocol", &PROTOCOL, &self.protocol)?;
+        same("cluster", &cluster, &self.cluster.as_str())?;
+        if self.to == me {
+            return Ok(());
+        }
+        let to = self.to;
+        Err(format!(
+            "this is node {me}, not node {to}: check the addresses"
+        ))
     }
 }
 
@@ -111,8 +196,6 @@ pub(crate) fn decode(body: &[u8]) -> Result<Frame, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::election::{Hint, Refusal, Term};
 
@@ -177,7 +260,42 @@ mod tests {
             Frame::Reply(Reply::Release { term }),
             Frame::Probe,
             Frame::Alive,
+            ask(Question::Status),
+            ask(Question::Resign {
+                hold_off: Duration::from_secs(30),
+            }),
+            ask(Question::Transfer { to: id(3) }),
+            Frame::Told(Told::Status {
+                role: Role::Leader,
+                term: 5,
+                leader: Some(id(1)),
+                token: Some(5),
+                lease: Duration::from_millis(400),
+                version: "0.1.0".into(),
+                uptime: Duration::from_secs(90),
+                peers: 2,
+            }),
+            Frame::Told(Told::Peer {
+                id: id(3),
+                connected: false,
+                last_heard: Some(Duration::from_secs(2)),
+                round_trip: None,
+                certificate_days: Some(-1),
+                last_error: Some("no".into()),
+                requests: 5,
+                failures: 6,
+            }),
+            Frame::Told(Told::Done),
         ]
+    }
+
+    fn ask(question: Question) -> Frame {
+        Frame::Ask(Ask {
+            protocol: 1,
+            cluster: "c".into(),
+            to: id(1),
+            question,
+        })
     }
 
     #[test]
@@ -219,6 +337,17 @@ mod tests {
             succession: vec![longest; 64],
         };
         assert!(encode(&Frame::Request(heartbeat)).len() <= MAX_FRAME);
+        let peer = Told::Peer {
+            id: longest,
+            connected: true,
+            last_heard: Some(Duration::MAX),
+            round_trip: Some(Duration::MAX),
+            certificate_days: Some(i64::MIN),
+            last_error: Some("\u{10ffff}".repeat(MOST_TOLD)),
+            requests: u64::MAX,
+            failures: u64::MAX,
+        };
+        assert!(encode(&Frame::Told(peer)).len() <= MAX_FRAME);
     }
 
     #[test]

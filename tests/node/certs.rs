@@ -39,8 +39,18 @@ impl Ca {
 
     /// Signs a certificate for `names`, in the files `file`.pem and `file`.key.
     pub(crate) fn sign(&self, file: &str, names: &[&str]) -> Certs {
+        self.sign_with(file, names, |_| {})
+    }
+
+    pub(crate) fn sign_with(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Certs {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let certs = Certs {

@@ -10,8 +10,8 @@
 //! | `held T0 T1 VALID` | so did a lease that is held since the command `hold` |
 //! | `done WHAT` | a command was carried out |
 //!
-//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`. The end of stdin ends the process, so that
-//! no child outlives its test.
+//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`, which SIGTERM does, too. The end of stdin
+//! ends the process, so that no child outlives its test.
 
 use std::env;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -84,6 +84,10 @@ fn fail(error: &dyn std::error::Error) -> ! {
 
 fn watch(node: &Arc<Node>) {
     let (commands, commanded) = channel();
+    let terminate = commands.clone();
+    // A second signal changes nothing.
+    ctrlc::set_handler(move || drop(terminate.send("shutdown".to_owned()))).unwrap();
+    let (hang_up, hung_up) = channel::<()>();
     thread::spawn(move || {
         for line in stdin().lock().lines() {
             let Ok(line) = line else { break };
@@ -91,6 +95,7 @@ fn watch(node: &Arc<Node>) {
                 break;
             }
         }
+        drop(hang_up);
     });
     let mut held: Option<Lease> = None;
     let mut log = CheckLog::default();
@@ -111,11 +116,16 @@ fn watch(node: &Arc<Node>) {
                     // It waits for the guard, which only this thread can drop.
                     thread::spawn(move || say(&format!("done resign {}", node.resign().is_ok())));
                 }
-                "shutdown" => return,
+                "shutdown" => {
+                    log.finish();
+                    return;
+                }
                 other => panic!("no such command: {other:?}"),
             },
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => std::process::exit(3),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+        if hung_up.try_recv() == Err(TryRecvError::Disconnected) {
+            std::process::exit(3);
         }
         log.check(node, held.as_ref());
         if count % 8 == 0 {
@@ -135,6 +145,13 @@ struct CheckLog {
 }
 
 impl CheckLog {
+    /// The last check before the end.
+    fn finish(&mut self) {
+        if let Some((.., last)) = self.last.take().filter(|_| self.unsaid) {
+            say(&last);
+        }
+    }
+
     fn check(&mut self, node: &Node, held: Option<&Lease>) {
         let before = boot_nanos();
         let lease = node.lease();

@@ -321,6 +321,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until all running processes agree on a leader that came after `last`.
+    #[track_caller]
+    pub(crate) fn leader_after(&self, last: &Leader) -> Leader {
+        let after = || self.agreed().filter(|leader| leader.token > last.token);
+        match try_for(AMPLE, after) {
+            Some(leader) => leader,
+            None => panic!(
+                "nobody leads after {last:?} within {AMPLE:?}:\n{}",
+                self.dump()
+            ),
+        }
+    }
+
     /// The processes that are not `name`.
     pub(crate) fn others(&self, name: &str) -> Vec<String> {
         self.processes
@@ -383,34 +396,41 @@ fn assert_no_panic(name: &str, log: &[String]) {
 /// The program `examples/node.rs`, built if it is not up to date.
 pub(crate) fn example() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // target/<profile>/deps/node-<hash>
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let program = profile.join("examples/node");
-        // `cargo test --test node` builds no example. Without cargo, the one that is there must do.
-        if let Some(cargo) = env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .args([
-                    "build",
-                    "--quiet",
-                    "--offline",
-                    "--example",
-                    "node",
-                    "--target-dir",
-                ])
-                .arg(profile.parent().unwrap());
-            if profile.ends_with("release") {
-                build.arg("--release");
+    BUILT.get_or_init(|| built_example("node"))
+}
+
+/// A program of `examples`, built if it is not up to date.
+pub(crate) fn built_example(name: &str) -> PathBuf {
+    // target/<profile>/deps/node-<hash>
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let program = profile.join("examples").join(name);
+    // `cargo test --test node` builds no example. Without cargo, the one that is there must do.
+    if let Some(cargo) = env::var_os("CARGO") {
+        let mut build = Command::new(cargo);
+        build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["build", "--quiet", "--offline", "--example", name])
+            .arg("--target-dir")
+            .arg(profile.parent().unwrap());
+        // What cargo tells a test of its package would have a build script of a dependency run again, and back.
+        for (name, _) in env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if of_package
+                .iter()
+                .any(|begin| name.to_string_lossy().starts_with(begin))
+            {
+                build.env_remove(name);
             }
-            assert!(build.status().unwrap().success(), "{build:?}");
         }
-        assert!(
-            program.exists(),
-            "build it first: cargo build --example node"
-        );
-        program
-    })
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "{build:?}");
+    }
+    assert!(
+        program.exists(),
+        "build it first: cargo build --example {name}"
+    );
+    program
 }

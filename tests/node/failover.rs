@@ -126,8 +126,15 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
     const STOPPED_NANOS: u64 = 2_000_000_000;
     let mut cluster = Cluster::started(&THREE, SWIFT);
     let mut tokens = vec![cluster.leader().token];
-    for _ in 0..ROUNDS {
-        // The machine may have been so busy that the leader has changed meanwhile.
+    let mut held_until_it_stopped = 0;
+    for round in 0.. {
+        if held_until_it_stopped == ROUNDS {
+            break;
+        }
+        assert!(
+            round < ROUNDS * 5,
+            "the leader changes before it can be stopped"
+        );
         let leader = cluster.leader();
         let survivors = cluster.others(&leader.id);
         let survivors: Vec<&str> = survivors.iter().map(String::as_str).collect();
@@ -166,7 +173,8 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
             cluster.processes[&leader.id]
                 .see(|record| record.held.last().copied().filter(|(_, valid)| !valid))
         });
-        assert!(held.0 > stopped_at);
+        // Or else the machine was so busy that the lease was lost before.
+        held_until_it_stopped += usize::from(held.0 > stopped_at);
         cluster.process(&leader.id).command("drop");
         cluster.leader();
     }

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
 use rustix::process::Signal;
 
 use super::certs::{Ca, THIS_HOST};
-use super::cluster::{Cluster, Plan, SWIFT, example};
+use super::cluster::{Cluster, Plan, SWIFT, built_example, example};
 use super::process::{Process, wait_for};
 
 /// A program that was started with these arguments.
@@ -264,4 +264,57 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
             program.dump()
         );
     }
+}
+
+/// The job says its token with every step, so that its order can be told.
+#[test]
+fn the_job_of_the_singleton_runs_on_one_node_and_goes_on_with_another_when_that_one_is_stopped() {
+    let mut cluster = planned();
+    let plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let program = built_example("singleton");
+    let mut programs: Vec<Process> = ["1", "2", "3"]
+        .map(|id| {
+            let mut command = Command::new(&program);
+            command.arg(id).arg(&config).arg("20");
+            Process::start(id, command)
+        })
+        .into();
+    let runs_job = |program: &Process| program.see(|record| record.mentions(&["job step=3"]));
+    let stopped_first = wait_for("the job", || programs.iter().position(runs_job));
+
+    programs[stopped_first].signal(Signal::TERM);
+
+    let status = programs[stopped_first].wait_for_end();
+    assert!(
+        status.success(),
+        "{status}: {}",
+        programs[stopped_first].dump()
+    );
+    wait_for("the job on another node", || {
+        let mut others = programs.iter().enumerate();
+        others
+            .find(|(at, program)| *at != stopped_first && runs_job(program))
+            .map(drop)
+    });
+    let mut tokens = Vec::new();
+    for mut program in programs {
+        if program.is_running() {
+            program.signal(Signal::TERM);
+            let status = program.wait_for_end();
+            assert!(status.success(), "{status}: {}", program.dump());
+        }
+        let told = program.see(|record| record.said.clone());
+        let token = |line: &String| {
+            line.rsplit_once("token=")
+                .map(|(_, token)| token.to_owned())
+        };
+        let mut own: Vec<String> = told.iter().filter_map(token).collect();
+        own.dedup();
+        tokens.extend(own);
+    }
+    let all = tokens.len();
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!(tokens.len(), all, "no two nodes ran the job with one token");
 }

@@ -36,15 +36,32 @@ const fn row(
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 21] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
-    row("inbox", &["election"], &["crossbeam_channel"]),
+    row("handover", &["config", "election"], &[]),
+    row("counters", &["election"], &[]),
+    row(
+        "metrics",
+        &["counters", "election", "status"],
+        &["prometheus_client"],
+    ),
+    row(
+        "inbox",
+        &["election", "handover", "lease"],
+        &["crossbeam_channel"],
+    ),
     row("lease", &["clock", "election"], &["log"]),
+    row("office", &["clock", "election", "lease"], &[]),
+    row(
+        "lead",
+        &["clock", "election", "handover", "inbox", "lease", "office"],
+        &["crossbeam_channel", "log"],
+    ),
     row(
         "status",
-        &["clock", "election"],
-        &["crossbeam_channel", "log"],
+        &["clock", "counters", "election"],
+        &["crossbeam_channel", "log", "rustix"],
     ),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row(
@@ -65,21 +82,46 @@ const ROWS: [Row; 15] = [
         &["log", "rustls", "rustls_pemfile", "webpki"],
     ),
     row("transport::wire", LINKS, &["bincode", "serde"]),
+    // A client knows the frames that are for clients, and how to dial.
+    row(
+        "remote",
+        &["clock", "config", "election", "status", "transport"],
+        &[],
+    ),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
     row("lib", EVERYTHING, &[]),
     // A program of its own, which sees what every program sees.
-    row("bin", &[], &["ctrlc", "env_logger", "log"]),
+    row(
+        "bin",
+        &[],
+        &[
+            "clap",
+            "clap_complete",
+            "crossbeam_channel",
+            "ctrlc",
+            "env_logger",
+            "log",
+            "rustix",
+            "serde",
+            "serde_json",
+            "signal_hook",
+        ],
+    ),
 ];
 
-const LINKS: &[&str] = &["clock", "config", "election", "inbox", "status"];
+const LINKS: &[&str] = &[
+    "clock", "config", "election", "handover", "inbox", "office", "status",
+];
 const PARTS: &[&str] = &[
     "clock",
     "config",
     "election",
+    "handover",
     "inbox",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -89,8 +131,11 @@ const WHOLE: &[&str] = &[
     "config",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
+    "office",
     "status",
     "store",
     "transport",
@@ -98,12 +143,18 @@ const WHOLE: &[&str] = &[
 const EVERYTHING: &[&str] = &[
     "clock",
     "config",
+    "counters",
     "driver",
     "election",
+    "handover",
     "inbox",
+    "lead",
     "lease",
     "manual",
+    "metrics",
     "node",
+    "office",
+    "remote",
     "status",
     "store",
     "transport",

@@ -438,6 +438,7 @@ fn certificates_that_peers_would_refuse_are_not_loaded() {
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ] {
+        let usage_is_client = usage == ExtendedKeyUsagePurpose::ClientAuth;
         let half = ca.sign_with("half", names, |params| {
             params.extended_key_usages = vec![usage]
         });
@@ -445,6 +446,9 @@ fn certificates_that_peers_would_refuse_are_not_loaded() {
             &refusal(Credentials::load(&half)),
             &["half.pem", "both serverAuth and clientAuth"],
         );
+        // Whoever only asks is no server.
+        let asks = usage_is_client.then_some(());
+        assert_eq!(Credentials::load_client(&half).ok().map(drop), asks);
     }
     let both = [
         ExtendedKeyUsagePurpose::ServerAuth,

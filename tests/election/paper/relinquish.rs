@@ -320,6 +320,23 @@ fn a_leader_that_holds_off_for_longer_is_a_last_resort_and_not_barred() {
     );
 }
 
+/// leadelect rule 6: who leads as a last resort meanwhile, and gives that up, holds off for no shorter.
+#[test]
+fn to_hand_over_again_does_not_shorten_a_hold_off() {
+    let mut node = holding_off();
+    node.heartbeat(NOW, 2, 2, 1);
+    node.request(NOW, 2, release(2, 1, Some(1)));
+    node.gets_vote(NOW, 3);
+    node.gets_ack(NOW, 3, 1);
+    node.relinquish(NOW, None);
+    node.work_ended(NOW, 3);
+    assert_eq!(node.election.role(), Role::Follower);
+    let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
+    let early = node.answer((NOW + D * 4).before(NS), 2, heartbeat(4, 1, D));
+    assert!(!eligible(early));
+    assert!(eligible(node.answer(NOW + D * 4, 2, heartbeat(4, 2, D))));
+}
+
 /// leadelect rule 6: it holds off also if it is deposed before it could release.
 #[test]
 fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {

@@ -1,0 +1,68 @@
+//! A periodic job that must run on one node of the cluster only.
+//!
+//! `cargo run --example singleton -- 1`, and `2` and `3` in other terminals: one of them runs the job, every second.
+//! Stop that one, by Ctrl-C or by kill -9, and another goes on. Arguments: the node's id, then, if not `cfg.yaml`, the
+//! config, then, if not 1000, the milliseconds from job to job.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadelect::{Config, LeadOptions, Leading, Node, Overrun};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(id) = arguments.first() else {
+        eprintln!("expected a node id, found none\n\nusage: singleton ID [CONFIG] [MILLISECONDS]");
+        return ExitCode::from(2);
+    };
+    let config = arguments.get(1).map_or("cfg.yaml", String::as_str);
+    let every = arguments.get(2).map_or(Ok(1000), |millis| millis.parse());
+    let led = match every {
+        Ok(millis) => run(id, config, Duration::from_millis(millis)),
+        Err(error) => {
+            Err(format!("expected milliseconds, found {:?}: {error}", arguments[2]).into())
+        }
+    };
+    match led {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("node {id}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(id: &str, config: &str, every: Duration) -> Result<(), Box<dyn Error>> {
+    let node = Arc::new(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?);
+    // A signal stops the node; that tells the job to stop, and then hands over.
+    let stopped = node.clone();
+    ctrlc::set_handler(move || stopped.shutdown())?;
+
+    let options = LeadOptions::default()
+        // A job that hangs for so long is taken for stuck, and another node runs it.
+        .max_silence(every + Duration::from_secs(10))
+        // Rather no process than two that run the job at once.
+        .on_overrun(Overrun::Abort);
+    // Runs the closure whenever this node leads, and returns when the node has stopped.
+    node.lead_with(&options, |leading| {
+        while leading.wait(every).is_ok() {
+            leading.alive();
+            job(node.id().as_str(), leading)?;
+        }
+        Ok::<_, Box<dyn Error>>(())
+    })
+}
+
+/// What no two nodes may do at once. Here it only says so.
+fn job(id: &str, leading: &Leading<'_>) -> Result<(), Box<dyn Error>> {
+    for step in 1..=3 {
+        // Between two steps it can stop. Whatever it changes elsewhere should be changed with the token, so that a step
+        // that comes too late is refused there.
+        leading.check()?;
+        println!("job step={step} node={id} token={}", leading.token());
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! `leadelect check`: what is wrong with a config, its certificates, and the way to the nodes?
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use leadelect::remote::Client;
+use leadelect::{Config, NodeId};
+
+use super::view::View;
+use super::{ConfigFile, Failure, print};
+
+/// Check a config, its certificates, and whether every node answers
+///
+/// Says line by line what it found. Reads files and asks the nodes for their status; changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code:
+  0  nothing is wrong, though there may be warnings
+  1  something is wrong
+  2  the arguments cannot be used
+
+Examples:
+  leadelect check                                      # on any host, while the nodes run
+  leadelect check --config new.yaml --id 2 --offline   # on the host of node 2, before it is started")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The node whose certificate this is to be: others are an error
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Ask no node: they do not run yet
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Sooner than this, and whoever is to renew a certificate should know.
+const EXPIRY_WARNING_DAYS: i64 = 30;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let mut findings = Findings::default();
+    if let Some(config) = check_config(args, &mut findings)? {
+        check_certificates(args, &config, &mut findings)?;
+    }
+    let Findings { errors, warnings } = findings;
+    print(&format!("errors: {errors}, warnings: {warnings}\n"))?;
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug, Default)]
+struct Findings {
+    errors: u32,
+    warnings: u32,
+}
+
+impl Findings {
+    fn ok(&mut self, what: &str) -> Result<(), Failure> {
+        print(&format!("ok       {what}\n"))
+    }
+
+    fn warning(&mut self, what: &str) -> Result<(), Failure> {
+        self.warnings += 1;
+        print(&format!("warning  {what}\n"))
+    }
+
+    fn error(&mut self, what: &str) -> Result<(), Failure> {
+        self.errors += 1;
+        print(&format!("error    {what}\n"))
+    }
+}
+
+fn check_config(args: &Args, findings: &mut Findings) -> Result<Option<Config>, Failure> {
+    let path = args.config.config.display();
+    let config = match Config::from_yaml_file(&args.config.config) {
+        Ok(config) => config,
+        Err(error) => {
+            findings.error(&error.to_string())?;
+            return Ok(None);
+        }
+    };
+    let timing = config.timing();
+    findings.ok(&format!(
+        "{path}: cluster {}, nodes {}, heartbeat interval {:?}, election timeout {:?}",
+        config.cluster(),
+        listed(config.nodes().map(|(id, _)| id)),
+        timing.heartbeat_interval(),
+        timing.election_timeout(),
+    ))?;
+    Ok(Some(config))
+}
+
+fn check_certificates(
+    args: &Args,
+    config: &Config,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let client = match Client::new(config.clone()) {
+        Ok(client) => client,
+        // What a node says of the same files is no better.
+        Err(error) => return findings.error(&error.to_string()),
+    };
+    let valid_for = client.valid_for();
+    if let Some(days) = client.certificate_days() {
+        let names = match valid_for.as_slice() {
+            [] => "valid for no node".to_owned(),
+            ids => format!("valid for {}", listed(ids.iter().copied())),
+        };
+        findings.ok(&format!(
+            "certificate: signed by the CA, {names}, ends in {days} days"
+        ))?;
+        if valid_for.is_empty() && args.id.is_none() {
+            findings.warning(
+                "with this certificate one may ask for the status, but run no node and have nothing handed over",
+            )?;
+            if days < EXPIRY_WARNING_DAYS {
+                findings.warning(&format!("the certificate ends in {days} days"))?;
+            }
+        }
+    }
+    // Without certificates any node will do: the warnings are the same.
+    let any = || config.nodes().next().map(|(id, _)| id);
+    let secure = client.certificate_days().is_some();
+    let whose = match &args.id {
+        Some(id) => Some(id.clone()),
+        None if secure => valid_for.first().map(ToString::to_string),
+        None => any().map(|id| id.to_string()),
+    };
+    if let Some(id) = whose {
+        match config.clone().for_node(&id) {
+            Ok(node) => {
+                for warning in node.warnings() {
+                    findings.warning(warning)?;
+                }
+            }
+            Err(error) => findings.error(&error.to_string())?,
+        }
+    }
+    if args.offline {
+        return Ok(());
+    }
+    check_nodes(&View::of(config, client.status_of_all()), findings)
+}
+
+fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
+    for node in &view.nodes {
+        let (id, addr) = (node.id, &node.addr);
+        match &node.answer {
+            Ok(answer) => {
+                let (role, term, round_trip) = (answer.role, answer.term, answer.round_trip);
+                findings.ok(&format!(
+                    "node {id} at {addr}: {role} in term {term}, version {}, answers in {round_trip:.1?}",
+                    answer.version
+                ))?;
+                if let Some(days) = answer
+                    .certificate_days
+                    .filter(|days| *days < EXPIRY_WARNING_DAYS)
+                {
+                    findings.warning(&format!("node {id}: its certificate ends in {days} days"))?;
+                }
+                for peer in answer.peers.iter().filter(|peer| !peer.connected) {
+                    let why = peer.last_error.as_deref().unwrap_or("not connected yet");
+                    findings
+                        .warning(&format!("node {id} does not reach node {}: {why}", peer.id))?;
+                }
+            }
+            Err(error) => findings.error(&format!("node {id} at {addr}: {error}"))?,
+        }
+    }
+    let versions: BTreeSet<&str> = view.reachable().map(|node| node.version.as_str()).collect();
+    if versions.len() > 1 {
+        findings.warning(&format!("the nodes run different versions: {versions:?}"))?;
+    }
+    let verdict = view.verdict();
+    if verdict.ok {
+        findings.ok(&verdict.to_string())
+    } else {
+        findings.error(&verdict.to_string())
+    }
+}
+
+fn listed(ids: impl Iterator<Item = NodeId>) -> String {
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    ids.join(", ")
+}

@@ -1,0 +1,81 @@
+//! Why leadership is not handed over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::Member;
+use crate::election::NodeId;
+
+/// The node does not lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotLeader;
+
+impl fmt::Display for NotLeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this node does not lead")
+    }
+}
+
+impl std::error::Error for NotLeader {}
+
+/// Why leadership is not transferred to a node. Nothing has changed: this node leads on, if it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// This node does not lead.
+    NotLeader,
+    /// This node has begun to hand over already.
+    UnderWay,
+    /// There is no such node in the config.
+    Unknown {
+        /// What was asked for.
+        id: String,
+    },
+    /// It is this node itself.
+    Oneself,
+    /// It votes and never leads.
+    Witness(NodeId),
+    /// It was not heard for an election timeout.
+    Silent(NodeId),
+    /// It answers, but is not able to lead now: it holds off after a leadership of its own, it was made ineligible, or
+    /// it has just started.
+    NotAble(NodeId),
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransferError::NotLeader => NotLeader.fmt(f),
+            TransferError::UnderWay => f.write_str("this node is handing over already"),
+            TransferError::Unknown { id } => write!(f, "found no node {id:?} in the config"),
+            TransferError::Oneself => f.write_str("this node leads already: name another"),
+            TransferError::Witness(id) => write!(f, "node {id} is a witness: it never leads"),
+            TransferError::Silent(id) => write!(
+                f,
+                "node {id} was not heard lately: see that it runs and can be reached"
+            ),
+            TransferError::NotAble(id) => write!(
+                f,
+                "node {id} is not able to lead now: it holds off, is ineligible or has just started"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TransferError {}
+
+/// The node `id`, if leadership of `me` may be transferred to it as far as the config says.
+pub(crate) fn successor(
+    id: &str,
+    me: NodeId,
+    members: &BTreeMap<NodeId, Member>,
+) -> Result<NodeId, TransferError> {
+    let known: Option<NodeId> = id.parse().ok();
+    let known = known.and_then(|id| members.get_key_value(&id));
+    match known {
+        None => Err(TransferError::Unknown { id: id.to_owned() }),
+        Some((id, _)) if *id == me => Err(TransferError::Oneself),
+        Some((id, member)) if member.witness => Err(TransferError::Witness(*id)),
+        Some((id, _)) => Ok(*id),
+    }
+}

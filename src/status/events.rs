@@ -1,0 +1,315 @@
+//! The stream of a node's changes, for readers who may be slow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::{io, os::fd::BorrowedFd};
+
+use super::bell::Bell;
+use crate::election::Event;
+
+/// The changes of a node, from when [`Node::events`](crate::Node::events) was called until the node stops.
+///
+/// A reader that is slow, or absent, holds up nobody and costs a bounded amount of memory: of the events that it has
+/// not read, only the last of each term is kept when they become many, so that the latest state wins and no change of
+/// term is hidden. When the terms themselves become many, the oldest go, and [`Events::missed`] says how many did.
+#[derive(Debug)]
+pub struct Events {
+    reader: Arc<Reader>,
+}
+
+impl Events {
+    pub(super) fn of(reader: Arc<Reader>) -> Events {
+        Events { reader }
+    }
+
+    /// The next event; nothing if there is none within `timeout`, or if the node has stopped:
+    /// [`Events::has_ended`] tells which.
+    #[must_use]
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
+        let unread = self.reader.unread();
+        let (unread, _) = self
+            .reader
+            .changed
+            .wait_timeout_while(unread, timeout, |unread| unread.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        self.reader.take(unread)
+    }
+
+    /// How many terms this stream will never show, because more than 128 were unread. Zero for every reader that keeps
+    /// up: a reader that finds more has a gap in what it knows before the next event, and the latest state after it.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.reader.unread().missed
+    }
+
+    /// Whether the node has stopped and everything was read: no event will ever come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let unread = self.reader.unread();
+        unread.closed && unread.events.is_empty()
+    }
+
+    /// A file descriptor to be polled together with others. It is readable while an event is unread, and when the
+    /// stream has ended. It is made when first asked for, and closed with the stream.
+    ///
+    /// Only for polling (`poll`, `epoll`, `select`): what is there to be read is read by [`Events::next_within`]. Linux
+    /// and Android only, where it is an eventfd; elsewhere a thread that reads the stream can write to a pipe.
+    ///
+    /// ```no_run
+    /// # use std::io;
+    /// # use std::time::Duration;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// # fn serve(_: &std::net::UdpSocket) {}
+    /// # fn watch(node: &leadelect::Node, socket: std::net::UdpSocket) -> io::Result<()> {
+    /// let mut events = node.events();
+    /// while !events.has_ended() {
+    ///     let fd = events.poll_fd()?;
+    ///     let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&socket, PollFlags::IN)];
+    ///     poll(&mut both, None)?;
+    ///     if both[1].revents().contains(PollFlags::IN) {
+    ///         serve(&socket);
+    ///     }
+    ///     while let Some(event) = events.next_within(Duration::ZERO) {
+    ///         println!("{event}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the process or the system has no descriptors to give.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn poll_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        // Held until it is made: an event that comes meanwhile must find it.
+        let unread = self.reader.unread();
+        self.reader.bell.fd(!unread.is_empty())
+    }
+}
+
+/// Waits for the next event; ends when the node has stopped.
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let unread = self.reader.unread();
+        let unread = self
+            .reader
+            .changed
+            .wait_while(unread, |unread| unread.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        self.reader.take(unread)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    unread: Mutex<Unread>,
+    changed: Condvar,
+    /// Touched only while `unread` is locked, so that the two always say the same.
+    bell: Bell,
+}
+
+#[derive(Debug, Default)]
+struct Unread {
+    events: VecDeque<Event>,
+    /// The terms of which nothing was kept.
+    missed: u64,
+    closed: bool,
+}
+
+/// When so many events are unread, those that a later one of the same term makes out of date are dropped; when half as
+/// many terms are, the oldest.
+const MOST_UNREAD: usize = 256;
+
+impl Reader {
+    pub(super) fn offer(&self, events: &[Event]) {
+        let mut unread = self.unread();
+        unread.events.extend(events.iter().cloned());
+        if unread.events.len() > MOST_UNREAD {
+            unread.keep_the_last_of_each_term();
+        }
+        self.bell.ring();
+        self.changed.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        let mut unread = self.unread();
+        unread.closed = true;
+        self.bell.ring();
+        self.changed.notify_all();
+    }
+
+    fn take(&self, mut unread: MutexGuard<'_, Unread>) -> Option<Event> {
+        let event = unread.events.pop_front();
+        if unread.is_empty() {
+            self.bell.hush();
+        }
+        event
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unread {
+    /// Whether a reader has to wait.
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.closed
+    }
+
+    fn keep_the_last_of_each_term(&mut self) {
+        let last: BTreeMap<u64, Event> = self
+            .events
+            .drain(..)
+            .map(|event| (event.term.0, event))
+            .collect();
+        let too_many = last.len().saturating_sub(MOST_UNREAD / 2);
+        self.missed += too_many as u64;
+        self.events.extend(last.into_values().skip(too_many));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::{Cause, Role, Term};
+    use crate::status::Board;
+
+    fn board() -> Board {
+        Board::new(1.into(), [(2.into(), "host:1".to_owned())])
+    }
+
+    fn event(term: u64, cause: Cause) -> Event {
+        Event {
+            role: Role::Follower,
+            term: Term(term),
+            leader: None,
+            token: None,
+            cause,
+        }
+    }
+
+    #[test]
+    fn a_reader_that_lags_sees_the_last_event_of_every_term() {
+        let board = board();
+        let mut events = board.events();
+        for term in 1..=100 {
+            for _ in 0..9 {
+                board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+            }
+            board.show(
+                Role::Follower,
+                term,
+                None,
+                &[event(term, Cause::LeaderHeard)],
+            );
+        }
+        board.close();
+        let seen: Vec<Event> = events.by_ref().collect();
+        assert!(seen.len() <= MOST_UNREAD, "{}", seen.len());
+        let lasts = seen
+            .iter()
+            .filter(|event| event.cause == Cause::LeaderHeard);
+        assert_eq!(
+            lasts.map(|event| event.term.0).collect::<Vec<_>>(),
+            (1..=100).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_costs_a_bounded_amount() {
+        let board = board();
+        let events = board.events();
+        for term in 1..10_000 {
+            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+        }
+        assert!(events.reader.unread().events.len() <= MOST_UNREAD);
+    }
+
+    #[test]
+    fn every_term_is_shown_or_counted_as_missed() {
+        let board = board();
+        let mut events = board.events();
+        for term in 1..10_000 {
+            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+        }
+        board.close();
+        let seen: Vec<u64> = events.by_ref().map(|event| event.term.0).collect();
+        assert!(seen.is_sorted() && seen.last() == Some(&9_999));
+        assert_eq!(events.missed() + seen.len() as u64, 9_999);
+        assert!(seen.len() >= MOST_UNREAD / 2);
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_misses_nothing() {
+        let board = board();
+        let mut events = board.events();
+        for term in 1..10_000 {
+            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+            let seen = events.next_within(Duration::ZERO);
+            assert_eq!(seen.map(|event| event.term.0), Some(term));
+        }
+        assert_eq!(events.missed(), 0);
+        assert!(!events.has_ended());
+        board.close();
+        assert!(events.has_ended());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_descriptor_is_readable_while_an_event_is_unread_and_when_the_stream_has_ended() {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let readable = |events: &Events| {
+            let fd = events.poll_fd().expect("a descriptor");
+            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).expect("a poll") == 1
+        };
+        let board = board();
+        let show = || board.show(Role::Follower, 1, None, &[event(1, Cause::NoLeader)]);
+        let (mut early, mut late) = (board.events(), board.events());
+        assert!(!readable(&early));
+        show();
+        show();
+        for events in [&mut early, &mut late] {
+            assert!(readable(events), "also if first asked for now");
+            assert!(events.next().is_some());
+            assert!(readable(events), "one of two is unread");
+            assert!(events.next().is_some());
+            assert!(!readable(events));
+            assert!(events.next_within(Duration::ZERO).is_none());
+            assert!(!readable(events));
+        }
+        show();
+        board.close();
+        assert!(early.next().is_some());
+        assert!(readable(&early), "it has ended");
+        assert_eq!(early.next(), None);
+        assert!(readable(&early) && readable(&board.events()));
+    }
+
+    #[test]
+    fn a_dropped_reader_is_forgotten_and_a_late_one_ends_at_once() {
+        let board = board();
+        drop(board.events());
+        board.show(Role::Follower, 1, None, &[event(1, Cause::NoLeader)]);
+        assert!(board.view().readers.is_empty());
+        board.close();
+        assert_eq!(board.events().next(), None);
+    }
+
+    #[test]
+    fn dropped_readers_do_not_pile_up_while_there_are_no_events() {
+        let board = board();
+        for _ in 0..100 {
+            drop(board.events());
+        }
+        assert_eq!(board.view().readers.len(), 1);
+    }
+}

@@ -1,0 +1,236 @@
+//! What this node answers to a client: whoever has a certificate of the CA and is no node.
+//!
+//! Any client may ask what the node sees. What changes something is only for members, which is for whoever has a
+//! certificate that is valid for the name of one of the nodes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::Local;
+use super::tls::Certificate;
+use super::wire::{Ask, MOST_TOLD, Question, Told};
+use crate::clock;
+use crate::election::NodeId;
+use crate::handover::successor;
+use crate::inbox::Mail;
+
+/// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
+///
+/// # Errors
+///
+/// What to tell the client instead: why not.
+pub(super) fn answer(
+    local: &Local,
+    ask: &Ask,
+    from: IpAddr,
+    certificate: Option<&Certificate>,
+) -> Result<Vec<Told>, String> {
+    ask.is_for(local.id, &local.cluster)?;
+    match ask.question {
+        Question::Status => Ok(status(local)),
+        Question::Resign { hold_off } => {
+            check_member(local, certificate)?;
+            log::info!("node {}: has to resign, says {from}", local.id);
+            hand_over(local, None, hold_off)
+        }
+        Question::Transfer { to } => {
+            check_member(local, certificate)?;
+            let to = successor(to.as_str(), local.id, &local.members);
+            let to = to.map_err(|error| error.to_string())?;
+            log::info!("node {}: has to hand over to {to}, says {from}", local.id);
+            hand_over(local, Some(to), Duration::ZERO)
+        }
+    }
+}
+
+/// Returns when this node no longer leads, which is at the latest when its lease has run out.
+fn hand_over(
+    local: &Local,
+    successor: Option<NodeId>,
+    hold_off: Duration,
+) -> Result<Vec<Told>, String> {
+    let stops = || format!("node {} stops", local.id);
+    let (answer, answers) = crossbeam_channel::bounded(1);
+    let mail = Mail::HandOver {
+        successor,
+        hold_off,
+        answer,
+    };
+    local.inbox.send(mail).map_err(|_| stops())?;
+    let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
+    let late = || {
+        let limit = local.timing.election_timeout() + local.rpc_timeout;
+        format!(
+            "node {} has not done it within {limit:?}: see whether its election thread waits for its disk",
+            local.id
+        )
+    };
+    let next = || answers.recv_timeout(ends_at.since(clock::now()));
+    match next() {
+        Ok(verdict) => verdict.map_err(|error| error.to_string())?,
+        Err(RecvTimeoutError::Timeout) => return Err(late()),
+        Err(RecvTimeoutError::Disconnected) => return Err(stops()),
+    }
+    match next() {
+        Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(vec![Told::Done]),
+        Err(RecvTimeoutError::Timeout) => Err(late()),
+    }
+}
+
+/// Without asking the election thread, so that a node whose disk hangs can still be looked at.
+fn status(local: &Local) -> Vec<Told> {
+    let lease = local.office.lease();
+    let (token, remaining) = match &lease {
+        Some(lease) => (Some(lease.token()), lease.remaining()),
+        None => (None, Duration::ZERO),
+    };
+    let status = local.board.status(token, remaining);
+    let peers = status.peers.into_iter().map(|peer| Told::Peer {
+        id: peer.id,
+        connected: peer.connected,
+        last_heard: peer.last_heard,
+        round_trip: peer.round_trip,
+        certificate_days: peer.certificate_days,
+        last_error: peer
+            .last_error
+            .map(|error| error.chars().take(MOST_TOLD).collect()),
+        requests: peer.requests,
+        failures: peer.failures,
+    });
+    let peers: Vec<Told> = peers.collect();
+    let head = Told::Status {
+        role: status.role,
+        term: status.term,
+        leader: status.leader,
+        token: status.token,
+        lease: status.lease,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: clock::now().since(local.started_at),
+        peers: u16::try_from(peers.len()).expect("a config has at most 64 nodes"),
+    };
+    [vec![head], peers].concat()
+}
+
+fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), String> {
+    let Some(certificate) = certificate else {
+        return Ok(()); // `insecure: true`
+    };
+    let mut members = local.members.values();
+    if members.any(|member| certificate.is_valid_for(member.name())) {
+        return Ok(());
+    }
+    Err(
+        "this certificate is for none of the nodes: it may ask for the status; to change anything use the certificate \
+         of a node"
+            .into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crossbeam_channel::Receiver;
+
+    use super::super::tests::local;
+    use super::super::tls::Credentials;
+    use super::super::tls::tests::TestCa;
+    use super::super::wire::PROTOCOL;
+    use super::*;
+    use crate::config::Config;
+
+    const RESIGN: Question = Question::Resign {
+        hold_off: Duration::ZERO,
+    };
+
+    /// Node 1 of two, and what reaches its election thread.
+    fn node() -> (Local, Receiver<Mail>) {
+        let config = Config::builder().insecure();
+        let config = config.node(("1", "one.example", 1));
+        let config = config.node(("2", "two.example", 1)).build();
+        let config = config.expect("a config");
+        let members: BTreeMap<_, _> = config
+            .nodes()
+            .map(|(id, member)| (id, member.clone()))
+            .collect();
+        let (inbox, mail) = crossbeam_channel::unbounded();
+        let local = Local {
+            members,
+            inbox,
+            ..local()
+        };
+        (local, mail)
+    }
+
+    fn ask(local: &Local, question: Question, names: &[&str]) -> Result<Vec<Told>, String> {
+        let ca = TestCa::new("ca");
+        let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
+        let ask = Ask {
+            protocol: PROTOCOL,
+            cluster: local.cluster.clone(),
+            to: local.id,
+            question,
+        };
+        let from = IpAddr::from([127, 0, 0, 9]);
+        answer(local, &ask, from, Some(credentials.certificate()))
+    }
+
+    #[test]
+    fn whoever_is_for_no_node_may_look_and_change_nothing() {
+        let (local, mail) = node();
+        let names = ["three.example"];
+        let told = ask(&local, Question::Status, &names).expect("a status");
+        assert!(matches!(told[..], [Told::Status { peers: 0, .. }]));
+        let to = NodeId::from(2);
+        for question in [RESIGN, Question::Transfer { to }] {
+            let refused = ask(&local, question, &names).expect_err("no member");
+            assert!(refused.contains("for none of the nodes"), "{refused}");
+        }
+        assert!(mail.is_empty());
+    }
+
+    #[test]
+    fn a_question_to_an_election_thread_that_hangs_has_an_end() {
+        let (local, mail) = node();
+        let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody answers");
+        assert!(refused.contains("has not done it within"), "{refused}");
+        assert_eq!(mail.len(), 1);
+        drop(mail);
+        let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody is there");
+        assert_eq!(refused, "node 1 stops");
+    }
+
+    #[test]
+    fn a_question_for_another_node_cluster_or_version_is_refused_with_both() {
+        let (local, _mail) = node();
+        let right = || Ask {
+            protocol: PROTOCOL,
+            cluster: local.cluster.clone(),
+            to: local.id,
+            question: Question::Status,
+        };
+        let refused =
+            |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
+        let mut wrong = right();
+        wrong.to = NodeId::from(2);
+        assert_eq!(
+            refused(wrong),
+            "this is node 1, not node 2: check the addresses"
+        );
+        let mut wrong = right();
+        wrong.cluster = "elsewhere".into();
+        assert_eq!(
+            refused(wrong),
+            "different cluster: here c, there elsewhere; make the configs agree"
+        );
+        let mut wrong = right();
+        wrong.protocol = 2;
+        assert_eq!(
+            refused(wrong),
+            "different protocol: here 1, there 2; make the configs agree"
+        );
+        assert!(answer(&local, &right(), [127, 0, 0, 9].into(), None).is_ok());
+    }
+}

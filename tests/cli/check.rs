@@ -1,0 +1,240 @@
+//! `leadelect check`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rcgen::date_time_ymd;
+
+use super::certs::{Ca, Certs, THIS_HOST};
+use super::cluster::{CALM, Cluster, Plan};
+use super::program::{Said, ask, ask_as, leadelect, with_config};
+
+const THREE: [&str; 3] = ["1", "2", "3"];
+
+/// How many lines begin with this word.
+fn count(said: &Said, word: &str) -> usize {
+    said.out
+        .lines()
+        .filter(|line| line.starts_with(word))
+        .count()
+}
+
+#[test]
+fn a_cluster_in_order_has_no_errors_and_a_shared_certificate_is_a_warning() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let said = ask(&mut cluster, &["check", "--id", "2"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    said.says(&[
+        "cluster test, nodes 1, 2, 3, heartbeat interval 100ms, election timeout 3s",
+        "signed by the CA, valid for 1, 2, 3, ends in",
+        "members are not told apart",
+        &format!("node {} leads in term {}: 3 of 3", leader.id, leader.term),
+        "errors: 0, warnings: 1",
+    ]);
+    for id in THREE {
+        said.says(&[&format!("ok       node {id} at 127.0.0.1:")]);
+    }
+    assert_eq!(
+        (count(&said, "error "), count(&said, "warning ")),
+        (0, 1),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_node_that_is_down_is_an_error_and_those_who_miss_it_are_named() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let down = cluster.others(&leader.id)[0].clone();
+    cluster.kill(&down);
+    cluster.processes[&leader.id].wait_until_it_mentions(&[&format!("error {down} ")]);
+    let said = ask(&mut cluster, &["check"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&[
+        &format!("error    node {down} at 127.0.0.1:"),
+        &format!("warning  node {} does not reach node {down}: ", leader.id),
+        "2 of 3 nodes agree",
+    ]);
+    assert_eq!(count(&said, "error "), 1, "{said:?}");
+}
+
+/// A plan for three nodes that do not run, and the CA.
+fn planned() -> (Cluster, Plan) {
+    let cluster = Cluster::planned(&THREE, CALM);
+    let plan = cluster.plan.clone();
+    (cluster, plan)
+}
+
+#[test]
+fn offline_no_node_is_asked() {
+    let (mut cluster, plan) = planned();
+    let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.out.contains(" at 127.0.0.1:"), "{said:?}");
+    let said = ask_as(&mut cluster, &plan, &["check"]);
+    assert_eq!((said.code, count(&said, "error ")), (1, 4), "{said:?}");
+    said.says(&["nobody leads: 0 of 3 nodes can be reached"]);
+}
+
+/// Each has one thing wrong, which is named with its place and what to do.
+#[test]
+fn every_certificate_that_peers_would_refuse_is_an_error() {
+    type Slip = fn(&Ca, &mut Certs);
+    let slips: [(Slip, &[&str]); 7] = [
+        (
+            |_, certs| certs.cert = "/no/such.pem".into(),
+            &["certs.server.cert: /no/such.pem: cannot be read"],
+        ),
+        (
+            |_, certs| certs.ca = certs.key.clone(),
+            &["certs.ca: ", "expected a PEM file with a CERTIFICATE"],
+        ),
+        (
+            |_, certs| certs.key = certs.cert.clone(),
+            &["certs.server.key: ", "PRIVATE KEY"],
+        ),
+        (
+            |ca, certs| certs.key = ca.sign("other", &THIS_HOST).key,
+            &["certs.server.key: ", "found the key of another certificate"],
+        ),
+        (
+            |_, certs| {
+                // Its folder goes with it.
+                let other = Ca::new();
+                let moved = certs.cert.with_file_name("other-ca.pem");
+                fs::copy(other.sign("any", &THIS_HOST).ca, &moved).unwrap();
+                certs.ca = moved;
+            },
+            &["certs.server.cert: ", "was the CA made anew?"],
+        ),
+        (
+            |ca, certs| {
+                *certs = ca.sign_with("ended", &THIS_HOST, |params| {
+                    params.not_before = date_time_ymd(2020, 1, 1);
+                    params.not_after = date_time_ymd(2021, 1, 1);
+                });
+            },
+            &["certs.server.cert: ", "expired"],
+        ),
+        (
+            |ca, certs| *certs = ca.sign("elsewhere", &["elsewhere.example"]),
+            &["certs.server.cert: ", "elsewhere.example", "tls_name"],
+        ),
+    ];
+    for (slip, parts) in slips {
+        let (mut cluster, mut plan) = planned();
+        slip(&cluster.ca, plan.certs.as_mut().unwrap());
+        let said = ask_as(&mut cluster, &plan, &["check", "--offline", "--id", "1"]);
+        assert_eq!((said.code, count(&said, "error ")), (1, 1), "{said:?}");
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.starts_with("error "))
+            .unwrap();
+        assert!(
+            parts.iter().all(|part| line.contains(part)),
+            "{parts:?}: {line}"
+        );
+    }
+}
+
+#[test]
+fn every_slip_in_a_config_is_an_error_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let config: PathBuf = folder.path().join("cfg.yaml");
+    let nodes = "nodes:\n  1: { addr: 127.0.0.1, port: 21001 }\n";
+    let slips = [
+        (String::new(), "found nothing: expected `nodes`"),
+        (
+            format!("insecure: true\nclutser: a\n{nodes}"),
+            "unknown field `clutser`",
+        ),
+        (nodes.to_owned(), "certs"),
+        (
+            format!("insecure: maybe\n{nodes}"),
+            "insecure: found \"maybe\"",
+        ),
+        (
+            format!("insecure: true\ntiming: {{ election_timeout: 5 }}\n{nodes}"),
+            "timing.election_timeout: found \"5\"",
+        ),
+        (
+            format!("insecure: true\ntiming: {{ election_timeout: 150ms }}\n{nodes}"),
+            "leaves no lease",
+        ),
+        (
+            "insecure: true\nnodes:\n  1: { addr: 127.0.0.1, port: 0 }\n".to_owned(),
+            "nodes.1.port",
+        ),
+    ];
+    for (yaml, part) in slips {
+        fs::write(&config, &yaml).unwrap();
+        let said = with_config(&config, &["check", "--offline"]);
+        assert_eq!(
+            (said.code, count(&said, "error ")),
+            (1, 1),
+            "{yaml}: {said:?}"
+        );
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.starts_with("error "))
+            .unwrap();
+        assert!(
+            line.contains(part) && line.contains("cfg.yaml"),
+            "{part:?}: {line}"
+        );
+    }
+    let said = leadelect(&["check", "--config", "/no/such/file.yaml"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["error    /no/such/file.yaml: cannot be read"]);
+}
+
+#[test]
+fn a_node_that_is_not_in_the_config_is_an_error_with_those_that_are() {
+    let (mut cluster, plan) = planned();
+    let said = ask_as(&mut cluster, &plan, &["check", "--offline", "--id", "7"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["found no node \"7\": expected one of 1, 2 or 3"]);
+}
+
+#[test]
+fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
+    let (mut cluster, mut plan) = planned();
+    plan.certs = Some(cluster.ca.sign("operator", &["operator.example"]));
+    let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    said.says(&[
+        "valid for no node",
+        "may ask for the status, but run no node",
+    ]);
+
+    for names in [&["operator.example"][..], &THIS_HOST] {
+        plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let ten_days = Duration::from_secs(10 * 86_400 + 3600);
+            params.not_after = date_time_ymd(1970, 1, 1) + now.unwrap() + ten_days;
+        }));
+        let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.contains("ends in 10 days"));
+        assert!(line.is_some(), "{said:?}");
+        let warnings = said.out.lines().filter(|line| line.starts_with("warning "));
+        let of_it = warnings.filter(|line| line.contains("ends in 10 days"));
+        assert_eq!(of_it.count(), 1, "{said:?}");
+    }
+}
+
+#[test]
+fn a_config_without_certificates_is_a_warning() {
+    let (mut cluster, mut plan) = planned();
+    plan.certs = None;
+    let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    said.says(&["whoever reaches a port can vote"]);
+}

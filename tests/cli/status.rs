@@ -1,0 +1,375 @@
+//! `leadelect status`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::cluster::{CALM, Cluster, SWIFT, free_port};
+use super::lease_log::Claims;
+use super::process::{AMPLE, try_for, wait_for};
+use super::program::{Said, ask, ask_as, leadelect, program, with_config};
+
+const THREE: [&str; 3] = ["1", "2", "3"];
+
+/// The documented names.
+const NAMES: [&str; 14] = [
+    "id",
+    "addr",
+    "reachable",
+    "role",
+    "term",
+    "leader",
+    "token",
+    "lease_ms",
+    "round_trip_ms",
+    "certificate_days",
+    "version",
+    "uptime_s",
+    "error",
+    "peers",
+];
+const PEER_NAMES: [&str; 8] = [
+    "id",
+    "connected",
+    "last_heard_ms",
+    "round_trip_ms",
+    "certificate_days",
+    "last_error",
+    "requests",
+    "failures",
+];
+
+#[track_caller]
+fn nodes(said: &Said) -> Vec<Value> {
+    let all: Value =
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    all.as_array().unwrap().clone()
+}
+
+fn names(object: &Value) -> Vec<&str> {
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+fn sorted(names: &[&'static str]) -> Vec<&'static str> {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names
+}
+
+/// Waits until the program says what `claim` wants.
+#[track_caller]
+fn in_the_end(cluster: &mut Cluster, arguments: &[&str], claim: impl Fn(&Said) -> bool) -> Said {
+    let mut last = None;
+    let found = try_for(AMPLE, || {
+        let said = ask(cluster, arguments);
+        let found = claim(&said);
+        last = Some(said);
+        found.then_some(())
+    });
+    let last = last.unwrap();
+    assert!(found.is_some(), "{last:?}\n{}", cluster.dump());
+    last
+}
+
+#[test]
+fn a_leader_with_a_quorum_is_shown_in_a_table_and_exit_code_0() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+
+    let said = ask(&mut cluster, &["status"]);
+
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(lines.len(), 5, "{said:?}");
+    assert!(lines[0].starts_with("ID  ADDR "), "{said:?}");
+    for ((id, addr, port, _), line) in cluster.plan.nodes.iter().zip(&lines[1..]) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (term, token) = (leader.term.to_string(), leader.token.to_string());
+        let leads = *id == leader.id;
+        let at = format!("{addr}:{port}");
+        let expected = [
+            id.as_str(),
+            &at,
+            if leads { "leader" } else { "follower" },
+            &term,
+            &leader.id,
+            if leads { token.as_str() } else { "-" },
+        ];
+        assert_eq!(words[..6], expected, "{said:?}");
+        assert_eq!(words[6] == "-", !leads, "{said:?}");
+        assert!(words[7].ends_with('s'), "{said:?}");
+        assert_eq!(words[9], "days", "{said:?}");
+    }
+    let (id, term) = (leader.id, leader.term);
+    let verdict = format!("node {id} leads in term {term}: 3 of 3 nodes agree, 2 are needed");
+    assert_eq!(lines[4], verdict);
+}
+
+#[test]
+fn json_has_one_object_per_configured_node_with_the_documented_names() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    cluster.kill(&cluster.others(&leader.id)[0]);
+    let down = THREE
+        .iter()
+        .find(|id| !cluster.processes.contains_key(**id))
+        .unwrap();
+
+    let said = ask(&mut cluster, &["status", "--json"]);
+
+    assert_eq!(said.code, 0, "{said:?}");
+    let nodes = nodes(&said);
+    let ids: Vec<&str> = nodes
+        .iter()
+        .map(|node| node["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, THREE);
+    for node in &nodes {
+        assert_eq!(names(node), sorted(&NAMES), "{node}");
+        let reachable = node["id"] != **down;
+        assert_eq!(node["reachable"], reachable, "{node}");
+        for name in [
+            "role",
+            "term",
+            "round_trip_ms",
+            "certificate_days",
+            "version",
+            "uptime_s",
+            "peers",
+        ] {
+            assert_eq!(node[name].is_null(), !reachable, "{name}: {node}");
+        }
+        assert_eq!(node["error"].is_null(), reachable, "{node}");
+        let leads = node["id"] == leader.id.as_str();
+        for name in ["token", "lease_ms"] {
+            assert_eq!(node[name].is_null(), !leads, "{name}: {node}");
+        }
+        if reachable {
+            assert_eq!(node["leader"], leader.id.as_str(), "{node}");
+            assert_eq!(node["term"], leader.term, "{node}");
+            assert_eq!(node["version"], env!("CARGO_PKG_VERSION"), "{node}");
+            assert!(node["certificate_days"].as_i64().unwrap() > 300, "{node}");
+            assert!(node["round_trip_ms"].as_f64().unwrap() > 0.0, "{node}");
+            let peers = node["peers"].as_array().unwrap();
+            assert_eq!(peers.len(), 2, "{node}");
+            assert_eq!(names(&peers[0]), sorted(&PEER_NAMES), "{node}");
+        }
+        if leads {
+            assert_eq!(node["token"], leader.token, "{node}");
+            let lease = node["lease_ms"].as_f64().unwrap();
+            assert!(lease > 0.0 && lease < CALM as f64, "{node}");
+        }
+    }
+}
+
+#[test]
+fn the_names_in_json_are_documented_where_one_looks_for_them() {
+    let help = leadelect(&["status", "--help"]).out;
+    let manual = include_str!("../../src/manual/operations.md");
+    for name in NAMES {
+        let in_help = help
+            .lines()
+            .any(|line| line.trim_start().starts_with(&format!("{name} ")));
+        assert!(in_help, "`{name}` is not in --help");
+        assert!(
+            manual.contains(&format!("| `{name}` |")),
+            "`{name}` is not in operations.md"
+        );
+    }
+    for name in PEER_NAMES {
+        assert!(
+            help.contains(name) && manual.contains(&format!("`{name}`")),
+            "`{name}`"
+        );
+    }
+}
+
+#[test]
+fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said() {
+    let mut cluster = Cluster::started(&THREE, SWIFT);
+    let leader = cluster.leader();
+    for id in cluster.others(&leader.id) {
+        cluster.kill(&id);
+    }
+
+    let alone = "nobody leads: 1 of 3 nodes can be reached, 2 are needed";
+    let said = in_the_end(&mut cluster, &["status"], |said| said.out.contains(alone));
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["unreachable: 127.0.0.1:"]);
+
+    cluster.kill(&leader.id);
+    let said = ask(&mut cluster, &["status"]);
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    said.says(&["nobody leads: 0 of 3 nodes can be reached, 2 are needed"]);
+    let json = ask(&mut cluster, &["status", "--json"]);
+    assert_eq!(json.code, 1);
+    assert!(
+        nodes(&json).iter().all(|node| node["reachable"] == false),
+        "{json:?}"
+    );
+}
+
+/// Its followers may hear it; who asks cannot tell.
+#[test]
+fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let mut plan = cluster.plan.clone();
+    for id in cluster.others(&leader.id) {
+        plan.node(&id).2 = free_port();
+    }
+    let said = ask_as(&mut cluster, &plan, &["status"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["1 of 3 nodes agree, 2 are needed"]);
+}
+
+/// Of two clusters that are configured alike, one node of each, and another one.
+#[test]
+fn two_leaders_are_no_leader() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let first = cluster.leader();
+    let mut other = Cluster::planned(&THREE, CALM);
+    other.plan.certs = cluster.plan.certs.clone();
+    other.start_all();
+    let mut second = other.leader();
+    while second.id == first.id {
+        ask(&mut other, &["resign"]);
+        second = other.leader_after(&second);
+    }
+    let mut plan = cluster.plan.clone();
+    *plan.node(&second.id) = other.plan.node(&second.id).clone();
+
+    let said = ask_as(&mut cluster, &plan, &["status"]);
+
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["each held a lease when asked"]);
+    ask_as(&mut cluster, &plan, &["resign"]).fails(1, &["each held a lease when asked"]);
+    assert_eq!((cluster.leader(), other.leader()), (first, second));
+}
+
+/// A node that is stopped accepts connections, and answers nothing.
+#[test]
+fn a_node_that_hangs_is_silent_and_keeps_nobody_from_the_others_status() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let hung = cluster.others(&leader.id)[0].clone();
+    cluster.process(&hung).signal(Signal::STOP);
+
+    let said = ask(&mut cluster, &["status", "--json"]);
+
+    assert_eq!(said.code, 0, "{said:?}");
+    for node in nodes(&said) {
+        let hangs = node["id"] == hung.as_str();
+        assert_eq!(node["reachable"], !hangs, "{node}");
+        if hangs {
+            let error = node["error"].as_str().unwrap();
+            let hangs = error.starts_with("silent: ") && error.contains("TLS handshake");
+            assert!(hangs, "{node}");
+        }
+    }
+    cluster.process(&hung).signal(Signal::CONT);
+    cluster.leader();
+    cluster.judge(Claims::Stand);
+}
+
+#[test]
+fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
+    let mut cluster = Cluster::planned(&THREE, CALM);
+    cluster.start("1");
+    cluster.start("2");
+    let mut plan = cluster.plan.clone();
+    plan.cluster = "elsewhere".into();
+    cluster.start_as("3", "3", &plan);
+    for id in THREE {
+        assert!(cluster.is_ready(id));
+    }
+    cluster.leader_of(&["1", "2"]);
+
+    let said = ask(&mut cluster, &["status"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    said.says(&[
+        "2 of 3 nodes agree",
+        "refused by the node: different cluster: here elsewhere, there test",
+    ]);
+
+    // A fourth node that nobody else knows of: a majority of these four is none of those three.
+    let mut plan = cluster.plan.clone();
+    let mut fourth = plan.nodes[0].clone();
+    (fourth.0, fourth.1) = ("4".into(), "localhost".into());
+    plan.nodes.push(fourth);
+    let said = ask_as(&mut cluster, &plan, &["status"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&[
+        "different nodes: here [1, 2, 3, 4], there [1, 2, 3]",
+        "refused by the node: this is node 1, not node 4",
+    ]);
+}
+
+#[test]
+fn watching_goes_on_until_ctrl_c_and_ends_with_the_last_exit_code() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    cluster.leader();
+    let plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let mut watch = program()
+        .args(["status", "--watch", "--json", "--config"])
+        .arg(config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        let line = lines.next().unwrap().unwrap();
+        let nodes: Vec<Value> = serde_json::from_str(&line).unwrap();
+        assert_eq!(nodes.len(), 3, "{line}");
+    }
+
+    let pid = Pid::from_raw(watch.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+
+    let status = wait_for("the end of the watch", || watch.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
+    let mut cluster = Cluster::planned(&["1"], CALM);
+    let plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let line = format!(
+        "{} status --watch --config {} | head -n 1",
+        env!("CARGO_BIN_EXE_leadelect"),
+        config.display()
+    );
+    let ended = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let err = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        err.starts_with("leadelect: cannot write to stdout: Broken pipe"),
+        "{ended:?}"
+    );
+    assert!(!err.contains("panicked"), "{ended:?}");
+}
+
+#[test]
+fn the_status_of_one_node_that_is_alone_needs_no_certificate_where_there_is_none() {
+    let mut cluster = Cluster::planned(&["1"], CALM);
+    cluster.plan.certs = None;
+    cluster.start_all();
+    cluster.leader();
+    let said = ask(&mut cluster, &["status", "--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(nodes(&said)[0]["certificate_days"].is_null(), "{said:?}");
+    let mut plan = cluster.plan.clone();
+    plan.certs = Some(cluster.ca.sign("shared", &["127.0.0.1"]));
+    let config = cluster.write(&plan);
+    let said = with_config(&config, &["status"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    said.says(&["insecure: true"]);
+}

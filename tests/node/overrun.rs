@@ -1,0 +1,194 @@
+//! Work that ignores every signal to stop: what happens at the hard deadline, and what does not happen before.
+
+use std::env;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use leadelect::{Cause, Config, LeadOptions, Leading, Lost, Next, Node, Overrun};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+
+use super::child::boot_nanos;
+use super::cluster::free_port;
+use super::in_process::Local;
+use super::lead::{LONG, shut_down, until_told};
+use super::process::{Process, wait_for};
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the test knows of a closure that does not stop.
+#[derive(Default)]
+struct Stubborn {
+    token: AtomicU64,
+    /// A moment at which the hard deadline had not passed yet.
+    held_at: AtomicU64,
+    may_end: AtomicBool,
+}
+
+impl Stubborn {
+    /// Stubborn in the first term, and good-natured in later ones.
+    fn work(&self, leading: &Leading<'_>) -> Result<Next, Lost> {
+        if self.may_end.load(Ordering::SeqCst) {
+            return until_told(leading).map(|()| Next::Rejoin);
+        }
+        self.token.store(leading.token(), Ordering::SeqCst);
+        while !self.may_end.load(Ordering::SeqCst) {
+            let now = boot_nanos();
+            if !leading.hard_remaining().is_zero() {
+                self.held_at.store(now, Ordering::SeqCst);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(Next::Rejoin)
+    }
+}
+
+/// However the test ends, so does the work.
+struct Ending<'a>(&'a Stubborn, &'a [Node]);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.may_end.store(true, Ordering::SeqCst);
+        shut_down(self.1);
+    }
+}
+
+/// Waits for an event of this kind.
+fn sees(node: &Node, what: &str, is_it: impl Fn(&Cause) -> bool, act: impl FnOnce()) {
+    let mut events = node.events();
+    act();
+    wait_for(what, || {
+        let event = events.next_within(Duration::from_secs(1))?;
+        is_it(&event.cause).then_some(())
+    });
+}
+
+#[test]
+fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
+    let local = Local::started(&["oa1", "oa2", "oa3"], TIMEOUT);
+    let at = local.leader();
+    let node = &local.nodes[at];
+    let (told, stubborn) = (Arc::new(Mutex::new(Vec::new())), Stubborn::default());
+    let tell = told.clone();
+    let options = LeadOptions::default().on_overrun(Overrun::Call(Arc::new(move |token| {
+        tell.lock().unwrap().push(token)
+    })));
+    let next = Mutex::new(None);
+    thread::scope(|scope| {
+        let _ending = Ending(&stubborn, &local.nodes);
+        for other in local.nodes.iter().filter(|other| other.id() != node.id()) {
+            let next = &next;
+            scope.spawn(move || {
+                other.lead(|leading| {
+                    let begun = (boot_nanos(), leading.token());
+                    next.lock().unwrap().get_or_insert(begun);
+                    until_told(leading)
+                })
+            });
+        }
+        scope.spawn(|| node.lead_with(&options, |leading| stubborn.work(leading)));
+        wait_for("the work", || {
+            (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(())
+        });
+
+        let token = stubborn.token.load(Ordering::SeqCst);
+        let is_overrun =
+            |cause: &Cause| matches!(cause, Cause::WorkOverran { term } if term.0 == token);
+        sees(node, "the overrun", is_overrun, || node.resign().unwrap());
+
+        let next = wait_for("the work of another node", || *next.lock().unwrap());
+        let held_at = stubborn.held_at.load(Ordering::SeqCst);
+        assert!(next.0 > held_at, "{next:?} {held_at}");
+        assert!(next.1 > token);
+        wait_for("the callback", || {
+            (*told.lock().unwrap() == [token]).then_some(())
+        });
+        assert_eq!(
+            node.resign(),
+            Err(leadelect::NotLeader),
+            "its end was not waited for"
+        );
+    });
+    assert_eq!(told.lock().unwrap().len(), 1, "once");
+}
+
+#[test]
+fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
+    let mut local = Local::started(&["ob1", "ob2", "ob3"], TIMEOUT);
+    let at = local.leader();
+    local.nodes.swap(0, at);
+    let (node, others) = local.nodes.split_first().unwrap();
+    let stubborn = Stubborn::default();
+    thread::scope(|scope| {
+        let _ending = Ending(&stubborn, &local.nodes);
+        scope.spawn(|| node.lead(|leading| stubborn.work(leading)));
+        wait_for("the work", || {
+            (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(())
+        });
+        // The others never lead if the first can: whoever does not campaign here is held back by its work alone.
+        for other in others {
+            other.set_eligible(false);
+        }
+        let is_overrun = |cause: &Cause| matches!(cause, Cause::WorkOverran { .. });
+        sees(node, "the overrun", is_overrun, || node.resign().unwrap());
+        wait_for("another leader", || {
+            others.iter().find_map(Node::lease).map(drop)
+        });
+        for _ in 0..3 {
+            wait_for("a hand-over", || {
+                let leader = others.iter().find(|other| other.lease().is_some())?;
+                leader.resign().ok()
+            });
+            wait_for("another leader", || {
+                assert!(node.lease().is_none(), "its work runs on");
+                others.iter().find_map(Node::lease).map(drop)
+            });
+        }
+        stubborn.may_end.store(true, Ordering::SeqCst);
+        wait_for("the node to lead again", || {
+            for other in others {
+                let _ = other.transfer_to(node.id().as_str());
+            }
+            node.lease().map(drop)
+        });
+    });
+}
+
+const PORT: &str = "LEADELECT_OVERRUN_PORT";
+
+/// Not a test but a program, which a test starts: its work does not stop, and it would rather be aborted.
+#[test]
+#[ignore = "a program that another test starts"]
+fn run() {
+    let Some(port) = env::var(PORT).ok().and_then(|port| port.parse().ok()) else {
+        return;
+    };
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .target(env_logger::Target::Stderr)
+        .init();
+    let config = Config::builder().insecure().node(("1", "127.0.0.1", port));
+    let node = Node::start(config.build().unwrap().for_node("1").unwrap()).unwrap();
+    let options = LeadOptions::default().on_overrun(Overrun::Abort);
+    let _ = node.lead_with(&options, |_| {
+        node.resign().unwrap();
+        thread::sleep(LONG);
+        Ok::<_, Lost>(Next::Leave)
+    });
+}
+
+#[test]
+fn a_program_that_rather_aborts_than_overruns_is_aborted() {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["overrun::run", "--exact", "--ignored", "--nocapture"])
+        .env(PORT, free_port().to_string());
+    let mut program = Process::start("program", command);
+    let status = program.wait_for_end();
+    let abort = Signal::ABORT.as_raw();
+    assert_eq!(status.signal(), Some(abort), "{status}: {}", program.dump());
+    program.wait_until_it_mentions(&["THE WORK OF TERM", "RUNS ON"]);
+}

@@ -1,0 +1,75 @@
+//! What a program may ask of nodes that run elsewhere.
+
+use std::time::Duration;
+
+use leadelect::remote::{Client, RemoteError};
+use leadelect::{Config, NodeId, Role};
+
+use super::cluster::{CALM, Cluster, Leader};
+use super::lease_log::Claims;
+
+const THREE: [&str; 3] = ["1", "2", "3"];
+
+fn started() -> (Cluster, Leader, Client) {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    let plan = cluster.plan.clone();
+    let config = Config::from_yaml_file(cluster.write(&plan)).unwrap();
+    (cluster, leader, Client::new(config).unwrap())
+}
+
+fn id(text: &str) -> NodeId {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_client_sees_what_each_node_sees() {
+    let (cluster, leader, client) = started();
+    assert_eq!(client.valid_for(), THREE.map(id));
+    let mut tokens = Vec::new();
+    for (node, status) in client.status_of_all() {
+        let status = status.unwrap();
+        let seen = &status;
+        assert_eq!(
+            (seen.id, seen.term, seen.leader),
+            (node, leader.term, Some(id(&leader.id)))
+        );
+        assert_eq!(seen.role == Role::Leader, node == id(&leader.id));
+        assert_eq!(seen.token.is_some(), !seen.lease.is_zero());
+        tokens.extend(seen.token);
+        let (_, addr, port, _) = cluster
+            .plan
+            .nodes
+            .iter()
+            .find(|(id, ..)| *id != node.as_str())
+            .unwrap();
+        let at = format!("{addr}:{port}");
+        assert!(seen.peers.iter().any(|peer| peer.addr == at), "{seen:?}");
+        assert!(status.uptime > Duration::ZERO && status.round_trip > Duration::ZERO);
+    }
+    assert_eq!(tokens, [leader.token]);
+    cluster.judge(Claims::Stand);
+}
+
+#[test]
+fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
+    let (cluster, leader, client) = started();
+    let leads = id(&leader.id);
+    let follows = id(&cluster.others(&leader.id)[0]);
+    let refused = |result: Result<(), RemoteError>, why: &str| match result {
+        Err(RemoteError::Refused(text)) => assert!(text.contains(why), "{text}"),
+        other => panic!("{why}: {other:?}"),
+    };
+    refused(client.resign(follows, Duration::ZERO), "does not lead");
+    refused(client.transfer(follows, leads), "does not lead");
+    refused(client.transfer(leads, leads), "leads already");
+    refused(client.transfer(leads, id("4")), "no node \"4\"");
+    assert_eq!(
+        client.resign(id("4"), Duration::ZERO),
+        Err(RemoteError::UnknownNode(id("4")))
+    );
+    cluster.stays(&leader, 0);
+    assert_eq!(client.resign(leads, Duration::from_secs(30)), Ok(()));
+    cluster.leader_after(&leader);
+    cluster.judge(Claims::MayBeReleased);
+}

@@ -1,0 +1,70 @@
+//! Faults by chance, and then a look at everything that lived.
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rustix::process::{Signal, kill_process};
+
+use super::exclusion::guard_of;
+use super::rig::Rig;
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    KillCommand,
+    KillGuard,
+    KillSupervisor,
+    StopSupervisor,
+    EndSupervisor,
+    CutOff,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::KillCommand,
+    Fault::KillGuard,
+    Fault::KillSupervisor,
+    Fault::StopSupervisor,
+    Fault::EndSupervisor,
+    Fault::CutOff,
+];
+
+/// `LEADELECT_FAULTS=300 cargo test --features cli --test run -- --nocapture chance` for more.
+#[test]
+fn no_two_leaders_commands_live_at_once_whatever_is_killed_or_stopped() {
+    let rounds = std::env::var("LEADELECT_FAULTS").map_or(12, |rounds| rounds.parse().unwrap());
+    let options = ["--hold-off", "100ms", "--stop-time", "200ms"];
+    let mut rig = Rig::start(500, "deaf child stray", &options);
+    let mut token = 0;
+    for round in 0..rounds {
+        let lives = rig.next_after(token, 3);
+        token = lives[0].token;
+        let node = lives[0].node.clone();
+        let chance = usize::try_from(SysRng.try_next_u32().unwrap()).unwrap();
+        let fault = FAULTS[chance % FAULTS.len()];
+        println!("{round}: token={token} node={node}: {fault:?}");
+        match fault {
+            Fault::KillCommand => lives[0].signal(Signal::KILL),
+            Fault::KillGuard => kill_process(guard_of(&lives), Signal::KILL).unwrap(),
+            Fault::KillSupervisor => {
+                rig.supervisors.remove(&node).unwrap().kill();
+                rig.join(&node);
+            }
+            Fault::StopSupervisor => {
+                rig.signal(&node, Signal::STOP);
+                rig.next_after(token, 3);
+                rig.signal(&node, Signal::CONT);
+            }
+            Fault::EndSupervisor => {
+                rig.signal(&node, Signal::TERM);
+                rig.supervisors.remove(&node).unwrap().wait_for_end();
+                rig.join(&node);
+            }
+            Fault::CutOff => {
+                let others = rig.others(&node);
+                others.iter().for_each(|id| rig.signal(id, Signal::STOP));
+                rig.wait_until_over(&lives);
+                others.iter().for_each(|id| rig.signal(id, Signal::CONT));
+            }
+        }
+    }
+    rig.next_after(token, 3);
+    assert!(rig.judge() > rounds);
+}
