@@ -491,7 +491,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
-        found: Found::Safety(10_000),
+        found: Found::Safety(40_000),
         patches: &[patch(
             VOTER,
             "free_at",
