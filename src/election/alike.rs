@@ -433,6 +433,45 @@ mod tests {
         assert_ne!(over(Duration::ZERO), nearly);
     }
 
+    #[test]
+    fn the_start_of_a_new_node_matters_until_it_cannot_have_forgotten_anything() {
+        let started = |fresh, ago| {
+            let mut node = busy(NOW, follower(NOW));
+            node.fresh = fresh;
+            node.started = NOW.before(ago);
+            seen(node, NOW)
+        };
+        let long = busy(NOW, follower(NOW)).setup.timing.election_timeout() * 2;
+        assert_ne!(started(true, long - MS), started(true, long * 2));
+        assert_eq!(started(true, long), started(true, long * 2));
+        assert_eq!(started(false, MS), started(false, long * 2));
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_matters_while_patience_is_counted_from_it() {
+        let ended = |alone: bool, state: State, ago| {
+            let mut node = busy(NOW, state);
+            if alone {
+                let me = node.setup.me;
+                node.setup.voters.retain(|id, _| *id == me);
+            }
+            node.voting_from = NOW.before(ago);
+            seen(node, NOW)
+        };
+        let State::PreCandidate(PreCandidate { patience, .. }) = pre_candidate(NOW) else {
+            unreachable!("it asks");
+        };
+        let interval = busy(NOW, follower(NOW)).setup.timing.heartbeat_interval();
+        let stall = patience + interval * 2;
+        let asks = |ago| ended(false, pre_candidate(NOW), ago);
+        assert_ne!(asks(stall - MS), asks(stall * 2));
+        assert_eq!(asks(stall), asks(stall * 2));
+        assert_ne!(
+            ended(true, follower(NOW), MS),
+            ended(true, follower(NOW), MS * 2)
+        );
+    }
+
     /// One change of each thing that a node knows.
     #[test]
     fn whatever_matters_makes_a_difference() {

@@ -18,6 +18,7 @@
 //!
 //! - `cargo test --release --test election -- mutants --nocapture` prints a line for each, and the table of the manual;
 //! - `RANGES=5` takes the mean over so many ranges of seeds;
+//! - `WITHIN=3000` gives up after so many seeds, and asks only for those mutants that must be found within;
 //! - `ONLY=quarantine,promise` runs the mutants whose names contain one of these;
 //! - `THOROUGH=20000` looks for so many seeds also for those that only paper tests must find, and in both
 //!   modes.
@@ -202,7 +203,9 @@ fn searches(ranges: u64, only: &str) -> Vec<Search> {
             (Some(seeds), Found::Liveness(_)) => vec![(false, seeds)],
             (Some(seeds), _) => vec![(false, seeds), (true, seeds)],
         };
+        let most = number("WITHIN").unwrap_or(u64::MAX);
         for (unsticky, seeds) in modes.into_iter().filter(|_| wanted(what.name, only)) {
+            let seeds = seeds.min(most);
             searches.extend((0..ranges).map(|range| Search {
                 mutant,
                 unsticky,
@@ -293,9 +296,12 @@ impl Verdict<'_> {
         let name = self.mutant.name;
         let missed = |tally: &Tally| tally.after.is_empty() || !tally.clean.is_empty();
         match self.mutant.found {
-            Found::Safety(within) | Found::Liveness(within) if missed(&self.as_it_is) => Some(
-                format!("{name}: not found within {within} seeds in each range"),
-            ),
+            Found::Safety(within) | Found::Liveness(within) if missed(&self.as_it_is) => {
+                // Not found so soon, and not promised so soon.
+                let looked_enough = number("WITHIN").is_none_or(|most| within <= most);
+                looked_enough
+                    .then(|| format!("{name}: not found within {within} seeds in each range"))
+            }
             Found::Paper(_) if self.papers.is_empty() => {
                 Some(format!("{name}: no paper test finds it"))
             }

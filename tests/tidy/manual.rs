@@ -14,8 +14,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn page() -> String {
-    fs::read_to_string(root().join("src/manual/safety.md")).expect("the page")
+fn page(name: &str) -> String {
+    let path = root().join("src/manual").join(name);
+    fs::read_to_string(path).expect("a page")
 }
 
 /// What stands in backquotes and reads like the sentence that a test is named by.
@@ -70,7 +71,7 @@ fn texts(folder: &str) -> Vec<String> {
 
 #[test]
 fn every_test_that_the_manual_names_is_there() {
-    let (page, texts) = (page(), [texts("src"), texts("tests")].concat());
+    let (page, texts) = (page("safety.md"), [texts("src"), texts("tests")].concat());
     let named = named_tests(&page);
     assert!(
         named.len() >= LEAST_TESTS,
@@ -84,7 +85,7 @@ fn every_test_that_the_manual_names_is_there() {
 
 #[test]
 fn the_properties_of_the_manual_are_those_of_the_checker() {
-    let page = page();
+    let page = page("safety.md");
     // A picture is tried with a violation that is none.
     let texts = ["harness", "model"].map(|part| texts(&format!("tests/election/{part}")));
     let simulation = fs::read_to_string(root().join("tests/election/simulation.rs"));
@@ -97,6 +98,19 @@ fn the_properties_of_the_manual_are_those_of_the_checker() {
     );
     let checked: BTreeSet<&str> = texts.iter().flat_map(|text| properties_in(text)).collect();
     assert_eq!(listed, checked, "left: safety.md, right: the checker");
+}
+
+#[test]
+fn every_property_is_violated_by_a_mutant_of_the_manual() {
+    let (safety, mutants) = (page("safety.md"), page("mutants.md"));
+    let rows = mutants.lines().filter(|line| line.starts_with("| `"));
+    let violated: BTreeSet<&str> = rows
+        .filter_map(|row| row.split('|').nth(5))
+        .flat_map(|cell| cell.split(',').map(str::trim))
+        .collect();
+    let listed = listed_properties(&safety);
+    let spared: Vec<_> = listed.difference(&violated).collect();
+    assert!(spared.is_empty(), "no mutant violates {spared:?}");
 }
 
 #[test]

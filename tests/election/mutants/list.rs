@@ -3,6 +3,7 @@
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
 mod office;
+mod peace;
 
 use super::weave::{Found, Mutant, Patch, patch};
 
@@ -490,7 +491,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
-        found: Found::Safety(10_000),
+        found: Found::Safety(40_000),
         patches: &[patch(
             VOTER,
             "free_at",
@@ -610,7 +611,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stickiness_left_out",
         breaks: "a pre-vote is granted while a leader is heard",
-        found: Found::Paper("a promise protects the leader, whatever is granted: rule 1"),
+        found: Found::Liveness(20_000),
         patches: &[patch(
             VOTER,
             "answer_pre_vote",
@@ -621,7 +622,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "hint_for_ever",
         breaks: "a hint is believed for ever",
-        found: Found::Paper("costs time until the next leader"),
+        found: Found::Liveness(10_000),
         patches: &[patch(
             CANDIDATE,
             "believe",
@@ -629,6 +630,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Instant::NEVER",
         )],
     },
+    peace::PRE_VOTE_LEFT_OUT,
+    peace::NEVER_SLEEPS,
+    peace::LEASE_NEVER_RENEWED,
     Mutant {
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",

@@ -256,3 +256,22 @@ fn nobody_but_a_leader_holds_a_lease() {
         assert_eq!(node.election.lease(), None);
     }
 }
+
+/// leadelect: whoever hands over can see to whom it may: who is within its promise, and whether it is able to lead.
+#[test]
+fn a_leader_shows_who_backs_it_and_nobody_else_does() {
+    let mut node = elected_of(3);
+    assert!(node.election.backers(START).is_empty());
+    node.gets_ack(START, 2, 1);
+    let mut unable = ack(1, 1, D);
+    if let Reply::Heartbeat { eligible, .. } = &mut unable {
+        *eligible = false;
+    }
+    node.reply(START, 3, unable);
+    let ends = START + LEASE;
+    let both = [(id(2), true), (id(3), false)];
+    assert_eq!(node.election.backers(START), both.into());
+    assert_eq!(node.election.backers(ends.before(NS)), both.into());
+    assert!(node.election.backers(ends).is_empty());
+    assert!(follower().election.backers(START).is_empty());
+}
