@@ -388,6 +388,21 @@ fn ack(term: u64, seq: u64, granted: Duration) -> Reply {
     }
 }
 
+/// The same ack, of a peer that is not able to lead.
+fn unable(ack: Reply) -> Reply {
+    match ack {
+        Reply::Heartbeat {
+            term, seq, granted, ..
+        } => Reply::Heartbeat {
+            term,
+            seq,
+            granted,
+            eligible: false,
+        },
+        other => panic!("an ack, not {other}"),
+    }
+}
+
 /// What the answer to a request for a vote or a pre-vote says.
 fn verdict(reply: &Reply) -> Result<(), Refusal> {
     match reply {

@@ -65,20 +65,6 @@ fn named(mut node: Node, now: Instant) -> Node {
     node
 }
 
-fn unable(reply: Reply) -> Reply {
-    match reply {
-        Reply::Heartbeat {
-            term, seq, granted, ..
-        } => Reply::Heartbeat {
-            term,
-            seq,
-            granted,
-            eligible: false,
-        },
-        other => other,
-    }
-}
-
 fn first_ack(node: &mut Node) {
     for backer in [2, 3] {
         node.gets_ack(START, backer, 1);

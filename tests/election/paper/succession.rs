@@ -158,20 +158,6 @@ fn a_leader_names_neither_itself_nor_a_witness() {
     assert_eq!(succession(&first), [2, 4].map(id));
 }
 
-fn unable(ack: Reply) -> Reply {
-    match ack {
-        Reply::Heartbeat {
-            term, seq, granted, ..
-        } => Reply::Heartbeat {
-            term,
-            seq,
-            granted,
-            eligible: false,
-        },
-        other => panic!("an ack, not {other}"),
-    }
-}
-
 /// leadelect rule 8: after one failed round everybody waits at random, less than 8·δ.
 #[test]
 fn after_a_failed_candidacy_chance_decides() {
