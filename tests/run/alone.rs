@@ -259,6 +259,30 @@ fn other_signals_are_passed_on() {
 }
 
 #[test]
+fn a_hangup_that_is_ignored_from_the_start_is_not_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = rig::run(&rig::alone(folder.path()), "1");
+    let script =
+        "trap 'echo hup' HUP; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.05; done";
+    let mut nohup = std::process::Command::new("sh");
+    nohup
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .args(["--", "sh", "-c", script])
+        .env("RUST_LOG", "info");
+    let mut process = Process::start("supervisor", nohup);
+    process.wait_until_it_mentions(&["ready"]);
+    process.signal(Signal::HUP);
+    process.signal(Signal::USR1);
+    process.wait_until_it_mentions(&["usr1"]);
+    let heard = process.see(|record| record.said.iter().any(|line| line.contains("hup")));
+    assert!(!heard, "{}", process.dump());
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_for_end().code(), Some(0));
+}
+
+#[test]
 fn the_help_says_what_every_exit_code_means() {
     let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_leadelect"));
     let output = run.args(["run", "--help"]).output().unwrap();

@@ -90,7 +90,8 @@ A command that was told to end has not ended by itself.
 
 SIGINT and SIGTERM end the command and then `leadelect run`, in order: the command gets \
 `--stop-time` while this node still leads, then another node leads. A second one kills the command. \
-SIGHUP, SIGUSR1 and SIGUSR2 are passed on to the command's process group.
+SIGHUP (unless it was ignored at the start, as by nohup), SIGUSR1 and SIGUSR2 are passed on to the \
+command's process group.
 
 Exit codes:
   0         ended by SIGINT or SIGTERM; or the command ended with 0 (on-failure, never)

@@ -1,5 +1,6 @@
 //! Signals to the supervisor: which are for it, and which are passed on to the command.
 
+use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -37,7 +38,12 @@ pub(super) struct Reception {
 
 impl Reception {
     pub(super) fn open() -> io::Result<Reception> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let mut taken = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
+        // Whoever starts this by `nohup` wants the command to outlive a hangup.
+        if !is_ignored(SIGHUP) {
+            taken.push(SIGHUP);
+        }
+        let signals = Signals::new(taken)?;
         let (call, calls) = unbounded();
         let state = Arc::<Mutex<State>>::default();
         let shared = state.clone();
@@ -69,6 +75,16 @@ impl Reception {
     pub(super) fn was_asked_to_leave(&self) -> bool {
         lock(&self.state).leave
     }
+}
+
+/// Whether this process was started with the signal ignored. Without /proc it counts as not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
