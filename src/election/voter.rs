@@ -219,7 +219,7 @@ impl Election {
         succession: Vec<NodeId>,
         out: &mut Effects,
     ) -> Reply {
-        let accepted = self.accepts(from, term, out);
+        let accepted = self.accepts(now, from, term, out);
         let granted = if accepted {
             self.promise(now, from, (term, seq), asked)
         } else {
@@ -237,7 +237,7 @@ impl Election {
     }
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
-    fn accepts(&self, from: NodeId, term: Term, out: &mut Effects) -> bool {
+    fn accepts(&mut self, now: Instant, from: NodeId, term: Term, out: &mut Effects) -> bool {
         if term < self.hard.term || term.too_far_from(self.hard.term) {
             return false;
         }
@@ -246,6 +246,10 @@ impl Election {
         };
         if heard.leader != from {
             self.tell(Cause::ProtocolViolation { by: from }, out);
+            if now >= self.owes_until(from).0 {
+                // Nobody needs this term any more, and the second leader would lack this node's promises in it.
+                self.adopt(now, term.next(), Cause::NoLeader, out);
+            }
             return false;
         }
         // A leader that has released its term heartbeats no more in it: this one was overtaken.
@@ -338,7 +342,7 @@ impl Election {
         if held.is_some() {
             self.promise = None;
         }
-        if self.accepts(from, term, out) {
+        if self.accepts(now, from, term, out) {
             self.succeed(now, from, term, successor, out);
         }
         reply

@@ -153,7 +153,9 @@ fn run(seed: u64, tell: bool) -> World {
     trouble.make_peace();
     if let Some(leader) = trouble.expect_a_leader() {
         let leader = trouble.expect_the_best(leader);
-        trouble.trouble_the_others(leader);
+        if let Some(leader) = trouble.expect_a_term_of_its_own(leader) {
+            trouble.trouble_the_others(leader);
+        }
         trouble.lose_some_for_good();
     }
     trouble.world
@@ -555,12 +557,16 @@ impl Trouble {
         self.world.acting().unwrap_or(leader)
     }
 
-    /// A leader that reaches a timely quorum stays, whatever happens to the rest. Unless its term was another's, and
-    /// those who followed that one promise it nothing.
-    fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
-        if self.world.checker.twice_led == Some(leader.1) {
-            return;
+    /// One whose term was led by another before has heard of it from whoever followed that one, and given the term up.
+    fn expect_a_term_of_its_own(&mut self, leader: (NodeId, Term)) -> Option<(NodeId, Term)> {
+        if self.world.checker.twice_led != Some(leader.1) {
+            return Some(leader);
         }
+        self.expect_a_leader()
+    }
+
+    /// A leader that reaches a timely quorum stays, whatever happens to the rest.
+    fn trouble_the_others(&mut self, leader: (NodeId, Term)) {
         let ids = self.world.ids();
         let mut others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader.0).collect();
         while others.len() > ids.len() - (ids.len() / 2 + 1) {

@@ -71,8 +71,7 @@ pub(crate) struct Checker {
     pub(crate) violation: Option<String>,
     /// A node has forgotten its terms and votes: tokens need not grow any more.
     forgetful: bool,
-    /// The last term that two were elected in, because a memory was lost. Who has followed the first promises nothing
-    /// to the second.
+    /// The last term that two were elected in, because a memory was lost.
     pub(crate) twice_led: Option<Term>,
     /// A leader has made room for a favourite.
     pub(crate) yielded: bool,

@@ -253,6 +253,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(VOTER, "accepts", "heard.leader != from", "false")],
     },
     Mutant {
+        name: "second_leader_kept",
+        breaks: "a term that was led twice is not given up",
+        found: Found::Paper("takes a lost memory: such a leader lacks some promises, no more"),
+        patches: &[patch(
+            VOTER,
+            "accepts",
+            "now >= self.owes_until(from).0",
+            "false",
+        )],
+    },
+    Mutant {
         name: "released_leader_followed",
         breaks: "a heartbeat that its release has overtaken is accepted",
         found: Found::Paper("delays the next election by a promise at most"),

