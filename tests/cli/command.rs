@@ -71,10 +71,9 @@ fn leadership_is_transferred_to_whom_one_says() {
 /// It died a moment ago, and its promise still counts.
 #[test]
 fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
-    let (mut cluster, first) = started();
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let first = cluster.settled();
     let to = cluster.others(&first.id)[0].clone();
-    // As in every other transfer, until it is known to be able to.
-    cluster.stays(&first, 500);
     cluster.kill(&to);
     let said = ask(&mut cluster, &["transfer", &to]);
     let place = format!("in place of node {to}");
@@ -122,7 +121,8 @@ fn leadership_is_not_transferred_to_a_witness_and_stays_where_it_is() {
 
 #[test]
 fn leadership_is_not_transferred_to_a_node_that_is_down_or_hangs() {
-    let (mut cluster, leader) = started();
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.settled();
     let others = cluster.others(&leader.id);
     cluster.process(&others[0]).signal(Signal::STOP);
     // Until its promise has run out it may just be slow.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::cluster::{Cluster, Plan};
+use super::process::{AMPLE, try_for};
 
 /// What the program has said in the end.
 #[derive(Debug)]
@@ -141,4 +142,23 @@ fn bash_completes_a_subcommand() {
     };
     let completed = String::from_utf8_lossy(&bash.stdout);
     assert_eq!(completed.trim(), "transfer", "{bash:?}");
+}
+
+/// Waits until the program says what `claim` wants.
+#[track_caller]
+pub(crate) fn in_the_end(
+    cluster: &mut Cluster,
+    arguments: &[&str],
+    claim: impl Fn(&Said) -> bool,
+) -> Said {
+    let mut last = None;
+    let found = try_for(AMPLE, || {
+        let said = ask(cluster, arguments);
+        let found = claim(&said);
+        last = Some(said);
+        found.then_some(())
+    });
+    let last = last.unwrap();
+    assert!(found.is_some(), "{last:?}\n{}", cluster.dump());
+    last
 }

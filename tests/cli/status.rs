@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::cluster::{CALM, Cluster, SWIFT, free_port};
 use super::lease_log::Claims;
-use super::process::{AMPLE, try_for, wait_for};
-use super::program::{Said, ask, ask_as, leadelect, program, with_config};
+use super::process::wait_for;
+use super::program::{Said, ask, ask_as, in_the_end, leadelect, program, with_config};
 
 const THREE: [&str; 3] = ["1", "2", "3"];
 
@@ -63,21 +63,6 @@ fn sorted(names: &[&'static str]) -> Vec<&'static str> {
     names
 }
 
-/// Waits until the program says what `claim` wants.
-#[track_caller]
-fn in_the_end(cluster: &mut Cluster, arguments: &[&str], claim: impl Fn(&Said) -> bool) -> Said {
-    let mut last = None;
-    let found = try_for(AMPLE, || {
-        let said = ask(cluster, arguments);
-        let found = claim(&said);
-        last = Some(said);
-        found.then_some(())
-    });
-    let last = last.unwrap();
-    assert!(found.is_some(), "{last:?}\n{}", cluster.dump());
-    last
-}
-
 #[test]
 fn a_leader_with_a_quorum_is_shown_in_a_table_and_exit_code_0() {
     let mut cluster = Cluster::started(&THREE, CALM);
@@ -115,7 +100,7 @@ fn a_leader_with_a_quorum_is_shown_in_a_table_and_exit_code_0() {
 #[test]
 fn json_has_one_object_per_configured_node_with_the_documented_names() {
     let mut cluster = Cluster::started(&THREE, CALM);
-    let leader = cluster.leader();
+    let leader = cluster.settled();
     cluster.kill(&cluster.others(&leader.id)[0]);
     let down = THREE
         .iter()
@@ -258,7 +243,7 @@ fn two_leaders_are_no_leader() {
 #[test]
 fn a_node_that_hangs_is_silent_and_keeps_nobody_from_the_others_status() {
     let mut cluster = Cluster::started(&THREE, CALM);
-    let leader = cluster.leader();
+    let leader = cluster.settled();
     let hung = cluster.others(&leader.id)[0].clone();
     cluster.process(&hung).signal(Signal::STOP);
 

@@ -321,6 +321,15 @@ impl Cluster {
         }
     }
 
+    /// Waits until all running processes agree on a leader, and each of them backs it: a new node that came too late to
+    /// vote promises nothing for two election timeouts. Until then each of the others counts.
+    #[track_caller]
+    pub(crate) fn settled(&self) -> Leader {
+        let leader = self.leader();
+        self.stays(&leader, 2 * self.plan.election_timeout_ms + 500);
+        leader
+    }
+
     /// Waits until all running processes agree on a leader that came after `last`.
     #[track_caller]
     pub(crate) fn leader_after(&self, last: &Leader) -> Leader {
