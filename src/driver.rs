@@ -2,7 +2,10 @@
 //!
 //! Everything uncertain is here and nothing is decided here. Program code never runs on this thread.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod memory;
+mod pending;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,55 +14,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::clock;
 use crate::config::Member;
 use crate::election::{
-    Cause, Effects, Election, Event, HardState, Input, Instant, NodeId, Reply, Request, Store,
-    Term, Timing, TimingError, Voter,
+    Cause, Effects, Election, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter,
 };
 use crate::handover::TransferError;
-use crate::inbox::{Answer, Mail};
+use crate::inbox::Mail;
 use crate::lease::Lost;
 use crate::office::{Alarm, LONGEST_WAIT, Office, Overrun};
 use crate::status::Board;
-use crate::store::{StoreError, VoteFile};
 use crate::transport::Transport;
 
-/// Where a node keeps what it must not forget.
-#[derive(Debug)]
-pub(crate) enum Memory {
-    /// In a file.
-    File(Box<VoteFile>),
-    /// Nowhere: the node was configured without a state folder.
-    Nowhere,
-}
-
-impl Store for Memory {
-    type Error = StoreError;
-
-    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
-        match self {
-            Memory::File(file) => file.save(state),
-            Memory::Nowhere => Ok(()),
-        }
-    }
-}
-
-/// Tells the board how long each write takes.
-struct Timed<'a> {
-    memory: &'a mut Memory,
-    board: &'a Board,
-}
-
-impl Store for Timed<'_> {
-    type Error = StoreError;
-
-    fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
-        let began = clock::now();
-        let saved = self.memory.save(state);
-        if let Memory::File(_) = self.memory {
-            self.board.wrote(clock::now().since(began));
-        }
-        saved
-    }
-}
+pub(crate) use self::memory::Memory;
+use self::memory::Timed;
+use self::pending::Pending;
 
 /// The election thread's own.
 #[derive(Debug)]
@@ -86,50 +52,6 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.office.close();
         self.board.close();
-    }
-}
-
-/// What the thread keeps between two steps, beside the election.
-#[derive(Debug, Default)]
-struct Pending {
-    /// Who waits for this node to lead no more.
-    handovers: Vec<Answer>,
-    /// Whether the election takes the program for unable to lead.
-    unable: bool,
-    /// Who has not confirmed the release yet.
-    releases: BTreeSet<NodeId>,
-    /// When the node stops whatever is still pending.
-    stop_by: Option<Instant>,
-    /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
-    reported: BTreeMap<NodeId, Term>,
-    /// What each node promised last.
-    promised: BTreeMap<NodeId, Duration>,
-}
-
-impl Pending {
-    /// Whether `event` is worth a line in the log.
-    fn is_news(&mut self, event: &Event) -> bool {
-        match event.cause {
-            Cause::ProtocolViolation { by } => {
-                self.reported.insert(by, event.term) != Some(event.term)
-            }
-            _ => true,
-        }
-    }
-
-    /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Once: it is the
-    /// peer's election timeout, and says so with every heartbeat.
-    fn misfit(&mut self, timing: Timing, peer: NodeId, granted: Duration) -> Option<TimingError> {
-        if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
-            return None;
-        }
-        self.promised.insert(peer, granted);
-        Timing::new(
-            timing.heartbeat_interval(),
-            granted,
-            timing.clock_drift_ppm(),
-        )
-        .err()
     }
 }
 
@@ -530,164 +452,4 @@ pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Vot
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-    use std::sync::Mutex;
-    use std::thread;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::election::{Deadline, Recovery, Role, Setup};
-    use crate::lease::Lease;
-    use crate::transport::Local;
-
-    /// A node that is alone, with what its program holds of it.
-    fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
-        let config = Config::builder().insecure().node(("1", "127.0.0.1", 1));
-        let config = config.build().and_then(|config| config.for_node("1"));
-        let config = config.expect("a config");
-        let (sender, inbox) = crossbeam_channel::unbounded();
-        let board = Arc::new(Board::new(config.id(), []));
-        let office = Arc::new(Office::new(config.timing().election_timeout(), || {}));
-        let local = Local {
-            id: config.id(),
-            cluster: config.cluster().to_owned(),
-            members: config.voters().clone(),
-            timing: config.timing(),
-            rpc_timeout: config.rpc_timeout(),
-            identity: None,
-            instance: 1,
-            last_problem: Mutex::default(),
-            board: board.clone(),
-            office: office.clone(),
-            started_at: clock::now(),
-            inbox: sender,
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let setup = Setup {
-            me: config.id(),
-            voters: voters(config.voters()),
-            timing: config.timing(),
-        };
-        let driver = Driver {
-            election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
-            memory,
-            inbox,
-            office: office.clone(),
-            board: board.clone(),
-            transport: Transport::start(local, listener).expect("threads"),
-            rpc_timeout: config.rpc_timeout(),
-            timing: config.timing(),
-        };
-        (driver, office, board)
-    }
-
-    #[test]
-    fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let opened = VoteFile::open(folder.path(), NodeId::from(1), "leadelect");
-        let mut file = opened.expect("a file").0;
-        let later = HardState {
-            term: Term(9),
-            ..HardState::default()
-        };
-        file.save(&later).expect("saved");
-        // The election knows nothing of term 9, and the file will not have term 1 after it.
-        let (driver, office, board) = alone(Memory::File(Box::new(file)));
-        let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
-        office.publish(Some(Deadline { token, until }), Lost::LeaseEnding);
-        let lease = office.lease().expect("an hour is left");
-        let events = board.events();
-
-        let ended = thread::spawn(move || driver.run()).join();
-
-        assert!(ended.is_err(), "it was to panic");
-        assert!(!lease.is_valid());
-        assert!(office.lease().is_none());
-        assert_eq!(events.count(), 0);
-    }
-
-    /// A driver between two steps that leads, and a guard of its lease.
-    fn leading() -> (Driver, Pending, Arc<Office>, Lease) {
-        let (mut driver, office, _) = alone(Memory::Nowhere);
-        let mut pending = Pending::default();
-        driver.step(Input::Tick, &mut pending);
-        let lease = office.lease().expect("who is alone leads at once");
-        (driver, pending, office, lease)
-    }
-
-    #[test]
-    fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
-        let (mut driver, mut pending, _, lease) = leading();
-        driver.step(Input::StoreFailed, &mut pending);
-        driver.stop(&mut pending);
-        assert!(!driver.leads() && !driver.may_stop(&pending));
-        drop(lease);
-        assert!(driver.may_stop(&pending));
-    }
-
-    #[test]
-    fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline() {
-        let (mut driver, mut pending, office, lease) = leading();
-        driver.step(Input::StoreFailed, &mut pending);
-        let until = lease.tenure().until();
-        assert!(until <= clock::now() + driver.timing.election_timeout());
-        let (program, inbox) = crossbeam_channel::unbounded();
-        program.send(Mail::Stop).expect("there is a driver");
-        driver.inbox = inbox;
-        driver.run();
-        assert!(clock::now() >= until && !office.is_idle(lease.tenure().token()));
-    }
-
-    #[test]
-    fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
-        let (mut driver, mut pending, office, _lease) = leading();
-        let resign = |hold_off| Mail::HandOver {
-            successor: None,
-            hold_off,
-            answer: crossbeam_channel::bounded(1).0,
-        };
-        driver.take(resign(Duration::ZERO), &mut pending);
-        assert!(driver.is_relinquishing() && office.is_able());
-        driver.take(resign(Duration::from_secs(3600)), &mut pending);
-        assert!(!office.is_able());
-        driver.take(resign(Duration::ZERO), &mut pending);
-        assert!(!office.is_able(), "nothing takes it back");
-    }
-
-    #[test]
-    fn a_second_leader_is_logged_once_in_a_term() {
-        let mut pending = Pending::default();
-        let mut is_news = |term, by: u16| {
-            pending.is_news(&Event {
-                role: Role::Follower,
-                term: Term(term),
-                leader: None,
-                token: None,
-                cause: Cause::ProtocolViolation { by: by.into() },
-            })
-        };
-        assert!(is_news(1, 2) && is_news(1, 3));
-        assert!(!is_news(1, 2) && !is_news(1, 3));
-        assert!(is_news(2, 2) && !is_news(2, 2));
-    }
-
-    #[test]
-    fn a_peer_whose_election_timeout_does_not_fit_is_named_once() {
-        let mut pending = Pending::default();
-        let mut misfit = |peer: u16, millis| {
-            let granted = Duration::from_millis(millis);
-            let problem = pending.misfit(Timing::default(), peer.into(), granted);
-            problem.map(|problem| problem.to_string())
-        };
-        assert_eq!(misfit(2, 500), None);
-        assert_eq!(misfit(2, 0), None, "nothing was promised");
-        let problem = misfit(2, 300).expect("less than three and a half heartbeats");
-        assert!(
-            problem.contains("300ms leaves no lease at heartbeat interval 100ms"),
-            "{problem}"
-        );
-        assert_eq!(misfit(2, 300), None);
-        assert!(misfit(3, 300).is_some());
-    }
-}
+mod tests;

@@ -1,0 +1,126 @@
+//! The driver between two steps, and to its end.
+
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::thread;
+
+use super::*;
+use crate::config::Config;
+use crate::election::{Deadline, HardState, Recovery, Setup, Store};
+use crate::lease::Lease;
+use crate::store::VoteFile;
+use crate::transport::Local;
+
+/// A node that is alone, with what its program holds of it.
+fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
+    let config = Config::builder().insecure().node(("1", "127.0.0.1", 1));
+    let config = config.build().and_then(|config| config.for_node("1"));
+    let config = config.expect("a config");
+    let (sender, inbox) = crossbeam_channel::unbounded();
+    let board = Arc::new(Board::new(config.id(), []));
+    let office = Arc::new(Office::new(config.timing().election_timeout(), || {}));
+    let local = Local {
+        id: config.id(),
+        cluster: config.cluster().to_owned(),
+        members: config.voters().clone(),
+        timing: config.timing(),
+        rpc_timeout: config.rpc_timeout(),
+        identity: None,
+        instance: 1,
+        last_problem: Mutex::default(),
+        board: board.clone(),
+        office: office.clone(),
+        started_at: clock::now(),
+        inbox: sender,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let setup = Setup {
+        me: config.id(),
+        voters: voters(config.voters()),
+        timing: config.timing(),
+    };
+    let driver = Driver {
+        election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
+        memory,
+        inbox,
+        office: office.clone(),
+        board: board.clone(),
+        transport: Transport::start(local, listener).expect("threads"),
+        rpc_timeout: config.rpc_timeout(),
+        timing: config.timing(),
+    };
+    (driver, office, board)
+}
+
+#[test]
+fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = VoteFile::open(folder.path(), NodeId::from(1), "leadelect");
+    let mut file = opened.expect("a file").0;
+    let later = HardState {
+        term: Term(9),
+        ..HardState::default()
+    };
+    file.save(&later).expect("saved");
+    // The election knows nothing of term 9, and the file will not have term 1 after it.
+    let (driver, office, board) = alone(Memory::File(Box::new(file)));
+    let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
+    office.publish(Some(Deadline { token, until }), Lost::LeaseEnding);
+    let lease = office.lease().expect("an hour is left");
+    let events = board.events();
+
+    let ended = thread::spawn(move || driver.run()).join();
+
+    assert!(ended.is_err(), "it was to panic");
+    assert!(!lease.is_valid());
+    assert!(office.lease().is_none());
+    assert_eq!(events.count(), 0);
+}
+
+/// A driver between two steps that leads, and a guard of its lease.
+fn leading() -> (Driver, Pending, Arc<Office>, Lease) {
+    let (mut driver, office, _) = alone(Memory::Nowhere);
+    let mut pending = Pending::default();
+    driver.step(Input::Tick, &mut pending);
+    let lease = office.lease().expect("who is alone leads at once");
+    (driver, pending, office, lease)
+}
+
+#[test]
+fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
+    let (mut driver, mut pending, _, lease) = leading();
+    driver.step(Input::StoreFailed, &mut pending);
+    driver.stop(&mut pending);
+    assert!(!driver.leads() && !driver.may_stop(&pending));
+    drop(lease);
+    assert!(driver.may_stop(&pending));
+}
+
+#[test]
+fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline() {
+    let (mut driver, mut pending, office, lease) = leading();
+    driver.step(Input::StoreFailed, &mut pending);
+    let until = lease.tenure().until();
+    assert!(until <= clock::now() + driver.timing.election_timeout());
+    let (program, inbox) = crossbeam_channel::unbounded();
+    program.send(Mail::Stop).expect("there is a driver");
+    driver.inbox = inbox;
+    driver.run();
+    assert!(clock::now() >= until && !office.is_idle(lease.tenure().token()));
+}
+
+#[test]
+fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
+    let (mut driver, mut pending, office, _lease) = leading();
+    let resign = |hold_off| Mail::HandOver {
+        successor: None,
+        hold_off,
+        answer: crossbeam_channel::bounded(1).0,
+    };
+    driver.take(resign(Duration::ZERO), &mut pending);
+    assert!(driver.is_relinquishing() && office.is_able());
+    driver.take(resign(Duration::from_secs(3600)), &mut pending);
+    assert!(!office.is_able());
+    driver.take(resign(Duration::ZERO), &mut pending);
+    assert!(!office.is_able(), "nothing takes it back");
+}
