@@ -293,6 +293,7 @@ impl Driver {
                     }
                 }
                 Alarm::Overran { term, then } => self.overran(term, then),
+                Alarm::Kept { term, ended } => self.warn_of_guards(term, ended),
             }
         }
     }
@@ -316,6 +317,15 @@ impl Driver {
                 std::process::abort();
             }
         }
+    }
+
+    /// Not an event: nothing has changed, and that is the trouble.
+    fn warn_of_guards(&self, term: Term, ended: Instant) {
+        let (me, ago) = (self.election.me(), clock::now().since(ended));
+        log::warn!(
+            "node {me}: stands for no election: the lease of term {term} ended {ago:.1?} ago, and the program still \
+             holds it; drop every `Lease` of that term, and let the work of `lead` return"
+        );
     }
 
     /// Tells what only the driver knows.

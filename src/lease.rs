@@ -16,7 +16,8 @@ use crate::election::{Deadline, Instant, Term};
 ///
 /// A lease is also a guard: while one exists, an orderly hand-over waits for it to be dropped, or for the deadline,
 /// before another node may lead. So hold it while you act, and drop it when you have stopped: the node takes whoever
-/// holds one, valid or not, for still at work, and stands for no election until it is dropped.
+/// holds one, valid or not, for still at work, and stands for no election until it is dropped. One election timeout
+/// after the end of the lease it warns of that in the log.
 ///
 /// A lease that was found invalid once stays so. Drop it, and win another with [`Node::lease`](crate::Node::lease).
 #[derive(Debug)]

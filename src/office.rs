@@ -1,7 +1,8 @@
 //! Where the election thread publishes the lease, and everybody else takes it, waits for it, and stops by it.
 //!
-//! Also what the election thread has to know of the work: when it counts as stuck, when it has overrun, whether the
-//! program is able to lead at all. It finds that here, by the clock, and never waits for any of it.
+//! Also what the election thread has to know of the work: when it counts as stuck, when it has overrun, whether its
+//! guards are kept for too long, whether the program is able to lead at all. It finds that here, by the clock, and
+//! never waits for any of it.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,8 @@ pub(crate) enum Alarm {
     Unhealthy { hold_off: Duration },
     /// The work runs on at its hard deadline.
     Overran { term: Term, then: Overrun },
+    /// A lease that ended at this moment still has guards, one grace later: the node stands for no election.
+    Kept { term: Term, ended: Instant },
 }
 
 /// See the [module](self).
@@ -74,6 +77,8 @@ pub(crate) struct Office {
 struct Desk {
     /// The tenures that are current or still have guards, the current one last.
     tenures: Vec<Arc<Tenure>>,
+    /// The last term of which [`Alarm::Kept`] was given.
+    last_kept: Term,
     /// Whether somebody is inside [`Node::lead`](crate::Node::lead).
     manned: bool,
     /// Whether they wait for a lease.
@@ -313,7 +318,8 @@ impl Office {
     pub(crate) fn alarm_at(&self) -> Instant {
         let desk = self.desk();
         let work = desk.work.as_ref().map_or(Instant::NEVER, Work::alarm_at);
-        work.min(desk.fitness.changes_at())
+        let kept = desk.kept().map_or(Instant::NEVER, |tenure| tenure.until());
+        work.min(desk.fitness.changes_at()).min(kept + self.grace)
     }
 
     /// What the election thread has to act on now; each alarm is given once.
@@ -323,20 +329,27 @@ impl Office {
         if let Some(hold_off) = desk.fitness.alarm(now) {
             return Some(Alarm::Unhealthy { hold_off });
         }
-        let work = desk.work.as_mut()?;
-        let (term, orders) = (work.tenure.token(), &work.orders);
-        if work.tenure.lost().is_none() && now >= work.tenure.silent_at() {
-            work.tenure.revoke(Lost::Silent, now + self.grace);
-            self.changed.notify_all();
-            let hold_off = orders.hold_off;
-            return Some(Alarm::Silent { term, hold_off });
+        if let Some(work) = desk.work.as_mut() {
+            let (term, orders) = (work.tenure.token(), &work.orders);
+            if work.tenure.lost().is_none() && now >= work.tenure.silent_at() {
+                work.tenure.revoke(Lost::Silent, now + self.grace);
+                self.changed.notify_all();
+                let hold_off = orders.hold_off;
+                return Some(Alarm::Silent { term, hold_off });
+            }
+            if !work.overran && now >= work.tenure.until() {
+                work.overran = true;
+                let then = orders.on_overrun.clone();
+                return Some(Alarm::Overran { term, then });
+            }
         }
-        if !work.overran && now >= work.tenure.until() {
-            work.overran = true;
-            let then = orders.on_overrun.clone();
-            return Some(Alarm::Overran { term, then });
+        let kept = desk.kept()?;
+        let (term, ended) = (kept.token(), kept.until());
+        if now < ended + self.grace {
+            return None;
         }
-        None
+        desk.last_kept = term;
+        Some(Alarm::Kept { term, ended })
     }
 
     fn wait_for_change<'d>(
@@ -370,6 +383,14 @@ impl Desk {
         let current = self.tenures.last()?;
         let begins = current.token() > last && current.soft_left(clock::now(), drain).is_ok();
         begins.then(|| current.take()).flatten()
+    }
+
+    /// The first lease that was taken away and still has guards, if that was not said yet.
+    fn kept(&self) -> Option<&Tenure> {
+        let mut later = self.tenures.iter().map(Arc::as_ref);
+        later.find(|tenure| {
+            tenure.token() > self.last_kept && tenure.lost().is_some() && !tenure.is_idle()
+        })
     }
 }
 
@@ -571,10 +592,46 @@ mod tests {
                 matches!(office.alarm(), Some(Alarm::Overran { .. })),
                 runs_on
             );
-            assert!(office.alarm().is_none());
+            // Only that its guard is kept, if this thread was slow.
+            assert!(!matches!(office.alarm(), Some(Alarm::Overran { .. })));
             office.end();
         }
         assert_eq!(office.alarm_at(), Instant::NEVER);
+    }
+
+    #[test]
+    fn a_guard_that_is_kept_for_the_grace_after_its_lease_is_said_once() {
+        let office = Office::new(Duration::from_millis(5), || {});
+        let mut guards = Vec::new();
+        for token in [3, 4] {
+            office.publish(deadline(token, LONG), Lost::LeaseEnding);
+            guards.extend(office.lease());
+            assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
+            office.publish(None, Lost::HandedOver);
+            let (at, until) = (office.alarm_at(), guards[0].tenure().until());
+            assert!(at > until && at < Instant::NEVER);
+            while clock::now() < at {
+                std::thread::yield_now();
+            }
+            let alarm = office.alarm();
+            assert!(
+                matches!(alarm, Some(Alarm::Kept { term: Term(term), ended })
+                    if term == token && ended == until),
+                "{alarm:?}"
+            );
+            assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
+            guards.clear();
+        }
+    }
+
+    #[test]
+    fn a_guard_that_is_dropped_in_time_is_not_said_to_be_kept() {
+        let office = Office::new(Duration::ZERO, || {});
+        office.publish(deadline(3, LONG), Lost::LeaseEnding);
+        let guard = office.lease();
+        office.publish(None, Lost::HandedOver);
+        drop(guard);
+        assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
     }
 
     #[test]

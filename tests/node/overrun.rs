@@ -1,4 +1,5 @@
-//! Work that ignores every signal to stop: what happens at the hard deadline, and what does not happen before.
+//! Work that ignores every signal to stop, and guards that nobody drops: what happens at the hard deadline and after it,
+//! and what does not happen before.
 
 use std::env;
 use std::process::Command;
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 
 use super::child::boot_nanos;
-use super::cluster::free_port;
+use super::cluster::{Cluster, SWIFT, free_port};
 use super::in_process::Local;
 use super::lead::{LONG, shut_down, until_told};
 use super::process::{Process, wait_for};
@@ -155,6 +156,37 @@ fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
             node.lease().map(drop)
         });
     });
+}
+
+/// Of a node that is alone, which would lead again at once.
+#[test]
+fn a_lease_that_is_not_dropped_is_said_once_to_keep_its_node_from_elections() {
+    let mut cluster = Cluster::started(&["1"], SWIFT);
+    let first = cluster.leader();
+    cluster.process("1").command("hold");
+    cluster.processes["1"].wait_until_it_mentions(&["done hold true"]);
+    cluster.process("1").command("resign");
+
+    let term = format!("the lease of term {}", first.term);
+    let says = [
+        "WARN",
+        "stands for no election",
+        &term,
+        "drop every `Lease`",
+    ];
+    cluster.processes["1"].wait_until_it_mentions(&says);
+
+    let again = boot_nanos() + 3 * SWIFT * 1_000_000;
+    wait_for("three election timeouts", || {
+        (boot_nanos() > again).then_some(())
+    });
+    cluster.process("1").command("drop");
+    cluster.leader_after(&first);
+    let said = cluster.processes["1"].see(|record| {
+        let lines = record.log.iter();
+        lines.filter(|line| line.contains(says[1])).count()
+    });
+    assert_eq!(said, 1, "{}", cluster.dump());
 }
 
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
