@@ -55,6 +55,13 @@ impl Drop for Ending {
     }
 }
 
+/// How late the thread is for what was due at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Lateness {
+    due: Instant,
+    by: Duration,
+}
+
 impl Driver {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
@@ -78,25 +85,9 @@ impl Driver {
                 .min(self.office.alarm_at())
                 .min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
-            let received = self.inbox.recv_timeout(wait);
-            self.note_lateness();
-            // Work that overruns is dealt with before leadership is released.
-            self.look_after_work(&mut pending);
-            match received {
-                Ok(mail) => {
-                    self.take(mail, &mut pending);
-                    // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that
-                    // no flood keeps a timer waiting.
-                    for _ in 0..self.inbox.len() {
-                        if let Ok(mail) = self.inbox.try_recv() {
-                            self.take(mail, &mut pending);
-                        }
-                    }
-                    if self.note_lateness() {
-                        self.step(Input::Tick, &mut pending);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick, &mut pending)),
+            match self.inbox.recv_timeout(wait) {
+                Ok(mail) => self.wake(Some(mail), &mut pending),
+                Err(RecvTimeoutError::Timeout) => self.wake(None, &mut pending),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -110,13 +101,38 @@ impl Driver {
         drop(self.transport);
     }
 
-    /// Whether something is due, and if so for how long it has been.
-    fn note_lateness(&self) -> bool {
-        let (now, due) = (clock::now(), self.election.wake_at());
-        if now >= due {
-            self.board.late(now.since(due));
+    /// Deals with what has come, if it was not time that woke the thread, and with what is due.
+    fn wake(&mut self, mail: Option<Mail>, pending: &mut Pending) {
+        let late = self.lateness();
+        let time_is_up = mail.is_none();
+        // Work that overruns is dealt with before leadership is released.
+        self.look_after_work(pending);
+        if let Some(mail) = mail {
+            self.take(mail, pending);
+            // What is there already comes before any timer (rule 10); what comes meanwhile does not, so that no flood
+            // keeps a timer waiting.
+            for _ in 0..self.inbox.len() {
+                if let Ok(mail) = self.inbox.try_recv() {
+                    self.take(mail, pending);
+                }
+            }
         }
-        now >= due
+        let still_late = self.lateness();
+        // What came may have settled what was due. If not, that is even later now, and still late only once.
+        let is_settled = |late: &Lateness| still_late.is_none_or(|still| still.due != late.due);
+        for late in late.filter(is_settled).iter().chain(&still_late) {
+            self.board.late(late.by);
+        }
+        if time_is_up || still_late.is_some() {
+            self.step(Input::Tick, pending);
+        }
+    }
+
+    /// Whether something is due, and for how long it has been.
+    fn lateness(&self) -> Option<Lateness> {
+        let (now, due) = (clock::now(), self.election.wake_at());
+        let by = now.since(due);
+        (now >= due).then_some(Lateness { due, by })
     }
 
     fn take(&mut self, mail: Mail, pending: &mut Pending) {

@@ -124,3 +124,40 @@ fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
     driver.take(resign(Duration::ZERO), &mut pending);
     assert!(!office.is_able(), "nothing takes it back");
 }
+
+/// A leader whose next heartbeat is due, and how often it was late so far.
+fn overdue() -> (Driver, Pending, Lease, u64) {
+    let (driver, pending, _, lease) = leading();
+    while clock::now() < driver.election.wake_at() {
+        thread::yield_now();
+    }
+    let times = times_late(&driver);
+    (driver, pending, lease, times)
+}
+
+fn times_late(driver: &Driver) -> u64 {
+    let status = driver.board.status(None, Duration::ZERO);
+    status.counters.lateness.count
+}
+
+#[test]
+fn what_is_due_is_late_once_whatever_woke_the_thread() {
+    for mail in [None, Some(Mail::Nudge)] {
+        let (mut driver, mut pending, _lease, before) = overdue();
+        driver.wake(mail, &mut pending);
+        assert_eq!(times_late(&driver), before + 1);
+    }
+}
+
+#[test]
+fn what_was_due_before_mail_has_settled_it_is_late_once_too() {
+    let (mut driver, mut pending, _lease, before) = overdue();
+    let resign = Mail::HandOver {
+        successor: None,
+        hold_off: Duration::ZERO,
+        answer: crossbeam_channel::bounded(1).0,
+    };
+    driver.wake(Some(resign), &mut pending);
+    assert!(driver.is_relinquishing(), "and sends no heartbeat any more");
+    assert_eq!(times_late(&driver), before + 1);
+}
