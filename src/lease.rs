@@ -40,8 +40,8 @@ impl Lease {
         !self.remaining().is_zero()
     }
 
-    /// How long this node may still act as leader if no heartbeat is answered any more; zero if it may not. Reads the
-    /// clock.
+    /// How long this node may still act as leader if no heartbeat is answered any more; zero if it may not. Centuries
+    /// in a cluster of one node, whose lease has no end. Reads the clock.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         if self.lapsed.load(Ordering::Relaxed) {

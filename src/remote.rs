@@ -228,7 +228,8 @@ pub struct NodeStatus {
     pub leader: Option<NodeId>,
     /// The fencing token, if the node holds a lease that has not run out.
     pub token: Option<u64>,
-    /// How long it may still act as leader if nobody answers it any more; zero if it may not.
+    /// How long it may still act as leader if nobody answers it any more; zero if it may not. Centuries where it has no
+    /// end, in a cluster of one node.
     pub lease: Duration,
     /// How it sees the other nodes, by id.
     pub peers: Vec<PeerStatus>,

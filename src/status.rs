@@ -28,7 +28,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// The fencing token, if the node holds a lease that has not run out.
     pub token: Option<u64>,
-    /// How long the node may still act as leader if nobody answers any more; zero if it may not.
+    /// How long the node may still act as leader if nobody answers any more; zero if it may not. Centuries where it has
+    /// no end, in a cluster of one node.
     pub lease: Duration,
     /// The other nodes, by id.
     pub peers: Vec<PeerStatus>,
@@ -70,7 +71,11 @@ impl fmt::Display for Status {
             None => f.write_str(" leader=none")?,
         }
         if let Some(token) = self.token {
-            write!(f, " token={token} lease={:.0?}", self.lease)?;
+            write!(f, " token={token} lease=")?;
+            match self.peers.as_slice() {
+                [] => f.write_str("endless")?,
+                _ => write!(f, "{:.0?}", self.lease)?,
+            }
         }
         for peer in &self.peers {
             write!(f, ", {}", peer)?;
@@ -367,6 +372,16 @@ mod tests {
             "follower term=0 leader=none, peer 2 down (silent)"
         );
         assert_eq!(status.peers[0].failures, 4, "news or not");
+    }
+
+    #[test]
+    fn a_lease_is_shown_with_its_end_unless_the_node_is_alone() {
+        let (one, more) = (Board::new(NodeId::from(1), []), board());
+        let shown = |board: &Board| board.status(Some(3), Duration::from_secs(2)).to_string();
+        let alone = shown(&one);
+        assert!(alone.ends_with(" token=3 lease=endless"), "{alone}");
+        let led = shown(&more);
+        assert!(led.contains(" token=3 lease=2s, peer 2"), "{led}");
     }
 
     #[test]

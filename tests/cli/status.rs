@@ -342,6 +342,22 @@ fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     assert!(!err.contains("panicked"), "{ended:?}");
 }
 
+/// Nobody has to promise it anything.
+#[test]
+fn the_lease_of_a_node_that_is_alone_is_endless_in_the_table_and_null_in_json() {
+    let mut cluster = Cluster::started(&["1"], CALM);
+    let leader = cluster.leader();
+    let said = ask(&mut cluster, &["status"]);
+    let line = said.out.lines().nth(1).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let token = leader.token.to_string();
+    assert_eq!(words[5..7], [token.as_str(), "endless"], "{said:?}");
+    let said = ask(&mut cluster, &["status", "--json"]);
+    let node = &nodes(&said)[0];
+    assert_eq!(node["token"], leader.token, "{node}");
+    assert!(node["lease_ms"].is_null(), "{node}");
+}
+
 #[test]
 fn the_status_of_one_node_that_is_alone_needs_no_certificate_where_there_is_none() {
     let mut cluster = Cluster::planned(&["1"], CALM);

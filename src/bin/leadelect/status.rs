@@ -26,7 +26,8 @@ JSON, an array with one object per configured node, in the order of their ids; n
   term              number
   leader            string   the leader it knows of
   token             number   the fencing token, if it holds a valid lease
-  lease_ms          number   how long that lease is valid if nobody answers it any more
+  lease_ms          number   how long that lease is valid if nobody answers it any more; null if it has no end,
+                             in a cluster of one node
   round_trip_ms     number   from the question to its answer
   certificate_days  number   whole days until its certificate ends, negative if it has
   version           string   of leadelect there

@@ -157,14 +157,23 @@ fn cells(node: &Seen) -> [String; HEAD.len()] {
     cells[3] = answer.term.to_string();
     cells[4] = answer.leader.map_or_else(none, |id| id.to_string());
     cells[5] = answer.token.map_or_else(none, |token| token.to_string());
-    cells[6] = answer
-        .token
-        .map_or_else(none, |_| format!("{:.0?}", answer.lease));
+    cells[6] = match (answer.token, lease_left(answer)) {
+        (None, _) => none(),
+        (Some(_), None) => "endless".to_owned(),
+        (Some(_), Some(left)) => format!("{left:.0?}"),
+    };
     cells[7] = format!("{:.1?}", answer.round_trip);
     cells[8] = answer
         .certificate_days
         .map_or_else(none, |days| format!("{days} days"));
     cells
+}
+
+/// How long the lease of a node that holds one is valid if nobody answers it any more. Nothing if it has no end: a node
+/// that is alone needs no answers.
+fn lease_left(answer: &NodeStatus) -> Option<Duration> {
+    let ends = answer.token.is_some() && !answer.peers.is_empty();
+    ends.then_some(answer.lease)
 }
 
 /// A node, as JSON has it. The names are documented, and stay.
@@ -219,7 +228,7 @@ fn node_json(node: &Seen) -> NodeJson {
         term: answer.map(|answer| answer.term),
         leader: answer.and_then(|answer| Some(answer.leader?.to_string())),
         token: answer.and_then(|answer| answer.token),
-        lease_ms: answer.and_then(|answer| answer.token.map(|_| millis(answer.lease))),
+        lease_ms: answer.and_then(lease_left).map(millis),
         round_trip_ms: answer.map(|answer| millis(answer.round_trip)),
         certificate_days: answer.and_then(|answer| answer.certificate_days),
         version: answer.map(|answer| answer.version.clone()),
