@@ -324,6 +324,52 @@ fn watching_goes_on_until_ctrl_c_and_ends_with_the_last_exit_code() {
 }
 
 #[test]
+fn a_config_that_is_damaged_while_one_watches_is_named_once_and_the_last_good_one_counts() {
+    let mut cluster = Cluster::started(&["1"], CALM);
+    cluster.leader();
+    let mut plan = cluster.plan.clone();
+    let config = cluster.write(&plan);
+    let mut watch = program()
+        .args(["status", "--watch", "--json", "--config"])
+        .arg(&config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut reachable = || {
+        let line = lines.next().unwrap().unwrap();
+        let nodes: Vec<Value> = serde_json::from_str(&line).unwrap();
+        nodes[0]["reachable"].as_bool().unwrap()
+    };
+    assert!(reachable());
+
+    let half = plan.yaml();
+    std::fs::write(&config, &half[..half.len() / 2]).unwrap();
+    for _ in 0..3 {
+        assert!(reachable());
+    }
+    // And the next good one counts again.
+    plan.node("1").2 = free_port();
+    std::fs::write(&config, plan.yaml()).unwrap();
+    wait_for("a look with the new config", || {
+        (!reachable()).then_some(())
+    });
+    // The exit code of a look is known when the next one is shown.
+    assert!(!reachable());
+
+    let pid = Pid::from_raw(watch.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = watch.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&ended.stderr);
+    let said: Vec<&str> = err.lines().collect();
+    assert_eq!((ended.status.code(), said.len()), (Some(1), 1), "{err}");
+    let path = config.to_str().unwrap();
+    let named = said[0].starts_with("leadelect: goes on as before: ") && said[0].contains(path);
+    assert!(named, "{err}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     let mut cluster = Cluster::planned(&["1"], CALM);
     let plan = cluster.plan.clone();
