@@ -27,7 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::election::{NodeId, Role};
 use crate::status::{PeerStatus, days_until};
 use crate::transport::LinkError;
-use crate::transport::client::{Answer, Asker};
+use crate::transport::client::{Answer, Asker, Unanswered};
 use crate::transport::wire::{Question, Told};
 
 /// Asks the nodes of one cluster. Every call makes a connection of its own and waits for the answer.
@@ -100,6 +100,9 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::status`]; also when the node does not lead, and when this client may not change anything.
+    ///
+    /// A node that was asked and has not answered in time, or whose connection broke before it did, may still do it,
+    /// also later: the text of the error says so. See who leads, by [`Client::status_of_all`], before you ask again.
     pub fn resign(&self, leader: NodeId, hold_off: Duration) -> Result<(), RemoteError> {
         self.ask(leader, Question::Resign { hold_off }).map(drop)
     }
@@ -136,7 +139,15 @@ impl Client {
         let Some(member) = self.config.member(id) else {
             return Err(RemoteError::UnknownNode(id));
         };
-        Ok(self.asker.ask(id, member, question)?)
+        let in_doubt = match question {
+            Question::Status => "",
+            Question::Resign { .. } | Question::Transfer { .. } => IN_DOUBT,
+        };
+        let answer = self.asker.ask(id, member, question);
+        answer.map_err(|unanswered| match unanswered {
+            Unanswered::Unasked(error) => RemoteError::new(&error, ""),
+            Unanswered::Asked(error) => RemoteError::new(&error, in_doubt),
+        })
     }
 
     fn read_status(&self, id: NodeId, answer: Answer) -> Result<NodeStatus, RemoteError> {
@@ -270,13 +281,17 @@ impl fmt::Display for RemoteError {
 
 impl std::error::Error for RemoteError {}
 
-impl From<LinkError> for RemoteError {
-    fn from(error: LinkError) -> Self {
-        let text = error.to_string();
+/// What is to be known of an order that was given and not answered.
+const IN_DOUBT: &str =
+    "; it may still do what it was asked for: see who leads before you ask again";
+
+impl RemoteError {
+    /// With what is to be known if the node has not even refused.
+    fn new(error: &LinkError, otherwise: &str) -> Self {
         match error {
-            LinkError::Gone(_) => RemoteError::Unreachable(text),
-            LinkError::Silent { .. } => RemoteError::Silent(text),
-            LinkError::Refused(_) => RemoteError::Refused(text),
+            LinkError::Gone(_) => RemoteError::Unreachable(format!("{error}{otherwise}")),
+            LinkError::Silent { .. } => RemoteError::Silent(format!("{error}{otherwise}")),
+            LinkError::Refused(why) => RemoteError::Refused(why.clone()),
         }
     }
 }

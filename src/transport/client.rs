@@ -37,6 +37,15 @@ pub(crate) struct Answer {
     pub(crate) certificate_ends: Option<u64>,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The node was not asked.
+    Unasked(LinkError),
+    /// It was, as far as can be told from here: it may do what it was asked for.
+    Asked(LinkError),
+}
+
 impl Asker {
     /// Asks the node `to`. Bounded: the name, the connection, the handshake and the answer have a wait each,
     /// and a hand-over the time that a leader has to stop its work.
@@ -45,8 +54,18 @@ impl Asker {
         to: NodeId,
         member: &Member,
         question: Question,
-    ) -> Result<Answer, LinkError> {
-        let wait = self.rpc_timeout.max(SHORTEST_WAIT);
+    ) -> Result<Answer, Unanswered> {
+        let stream = self.dial(member).map_err(Unanswered::Unasked)?;
+        self.put(stream, to, question).map_err(Unanswered::Asked)
+    }
+
+    /// How long each step may take.
+    fn wait(&self) -> Duration {
+        self.rpc_timeout.max(SHORTEST_WAIT)
+    }
+
+    fn dial(&self, member: &Member) -> Result<Stream, LinkError> {
+        let wait = self.wait();
         let gives_up_at = clock::now() + wait;
         let given_up = || {
             let silent = LinkError::Silent {
@@ -67,12 +86,15 @@ impl Asker {
             }
             error => error.into(),
         };
-        let mut stream = match &self.credentials {
+        match &self.credentials {
             Some(credentials) => {
-                tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls)?
+                tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls)
             }
-            None => Stream::plain(tcp, began + wait),
-        };
+            None => Ok(Stream::plain(tcp, began + wait)),
+        }
+    }
+
+    fn put(&self, mut stream: Stream, to: NodeId, question: Question) -> Result<Answer, LinkError> {
         let certificate_ends = stream
             .peer_certificate()
             .and_then(|certificate| certificate.not_after());
@@ -84,7 +106,7 @@ impl Asker {
             }
         };
         let asked = clock::now();
-        let deadline = asked + wait + time_to_do;
+        let deadline = asked + self.wait() + time_to_do;
         stream.set_deadline(deadline);
         let ask = Ask {
             protocol: wire::PROTOCOL,

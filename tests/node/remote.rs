@@ -1,11 +1,13 @@
 //! What a program may ask of nodes that run elsewhere.
 
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use leadelect::remote::{Client, RemoteError};
 use leadelect::{Config, NodeId, Role};
 
-use super::cluster::{CALM, Cluster, Leader};
+use super::cluster::{CALM, Cluster, Leader, free_port};
 use super::lease_log::Claims;
 
 const THREE: [&str; 3] = ["1", "2", "3"];
@@ -72,4 +74,38 @@ fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
     assert_eq!(client.resign(leads, Duration::from_secs(30)), Ok(()));
     cluster.leader_after(&leader);
     cluster.judge(Claims::MayBeReleased);
+}
+
+/// Whoever gives the order cannot tell what has become of it.
+#[test]
+fn an_order_that_was_given_and_not_answered_may_still_be_carried_out_and_the_error_says_so() {
+    let (in_doubt, leads, zero) = (
+        "may still do what it was asked for",
+        id("1"),
+        Duration::ZERO,
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = Config::builder().insecure();
+    let config = config.node(("1", "127.0.0.1", port));
+    let config = config.node(("2", "127.0.0.1", free_port()));
+    let client = Client::new(config.build().unwrap()).unwrap();
+    let silent = |result| match result {
+        Err(RemoteError::Silent(text)) => text.contains(in_doubt),
+        other => panic!("{other:?}"),
+    };
+    // It is connected to, and that is all.
+    assert!(silent(client.resign(leads, zero)));
+    assert!(silent(client.transfer(leads, id("2"))));
+    assert!(!silent(client.status(leads).map(drop)));
+
+    let unreachable = |result| match result {
+        Err(RemoteError::Unreachable(text)) => text.contains(in_doubt),
+        other => panic!("{other:?}"),
+    };
+    // It was not even asked.
+    assert!(!unreachable(client.resign(id("2"), zero)));
+    // It hangs up.
+    thread::spawn(move || listener.incoming().for_each(drop));
+    assert!(unreachable(client.resign(leads, zero)));
 }

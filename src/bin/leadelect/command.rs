@@ -17,8 +17,11 @@ use super::{ConfigFile, Failure, print};
 #[command(after_help = "\
 Exit code:
   0  another node leads
-  1  nobody leads, the leader has refused, or nobody else has come after it
+  1  nobody leads, the leader has refused or has not answered, or nobody else has come after it
   2  the arguments, the config or the certificates cannot be used
+
+A leader that was asked and has not answered may still do it, also later. The error says so: see who
+leads, by `leadelect status`, before you ask again.
 
 Examples:
   leadelect resign
@@ -38,8 +41,11 @@ pub(crate) struct ResignArgs {
 #[command(after_help = "\
 Exit code:
   0  that node leads
-  1  nobody leads, the leader has refused, or that node does not lead in the end
+  1  nobody leads, the leader has refused or has not answered, or that node does not lead in the end
   2  the arguments, the config or the certificates cannot be used
+
+A leader that was asked and has not answered may still do it, also later. The error says so: see who
+leads, by `leadelect status`, before you ask again.
 
 Example:
   leadelect transfer 2")]
