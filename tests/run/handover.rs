@@ -12,14 +12,15 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
     let rounds = std::env::var("LEADELECT_HANDOVERS").map_or(15, |rounds| rounds.parse().unwrap());
     // The default timing: a heartbeat every 100 ms, an election timeout of 500 ms.
     let rig = Rig::start(500, "", &["--hold-off", "100ms"]);
+    rig.wait_until_nobody_is_new();
     let mut gaps = Vec::new();
     let mut moves = 0;
     let mut lives = rig.next_after(0, 1);
     while gaps.len() < rounds {
-        // Nobody holds off any more, and everybody has heard of the leader.
+        // The last leader holds off no more, a heartbeat later the new one knows it, and everybody has heard of that.
         wait_for("a settled leader", || {
             let life = rig.lives().pop()?;
-            (life.last > life.first + 300_000_000).then_some(())
+            (life.last > life.first + 650_000_000).then_some(())
         });
         let killed_at = boot_nanos();
         lives[0].signal(Signal::KILL);

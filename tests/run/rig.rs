@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::child::boot_nanos;
 use super::cluster::{Cluster, free_port};
 use super::process::{AMPLE, Process, try_for, wait_for};
 use super::work;
@@ -146,6 +147,24 @@ impl Rig {
             .collect();
         lives.sort_by_key(|life| life.first);
         lives
+    }
+
+    /// Waits until every node is able to vote and to lead: one that came too late to vote for the first leader does
+    /// neither for two election timeouts after its start.
+    #[track_caller]
+    pub(crate) fn wait_until_nobody_is_new(&self) {
+        for supervisor in self.supervisors.values() {
+            supervisor.wait_until_it_mentions(&["term=0: started"]);
+        }
+        let doubt = 2 * self.cluster.plan.election_timeout_ms + 500;
+        let over = boot_nanos() + doubt * 1_000_000;
+        let found = try_for(AMPLE, || {
+            self.lives()
+                .iter()
+                .any(|life| life.last > over)
+                .then_some(())
+        });
+        assert!(found.is_some(), "no command works:\n{}", self.dump());
     }
 
     /// Waits for the command of a leader that comes after the one with this `token`, and for so many processes of it.
