@@ -6,7 +6,8 @@
 //! 3. Send it and wait for the answer, for `rpc_timeout` at most.
 //! 4. A request that dies with a connection that was used before is sent again at once on a fresh one: the other
 //!    process may have restarted, and the first vote must not be lost. All requests are idempotent.
-//! 5. A request without an answer ends the connection, which may be stuck in retransmissions.
+//! 5. A request without an answer ends the connection, which may be stuck in retransmissions. A release is kept and
+//!    sent again: the election repeats every other request and says this one only once.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -88,8 +89,11 @@ impl Outbox {
             .map_or(Order::Probe, |request| Order::Ask(request, epoch))
     }
 
-    fn take(&self) -> Option<Request> {
-        self.orders().request.take()
+    /// What waits, and the epoch it belongs to.
+    fn take(&self) -> Option<(Request, u64)> {
+        let mut orders = self.orders();
+        let epoch = orders.epoch;
+        orders.request.take().map(|request| (request, epoch))
     }
 
     /// Forgets what waits.
@@ -170,8 +174,9 @@ impl Dialler {
                 Some(link) => match outbox.next() {
                     Order::Stop => return Link::close(link),
                     Order::Ask(request, epoch) => {
-                        let final_word = matches!(request, Request::Release { .. });
-                        (self.ask(link, Frame::Request(request), epoch), final_word)
+                        let frame = Frame::Request(request);
+                        let final_word = frame.is_release();
+                        (self.ask(link, frame, epoch), final_word)
                     }
                     Order::Probe => (self.ask(link, Frame::Probe, 0), false),
                 },
@@ -200,14 +205,9 @@ impl Dialler {
     fn ask(&self, mut link: Link, frame: Frame, epoch: u64) -> Result<Link, LinkError> {
         let outbox = &self.outboxes[&self.peer];
         if clock::now() < link.ends_at && link.stream.is_quiet() {
-            match self.exchange(&mut link, &frame) {
+            match self.exchange_or_keep(&mut link, frame, epoch) {
                 Ok(()) => return Ok(link),
-                Err(error @ LinkError::Gone(_)) => {
-                    outbox.put_back(frame, epoch);
-                    if !link.used {
-                        return Err(error);
-                    }
-                }
+                Err(LinkError::Gone(_)) if link.used => {}
                 Err(error) => return Err(error),
             }
         } else {
@@ -216,9 +216,22 @@ impl Dialler {
         drop(link);
         let mut fresh = self.dial()?;
         // Dialling takes a while: by now something newer may be waiting.
-        let frame = outbox.take().map_or(Frame::Probe, Frame::Request);
-        self.exchange(&mut fresh, &frame)?;
+        let (frame, epoch) = match outbox.take() {
+            Some((request, epoch)) => (Frame::Request(request), epoch),
+            None => (Frame::Probe, 0),
+        };
+        self.exchange_or_keep(&mut fresh, frame, epoch)?;
         Ok(fresh)
+    }
+
+    /// Asks, and keeps what has died with the connection, and a release in any case: nobody repeats it.
+    fn exchange_or_keep(&self, link: &mut Link, frame: Frame, epoch: u64) -> Result<(), LinkError> {
+        let result = self.exchange(link, &frame);
+        let gone = matches!(result, Err(LinkError::Gone(_)));
+        if gone || (result.is_err() && frame.is_release()) {
+            self.outboxes[&self.peer].put_back(frame, epoch);
+        }
+        result
     }
 
     fn exchange(&self, link: &mut Link, frame: &Frame) -> Result<(), LinkError> {
@@ -329,5 +342,97 @@ impl Dialler {
 impl Link {
     fn close(self) {
         self.stream.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::super::tests::local;
+    use super::super::wire::Hello;
+    use super::*;
+    use crate::config::Config;
+    use crate::election::{Reply, Term};
+
+    /// Node 1, which dials node 2 at `port`.
+    fn dialler(port: u16) -> Dialler {
+        let config = Config::builder()
+            .insecure()
+            .node(("1", "127.0.0.1", 1))
+            .node(("2", "127.0.0.1", port));
+        let config = config.build().expect("a config");
+        let members = config.nodes().map(|(id, member)| (id, member.clone()));
+        let local = Local {
+            members: members.collect(),
+            ..local()
+        };
+        let outboxes = BTreeMap::from([(2.into(), Outbox::default())]);
+        Dialler::new(
+            Arc::new(local),
+            2.into(),
+            Arc::new(outboxes),
+            Arc::default(),
+        )
+    }
+
+    fn ample() -> Instant {
+        clock::now() + Duration::from_secs(30)
+    }
+
+    /// As node 2: welcomes the next connection, and hears what is asked on it first.
+    fn welcome(listener: &TcpListener, local: &Local) -> (Stream, Frame) {
+        let (tcp, _) = listener.accept().expect("a connection");
+        let mut stream = Stream::plain(tcp, ample());
+        let hello = receive(&mut stream, "a hello", ample()).expect("a hello");
+        assert!(matches!(hello, Frame::Hello(_)), "{hello:?}");
+        let welcome = Hello {
+            from: 2.into(),
+            to: 1.into(),
+            ..local.hello(2.into())
+        };
+        send(&mut stream, &Frame::Welcome(welcome)).expect("sent");
+        let asked = receive(&mut stream, "a request", ample()).expect("a request");
+        (stream, asked)
+    }
+
+    #[test]
+    fn a_release_that_is_not_answered_is_sent_again_until_it_is() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let dialler = dialler(listener.local_addr().expect("an address").port());
+        let (local, outboxes) = (dialler.local.clone(), dialler.outboxes.clone());
+        let outbox = &outboxes[&2.into()];
+        let (term, seq, successor) = (Term(1), 1, Some(2.into()));
+        let release = Request::Release {
+            term,
+            seq,
+            successor,
+        };
+        outbox.put(release.clone());
+        let thread = thread::spawn(move || dialler.run());
+
+        let asks = Frame::Request(release.clone());
+        let (silent, asked) = welcome(&listener, &local);
+        assert_eq!(asked, asks);
+        let (mut answering, asked) = welcome(&listener, &local);
+        assert_eq!(asked, asks, "after the silence");
+        let answer = Frame::Reply(Reply::Release { term });
+        send(&mut answering, &answer).expect("sent");
+        let vote = Request::Vote { term, candidacy: 7 };
+        outbox.put(vote.clone());
+        let asked = receive(&mut answering, "a request", ample()).expect("a request");
+        assert_eq!(asked, Frame::Request(vote), "after the answer");
+
+        outbox.put(release);
+        drop(answering);
+        let (closed, asked) = welcome(&listener, &local);
+        assert_eq!(asked, asks, "on a fresh connection");
+        drop(closed);
+        let (last, asked) = welcome(&listener, &local);
+        assert_eq!(asked, asks, "after the end of that");
+        outbox.stop();
+        drop((silent, last));
+        thread.join().expect("no panic");
     }
 }

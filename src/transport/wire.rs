@@ -38,6 +38,13 @@ pub(crate) enum Frame {
     Told(Told),
 }
 
+impl Frame {
+    /// The last word of a leader. Every other request is repeated by the election.
+    pub(crate) fn is_release(&self) -> bool {
+        matches!(self, Frame::Request(Request::Release { .. }))
+    }
+}
+
 /// What a client wants of which node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ask {
