@@ -70,10 +70,7 @@ fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, office: &Office) -> Resu
     while !office.stop.load(SeqCst) || election.leader() == Some(me) {
         let mut inputs = vec![(me, Input::Tick)];
         inputs.extend(receive(socket, peers, election.wake_at().since(now()))); // popped before the tick
-        let relinquish = Input::Relinquish {
-            successor: None,
-            hold_off: Duration::MAX,
-        };
+        let relinquish = Input::Relinquish { successor: None, hold_off: Duration::MAX };
         inputs.extend(office.stop.load(SeqCst).then_some((me, relinquish)));
         while let Some((from, input)) = inputs.pop() {
             // The order is what counts: read the clock, step, store, publish, send, and look whether the work has ended.

@@ -22,9 +22,7 @@ fn main() -> ExitCode {
     let every = arguments.get(2).map_or(Ok(1000), |millis| millis.parse());
     let led = match every {
         Ok(millis) => run(id, config, Duration::from_millis(millis)),
-        Err(error) => {
-            Err(format!("expected milliseconds, found {:?}: {error}", arguments[2]).into())
-        }
+        Err(error) => Err(format!("expected milliseconds, found {:?}: {error}", arguments[2]).into()),
     };
     match led {
         Ok(()) => ExitCode::SUCCESS,

@@ -143,10 +143,7 @@ mod tests {
         let (shortest, ours, longest) = (inner.elapsed(), now().since(start), outer.elapsed());
 
         let slewed = longest / 100;
-        assert!(
-            shortest <= ours + slewed && ours <= longest + slewed,
-            "{shortest:?} {ours:?} {longest:?}"
-        );
+        assert!(shortest <= ours + slewed && ours <= longest + slewed, "{shortest:?} {ours:?} {longest:?}");
     }
 
     #[test]

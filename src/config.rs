@@ -112,14 +112,10 @@ impl Config {
         let bytes = tls::read_bounded(path).map_err(fault)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            fault(format!(
-                "found bytes that are not UTF-8 at offset {at}, expected text"
-            ))
+            fault(format!("found bytes that are not UTF-8 at offset {at}, expected text"))
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        from_yaml(&text, folder)
-            .map_err(|error| error.of(&origin))
-            .map(|config| Config { origin, ..config })
+        from_yaml(&text, folder).map_err(|error| error.of(&origin)).map(|config| Config { origin, ..config })
     }
 
     /// Reads YAML text. Its relative paths count from the current folder.
@@ -167,8 +163,7 @@ impl Config {
         let Some(files) = &self.certs else {
             return Ok(None);
         };
-        let credentials =
-            Credentials::load_client(files).map_err(|error| self.cert_fault(&error))?;
+        let credentials = Credentials::load_client(files).map_err(|error| self.cert_fault(&error))?;
         Ok(Some(credentials))
     }
 
@@ -187,17 +182,11 @@ impl Config {
             None => None,
         };
         let warnings = self.warnings(id, identity.as_deref());
-        Ok(NodeConfig {
-            id,
-            config: self,
-            identity,
-            warnings,
-        })
+        Ok(NodeConfig { id, config: self, identity, warnings })
     }
 
     fn load_identity(&self, files: &CertFiles, id: NodeId) -> Result<Identity, ConfigError> {
-        Identity::load(files.clone(), self.members[&id].name())
-            .map_err(|error| self.cert_fault(&error))
+        Identity::load(files.clone(), self.members[&id].name()).map_err(|error| self.cert_fault(&error))
     }
 
     fn cert_fault(&self, error: &TlsError) -> ConfigError {
@@ -221,18 +210,12 @@ impl Config {
             ));
         }
         let Some(identity) = identity else {
-            warnings.push(
-                "`insecure: true`: nothing is encrypted, and whoever reaches a port can vote"
-                    .into(),
-            );
+            warnings.push("`insecure: true`: nothing is encrypted, and whoever reaches a port can vote".into());
             return warnings;
         };
         let credentials = identity.current();
         let certificate = credentials.certificate();
-        let same: Vec<_> = self
-            .nodes()
-            .filter(|(_, member)| certificate.is_valid_for(member.name()))
-            .collect();
+        let same: Vec<_> = self.nodes().filter(|(_, member)| certificate.is_valid_for(member.name())).collect();
         if same.len() > 1 {
             warnings.push(format!(
                 "with a shared certificate members are not told apart: that of node {id} is valid for the nodes {}",
@@ -245,15 +228,13 @@ impl Config {
                  should be signed with it; make a new CA (see gen_cert.sh)",
                 days.unsigned_abs()
             )),
-            Some(days) if days < EXPIRY_WARNING_DAYS => warnings.push(format!(
-                "the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)"
-            )),
+            Some(days) if days < EXPIRY_WARNING_DAYS => warnings
+                .push(format!("the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)")),
             _ => {}
         }
         match credentials.days_left() {
-            Some(days) if days < EXPIRY_WARNING_DAYS => warnings.push(format!(
-                "the certificate of node {id} ends in {days} days: replace the file, it is read again"
-            )),
+            Some(days) if days < EXPIRY_WARNING_DAYS => warnings
+                .push(format!("the certificate of node {id} ends in {days} days: replace the file, it is read again")),
             _ => {}
         }
         warnings
@@ -338,11 +319,7 @@ impl NodeConfig {
     /// The host and port to listen on.
     pub(crate) fn listen(&self) -> (String, u16) {
         let own = &self.config.members[&self.id];
-        (
-            own.listen
-                .map_or_else(|| own.addr.clone(), |ip| ip.to_string()),
-            own.port,
-        )
+        (own.listen.map_or_else(|| own.addr.clone(), |ip| ip.to_string()), own.port)
     }
 
     /// What this node shows and trusts; nothing means that the config says `insecure: true`.
@@ -367,18 +344,11 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(place: &str, problem: impl Into<String>) -> Self {
-        ConfigError {
-            origin: String::new(),
-            place: place.to_owned(),
-            problem: problem.into(),
-        }
+        ConfigError { origin: String::new(), place: place.to_owned(), problem: problem.into() }
     }
 
     fn of(self, origin: &str) -> Self {
-        ConfigError {
-            origin: origin.to_owned(),
-            ..self
-        }
+        ConfigError { origin: origin.to_owned(), ..self }
     }
 }
 
@@ -413,10 +383,7 @@ fn listed<'a>(ids: impl Iterator<Item = &'a NodeId>, last: &str) -> String {
 // written as a number or in quotes, and an error can quote it.
 
 #[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a map with `nodes`, and `certs` or `insecure: true`"
-)]
+#[serde(deny_unknown_fields, expecting = "a map with `nodes`, and `certs` or `insecure: true`")]
 struct FileYaml {
     cluster: Option<String>,
     certs: Option<CertsYaml>,
@@ -441,10 +408,7 @@ struct ServerYaml {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a map of times such as `election_timeout: 500ms`"
-)]
+#[serde(deny_unknown_fields, expecting = "a map of times such as `election_timeout: 500ms`")]
 struct TimingYaml {
     heartbeat_interval: Option<String>,
     election_timeout: Option<String>,
@@ -495,26 +459,20 @@ fn from_yaml(text: &str, folder: &Path) -> Result<Config, ConfigError> {
     let fault = |problem: String| ConfigError::new("", problem);
     if text.len() > MAX_YAML_BYTES {
         let found = text.len();
-        return Err(fault(format!(
-            "found {found} bytes: expected a config of at most {MAX_YAML_BYTES}"
-        )));
+        return Err(fault(format!("found {found} bytes: expected a config of at most {MAX_YAML_BYTES}")));
     }
     let only_comments = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if text.lines().all(only_comments) {
-        return Err(fault(
-            "found nothing: expected `nodes`, and `certs` or `insecure: true`".into(),
-        ));
+        return Err(fault("found nothing: expected `nodes`, and `certs` or `insecure: true`".into()));
     }
-    let yaml: FileYaml = serde_yaml::from_str(text)
-        .map_err(|error| fault(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
+    let yaml: FileYaml =
+        serde_yaml::from_str(text).map_err(|error| fault(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
     let timing = yaml.timing.unwrap_or_default();
     let mut builder = Config::builder();
     if let Some(name) = yaml.cluster {
         builder.cluster = name;
     }
-    builder.insecure = yaml
-        .insecure
-        .map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
+    builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
     builder.certs = yaml.certs.map(|certs| CertFiles {
         ca: folder.join(certs.ca),
         cert: folder.join(certs.server.cert),
@@ -551,18 +509,10 @@ fn parse_node(id: String, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
     let mut node = NodeSpec::new(id.clone(), yaml.addr, port);
     node.member.tls_name = yaml.tls_name;
     if let Some(text) = yaml.listen {
-        node.member.listen = Some(parse(
-            &place("listen"),
-            &text,
-            "expected an IP address of this host, without port",
-        )?);
+        node.member.listen = Some(parse(&place("listen"), &text, "expected an IP address of this host, without port")?);
     }
     if let Some(text) = yaml.priority {
-        node.member.priority = parse(
-            &place("priority"),
-            &text,
-            "expected a whole number, such as -1 or 10",
-        )?;
+        node.member.priority = parse(&place("priority"), &text, "expected a whole number, such as -1 or 10")?;
     }
     if let Some(text) = yaml.witness {
         node.member.witness = parse(&place("witness"), &text, EXPECTED_BOOL)?;
@@ -591,9 +541,7 @@ fn parse_time(place: &str, text: &str) -> Result<Duration, ConfigError> {
         (number, "us") => scaled(number, 1_000),
         _ => None,
     };
-    nanos
-        .map(Duration::from_nanos)
-        .ok_or_else(|| found(place, text, EXPECTED_TIME))
+    nanos.map(Duration::from_nanos).ok_or_else(|| found(place, text, EXPECTED_TIME))
 }
 
 fn parse_drift(place: &str, text: &str) -> Result<u32, ConfigError> {
@@ -607,9 +555,7 @@ fn parse_drift(place: &str, text: &str) -> Result<u32, ConfigError> {
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }

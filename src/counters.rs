@@ -167,10 +167,7 @@ impl Tally {
             Refusal::TermTooFar => &mut refused.term_too_far,
             Refusal::CannotStore => &mut refused.cannot_store,
             // These refuse a vote, and put off a pre-vote.
-            Refusal::AlreadyVoted(_)
-            | Refusal::Promised(_)
-            | Refusal::Quarantine
-            | Refusal::OwnWork => return,
+            Refusal::AlreadyVoted(_) | Refusal::Promised(_) | Refusal::Quarantine | Refusal::OwnWork => return,
         };
         *count += 1;
     }
@@ -194,10 +191,7 @@ mod tests {
     }
 
     fn elected() -> Cause {
-        Cause::Elected {
-            votes: Vec::new(),
-            after: Duration::ZERO,
-        }
+        Cause::Elected { votes: Vec::new(), after: Duration::ZERO }
     }
 
     fn win(tally: &mut Tally) {
@@ -224,17 +218,9 @@ mod tests {
         assert_eq!(changes(event(1, None, None, Cause::NoLeader)), 1);
         assert_eq!(changes(event(1, Some(2), None, hinted())), 1);
         assert_eq!(changes(event(1, Some(2), None, Cause::LeaderHeard)), 1);
-        assert_eq!(
-            changes(event(2, Some(2), None, Cause::LeaderHeard)),
-            2,
-            "elected again"
-        );
+        assert_eq!(changes(event(2, Some(2), None, Cause::LeaderHeard)), 2, "elected again");
         assert_eq!(changes(event(2, Some(3), None, hinted())), 3);
-        assert_eq!(
-            changes(event(3, Some(3), None, Cause::LeaderHeard)),
-            3,
-            "the hint was of this term"
-        );
+        assert_eq!(changes(event(3, Some(3), None, Cause::LeaderHeard)), 3, "the hint was of this term");
         assert_eq!(changes(event(4, Some(ME), None, elected())), 4);
         assert_eq!(changes(event(4, Some(ME), Some(4), Cause::LeaseWon)), 4);
     }
@@ -249,12 +235,7 @@ mod tests {
         lose(&mut tally, Cause::LeaderHeard);
         lose(&mut tally, Cause::StoreFailed);
         lose(&mut tally, Cause::Yielding { to: 2.into() });
-        for why in [
-            Cause::WorkSilent,
-            Cause::Unhealthy,
-            Cause::WorkFailed,
-            Cause::LeaseEnding,
-        ] {
+        for why in [Cause::WorkSilent, Cause::Unhealthy, Cause::WorkFailed, Cause::LeaseEnding] {
             lose(&mut tally, why);
             tally.take(&event(1, Some(ME), None, Cause::Relinquishing));
         }
@@ -285,12 +266,7 @@ mod tests {
     fn work_that_overruns_is_counted_and_takes_no_lease() {
         let mut tally = Tally::default();
         win(&mut tally);
-        tally.take(&event(
-            1,
-            Some(ME),
-            None,
-            Cause::WorkOverran { term: Term(1) },
-        ));
+        tally.take(&event(1, Some(ME), None, Cause::WorkOverran { term: Term(1) }));
         assert_eq!(tally.counters.overruns, 1);
         assert_eq!(tally.counters.leases_lost, LeasesLost::default());
         tally.take(&event(1, None, None, Cause::LeaseLost));

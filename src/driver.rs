@@ -13,9 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock;
 use crate::config::Member;
-use crate::election::{
-    Cause, Effects, Election, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter,
-};
+use crate::election::{Cause, Effects, Election, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter};
 use crate::handover::TransferError;
 use crate::inbox::Mail;
 use crate::lease::Lost;
@@ -66,10 +64,7 @@ impl Driver {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
         let mut pending = Pending::default();
-        let ending = Ending {
-            office: self.office.clone(),
-            board: self.board.clone(),
-        };
+        let ending = Ending { office: self.office.clone(), board: self.board.clone() };
         self.tell(&Event {
             role: self.election.role(),
             term: self.election.term(),
@@ -79,11 +74,8 @@ impl Driver {
         });
         self.step(Input::Tick, &mut pending);
         while !self.may_stop(&pending) {
-            let wake_at = self
-                .election
-                .wake_at()
-                .min(self.office.alarm_at())
-                .min(pending.stop_by.unwrap_or(Instant::NEVER));
+            let wake_at =
+                self.election.wake_at().min(self.office.alarm_at()).min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
                 Ok(mail) => self.wake(Some(mail), &mut pending),
@@ -137,11 +129,7 @@ impl Driver {
 
     fn take(&mut self, mail: Mail, pending: &mut Pending) {
         match mail {
-            Mail::Request {
-                from,
-                request,
-                answer,
-            } => {
+            Mail::Request { from, request, answer } => {
                 log::trace!("node {}: {from} asks {request}", self.election.me());
                 if let Some(reply) = self.step(Input::Request { from, request }, pending) {
                     self.board.answers(&reply);
@@ -165,11 +153,7 @@ impl Driver {
                 self.step(Input::Reply { from, reply }, pending);
             }
             Mail::Unanswered { by } => drop(pending.releases.remove(&by)),
-            Mail::HandOver {
-                successor,
-                hold_off,
-                answer,
-            } => {
+            Mail::HandOver { successor, hold_off, answer } => {
                 let verdict = self.may_hand_over(successor);
                 let accepted = verdict.is_ok();
                 if accepted {
@@ -188,12 +172,7 @@ impl Driver {
                     self.relinquish(Lost::HandedOver, successor, hold_off, pending);
                 }
             }
-            Mail::GiveUp {
-                term,
-                why,
-                hold_off,
-                answer,
-            } => {
+            Mail::GiveUp { term, why, hold_off, answer } => {
                 if self.leads() && self.election.term() == term {
                     pending.handovers.extend(answer);
                     self.relinquish(why, None, hold_off, pending);
@@ -247,20 +226,12 @@ impl Driver {
 
     fn heard_lately(&self, id: NodeId) -> bool {
         let peers = self.board.status(None, Duration::ZERO).peers;
-        let ago = peers
-            .iter()
-            .find_map(|peer| peer.last_heard.filter(|_| peer.id == id));
+        let ago = peers.iter().find_map(|peer| peer.last_heard.filter(|_| peer.id == id));
         ago.is_some_and(|ago| ago < self.timing.election_timeout())
     }
 
     /// First the lease is taken away, and only then the election may release it.
-    fn relinquish(
-        &mut self,
-        why: Lost,
-        successor: Option<NodeId>,
-        hold_off: Duration,
-        pending: &mut Pending,
-    ) {
+    fn relinquish(&mut self, why: Lost, successor: Option<NodeId>, hold_off: Duration, pending: &mut Pending) {
         if self.is_relinquishing() {
             return;
         }
@@ -272,13 +243,7 @@ impl Driver {
             Lost::LeaseEnding => self.announce(Cause::LeaseEnding),
             Lost::HandedOver | Lost::Stopped => {}
         }
-        self.step(
-            Input::Relinquish {
-                successor,
-                hold_off,
-            },
-            pending,
-        );
+        self.step(Input::Relinquish { successor, hold_off }, pending);
     }
 
     fn leads(&self) -> bool {
@@ -347,20 +312,10 @@ impl Driver {
     /// Tells what only the driver knows.
     fn announce(&self, cause: Cause) {
         let election = &self.election;
-        let event = Event {
-            role: election.role(),
-            term: election.term(),
-            leader: election.leader(),
-            token: None,
-            cause,
-        };
+        let event =
+            Event { role: election.role(), term: election.term(), leader: election.leader(), token: None, cause };
         self.tell(&event);
-        self.board.show(
-            event.role,
-            event.term.0,
-            event.leader,
-            std::slice::from_ref(&event),
-        );
+        self.board.show(event.role, event.term.0, event.leader, std::slice::from_ref(&event));
     }
 
     /// Whether nothing is left to do before the node stops.
@@ -382,19 +337,14 @@ impl Driver {
             self.transport.withdraw();
             pending.releases.clear();
         }
-        let mut store = Timed {
-            memory: &mut self.memory,
-            board: &self.board,
-        };
+        let mut store = Timed { memory: &mut self.memory, board: &self.board };
         match output.store(&mut store) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());
                 self.office.publish(None, Lost::LeaseEnding);
                 let output = self.election.step(clock::now(), Input::StoreFailed);
-                let effects = output
-                    .store(&mut Memory::Nowhere)
-                    .expect("a mute node has nothing to store");
+                let effects = output.store(&mut Memory::Nowhere).expect("a mute node has nothing to store");
                 self.apply(effects, pending);
                 None
             }
@@ -402,11 +352,7 @@ impl Driver {
     }
 
     fn apply(&mut self, effects: Effects, pending: &mut Pending) -> Option<Reply> {
-        let why = if self.is_relinquishing() {
-            Lost::HandedOver
-        } else {
-            Lost::LeaseEnding
-        };
+        let why = if self.is_relinquishing() { Lost::HandedOver } else { Lost::LeaseEnding };
         self.office.publish(effects.lease, why);
         for (to, request) in effects.messages {
             log::trace!("node {}: asks {to} {request}", self.election.me());
@@ -423,12 +369,7 @@ impl Driver {
             }
         }
         let election = &self.election;
-        self.board.show(
-            election.role(),
-            election.term().0,
-            election.leader(),
-            &effects.events,
-        );
+        self.board.show(election.role(), election.term().0, election.leader(), &effects.events);
         self.end_work(pending);
         if !self.leads() {
             pending.handovers.clear();
@@ -438,11 +379,7 @@ impl Driver {
 
     /// Tells the election that the work is over which it waits for, if it is.
     fn end_work(&mut self, pending: &mut Pending) {
-        if let Some(term) = self
-            .election
-            .awaits_work()
-            .filter(|term| self.office.is_idle(*term))
-        {
+        if let Some(term) = self.election.awaits_work().filter(|term| self.office.is_idle(*term)) {
             self.step(Input::WorkEnded { term }, pending);
         }
     }
@@ -453,11 +390,7 @@ impl Driver {
             Cause::ProtocolViolation { .. } | Cause::StoreFailed | Cause::WorkOverran { .. } => {
                 log::error!("node {me}: {event}")
             }
-            Cause::LeaseLost
-            | Cause::LeaseEnding
-            | Cause::WorkSilent
-            | Cause::WorkFailed
-            | Cause::Unhealthy => {
+            Cause::LeaseLost | Cause::LeaseEnding | Cause::WorkSilent | Cause::WorkFailed | Cause::Unhealthy => {
                 log::warn!("node {me}: {event}")
             }
             _ => log::info!("node {me}: {event}"),
@@ -468,10 +401,7 @@ impl Driver {
 /// The election's view of the configured nodes.
 pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Voter> {
     let voters = members.iter().map(|(id, member)| {
-        let voter = Voter {
-            priority: member.priority,
-            witness: member.witness,
-        };
+        let voter = Voter { priority: member.priority, witness: member.witness };
         (*id, voter)
     });
     voters.collect()

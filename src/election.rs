@@ -64,9 +64,7 @@ use leader::Leader;
 use preference::Reigns;
 
 /// A numbered period with at most one leader. The term in which a lease was won is its fencing token.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Term(pub u64);
 
 impl Term {
@@ -74,11 +72,7 @@ impl Term {
     pub const LARGEST_JUMP: u64 = 1 << 32;
 
     fn next(self) -> Term {
-        Term(
-            self.0
-                .checked_add(1)
-                .expect("terms grow by at most LARGEST_JUMP a message"),
-        )
+        Term(self.0.checked_add(1).expect("terms grow by at most LARGEST_JUMP a message"))
     }
 
     fn too_far_from(self, own: Term) -> bool {
@@ -225,11 +219,7 @@ struct Follower {
 impl Follower {
     /// Follows nobody, and waits until `suspect_at`.
     fn waiting(suspect_at: Instant) -> Self {
-        Follower {
-            leader: None,
-            suspect_at,
-            hint: None,
-        }
+        Follower { leader: None, suspect_at, hint: None }
     }
 }
 
@@ -261,24 +251,16 @@ impl Election {
     /// If the node is not among the voters.
     #[must_use]
     pub fn new(setup: Setup, recovery: Recovery, now: Instant, seed: u64) -> Self {
-        assert!(
-            setup.voters.contains_key(&setup.me),
-            "a node is one of the voters"
-        );
+        assert!(setup.voters.contains_key(&setup.me), "a node is one of the voters");
         let timeout = setup.timing.election_timeout();
         // Rule 7: whatever was promised before the start has run out `quarantine` after it. Rule 11: if terms and votes
         // may be forgotten, too, then it is twice as long, and nothing is promised either.
         let (hard, quarantine) = match recovery {
             Recovery::Fresh => (HardState::default(), Duration::ZERO),
-            Recovery::Restored { state, .. } if state.in_doubt => {
-                (state, state.cap.max(timeout) * 2)
-            }
+            Recovery::Restored { state, .. } if state.in_doubt => (state, state.cap.max(timeout) * 2),
             Recovery::Restored { state, down_for } => (state, state.cap.saturating_sub(down_for)),
             Recovery::Stateless { .. } => {
-                let nothing = HardState {
-                    in_doubt: true,
-                    ..HardState::default()
-                };
+                let nothing = HardState { in_doubt: true, ..HardState::default() };
                 (nothing, timeout * 2)
             }
         };
@@ -316,14 +298,9 @@ impl Election {
         self.expire(now, &mut out);
         match input {
             Input::Tick => self.tick(now, &mut out),
-            Input::Request { from, request } => {
-                out.reply = self.answer(now, from, request, &mut out)
-            }
+            Input::Request { from, request } => out.reply = self.answer(now, from, request, &mut out),
             Input::Reply { from, reply } => self.hear(now, from, reply, &mut out),
-            Input::Relinquish {
-                successor,
-                hold_off,
-            } => self.relinquish(now, successor, hold_off, &mut out),
+            Input::Relinquish { successor, hold_off } => self.relinquish(now, successor, hold_off, &mut out),
             Input::WorkEnded { term } => self.work_ended(now, term, &mut out),
             Input::Eligible(eligible) => self.eligible = eligible,
             Input::StoreFailed => self.fall_mute(now, &mut out),
@@ -434,38 +411,19 @@ impl Election {
             return;
         }
         match (&self.state, reply) {
-            (
-                State::PreCandidate(asking),
-                Reply::PreVote {
-                    term,
-                    candidacy,
-                    verdict,
-                    wait,
-                    leader,
-                },
-            ) if asking.candidacy == candidacy => {
+            (State::PreCandidate(asking), Reply::PreVote { term, candidacy, verdict, wait, leader })
+                if asking.candidacy == candidacy =>
+            {
                 self.pre_vote_reply(now, from, (term, verdict), wait, leader, out)
             }
-            (
-                State::Candidate(candidate),
-                Reply::Vote {
-                    term,
-                    candidacy,
-                    verdict,
-                    wait,
-                },
-            ) if candidate.candidacy == candidacy => {
+            (State::Candidate(candidate), Reply::Vote { term, candidacy, verdict, wait })
+                if candidate.candidacy == candidacy =>
+            {
                 self.vote_reply(now, from, (term, verdict), wait, out)
             }
-            (
-                State::Leader(_),
-                Reply::Heartbeat {
-                    term,
-                    seq,
-                    granted,
-                    eligible,
-                },
-            ) => self.heartbeat_reply(now, from, (term, seq), granted, eligible, out),
+            (State::Leader(_), Reply::Heartbeat { term, seq, granted, eligible }) => {
+                self.heartbeat_reply(now, from, (term, seq), granted, eligible, out)
+            }
             _ => {}
         }
     }
@@ -487,20 +445,9 @@ impl Election {
         self.hard.voted_for = None;
     }
 
-    fn follow(
-        &mut self,
-        now: Instant,
-        leader: Option<NodeId>,
-        suspect_at: Instant,
-        cause: Cause,
-        out: &mut Effects,
-    ) {
+    fn follow(&mut self, now: Instant, leader: Option<NodeId>, suspect_at: Instant, cause: Cause, out: &mut Effects) {
         self.leave_office(now);
-        self.state = State::Follower(Follower {
-            leader,
-            suspect_at,
-            hint: None,
-        });
+        self.state = State::Follower(Follower { leader, suspect_at, hint: None });
         self.tell(cause, out);
     }
 
@@ -566,10 +513,7 @@ impl Election {
 
     /// Whether this node is able to lead, as its peers should know it.
     fn able_to_lead(&self, now: Instant) -> bool {
-        self.may_lead()
-            && self.eligible
-            && self.work.is_none()
-            && now >= self.hold_off_until.max(self.voting_from)
+        self.may_lead() && self.eligible && self.work.is_none() && now >= self.hold_off_until.max(self.voting_from)
     }
 
     /// How much later than the first in line this node starts.

@@ -50,14 +50,12 @@ impl fmt::Display for TransferError {
             TransferError::Unknown { id } => write!(f, "found no node {id:?} in the config"),
             TransferError::Oneself => f.write_str("this node leads already: name another"),
             TransferError::Witness(id) => write!(f, "node {id} is a witness: it never leads"),
-            TransferError::Silent(id) => write!(
-                f,
-                "node {id} was not heard lately: see that it runs and can be reached"
-            ),
-            TransferError::NotAble(id) => write!(
-                f,
-                "node {id} is not able to lead now: it holds off, is ineligible or has just started"
-            ),
+            TransferError::Silent(id) => {
+                write!(f, "node {id} was not heard lately: see that it runs and can be reached")
+            }
+            TransferError::NotAble(id) => {
+                write!(f, "node {id} is not able to lead now: it holds off, is ineligible or has just started")
+            }
         }
     }
 }
@@ -65,11 +63,7 @@ impl fmt::Display for TransferError {
 impl std::error::Error for TransferError {}
 
 /// The node `id`, if leadership of `me` may be transferred to it as far as the config says.
-pub(crate) fn successor(
-    id: &str,
-    me: NodeId,
-    members: &BTreeMap<NodeId, Member>,
-) -> Result<NodeId, TransferError> {
+pub(crate) fn successor(id: &str, me: NodeId, members: &BTreeMap<NodeId, Member>) -> Result<NodeId, TransferError> {
     let known: Option<NodeId> = id.parse().ok();
     let known = known.and_then(|id| members.get_key_value(&id));
     match known {

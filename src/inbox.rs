@@ -15,11 +15,7 @@ use crate::lease::Lost;
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// A peer asks, and waits for the answer.
-    Request {
-        from: NodeId,
-        request: Request,
-        answer: Sender<Reply>,
-    },
+    Request { from: NodeId, request: Request, answer: Sender<Reply> },
     /// A peer answers what this node asked.
     Reply { from: NodeId, reply: Reply },
     /// A peer cannot be reached, or did not answer a release.

@@ -40,10 +40,7 @@ impl Leading<'_> {
     /// of [`LeadOptions::max_silence`] if that is sooner. Zero once it has to stop. Reads the clock.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let left = self
-            .lease
-            .tenure()
-            .soft_left(clock::now(), self.orders.drain);
+        let left = self.lease.tenure().soft_left(clock::now(), self.orders.drain);
         left.unwrap_or_default()
     }
 
@@ -61,10 +58,7 @@ impl Leading<'_> {
     /// When it has to stop, and why. That is final: the node gives its leadership up, and releases it when the closure
     /// returns.
     pub fn check(&self) -> Result<(), Lost> {
-        let left = self
-            .lease
-            .tenure()
-            .soft_left(clock::now(), self.orders.drain);
+        let left = self.lease.tenure().soft_left(clock::now(), self.orders.drain);
         left.map(drop).map_err(|lost| self.stop(lost))
     }
 
@@ -76,10 +70,7 @@ impl Leading<'_> {
     /// As [`Leading::check`], at once when the work has to stop.
     pub fn wait(&self, span: Duration) -> Result<(), Lost> {
         let until = clock::now() + span;
-        self.seat
-            .office
-            .wait(self.lease.tenure(), self.orders.drain, until)
-            .map_err(|lost| self.stop(lost))
+        self.seat.office.wait(self.lease.tenure(), self.orders.drain, until).map_err(|lost| self.stop(lost))
     }
 
     /// The work is not stuck. To be said more often than [`LeadOptions::max_silence`], if that is set; too late is in
@@ -98,12 +89,7 @@ impl Leading<'_> {
                 Lost::Silent => self.orders.hold_off,
                 _ => Duration::ZERO,
             };
-            self.seat.tell(Mail::GiveUp {
-                term: tenure.token(),
-                why: lost,
-                hold_off,
-                answer: None,
-            });
+            self.seat.tell(Mail::GiveUp { term: tenure.token(), why: lost, hold_off, answer: None });
         }
         tenure.lost().unwrap_or(lost)
     }
@@ -244,10 +230,7 @@ impl LeadOptions {
 
 impl fmt::Debug for HealthCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthCheck")
-            .field("every", &self.every)
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
+        f.debug_struct("HealthCheck").field("every", &self.every).field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -279,10 +262,7 @@ where
 {
     let orders = options.orders(seat.id, seat.timing);
     let _presence = Presence::begin(seat);
-    let _watch = options
-        .health_check
-        .as_ref()
-        .map(|check| Watch::begin(seat, check, orders.hold_off));
+    let _watch = options.health_check.as_ref().map(|check| Watch::begin(seat, check, orders.hold_off));
     let mut last = Term(0);
     loop {
         let Some(lease) = seat.office.begin(last, &orders) else {
@@ -292,11 +272,7 @@ where
         if orders.max_silence.is_some() {
             seat.tell(Mail::Nudge);
         }
-        let leading = Leading {
-            lease,
-            seat,
-            orders: &orders,
-        };
+        let leading = Leading { lease, seat, orders: &orders };
         let result = catch_unwind(AssertUnwindSafe(|| work(&leading).map(T::into)));
         // Read before the lease is taken away: did the work fail, or was it told to stop?
         let lost = leading.check().err();
@@ -353,12 +329,7 @@ impl Leading<'_> {
         let tenure = self.lease.tenure();
         self.seat.office.revoke(tenure, why);
         let (answer, ends) = crossbeam_channel::bounded(1);
-        self.seat.tell(Mail::GiveUp {
-            term: tenure.token(),
-            why,
-            hold_off,
-            answer: Some(answer),
-        });
+        self.seat.tell(Mail::GiveUp { term: tenure.token(), why, hold_off, answer: Some(answer) });
         Release(ends)
     }
 }
@@ -457,18 +428,12 @@ mod tests {
         for (heartbeat, timeout) in [(100, 500), (100, 350), (20, 100), (3, 11)] {
             let millis = Duration::from_millis;
             let timing = Timing::new(millis(heartbeat), millis(timeout), 1000).expect("it fits");
-            for options in [
-                LeadOptions::default(),
-                LeadOptions::default().drain_time(Duration::MAX),
-            ] {
+            for options in [LeadOptions::default(), LeadOptions::default().drain_time(Duration::MAX)] {
                 let drain = options.orders(1.into(), timing).drain;
                 // Counted from the last heartbeat that was answered. The next is lost.
                 let soft = timing.lease(timing.election_timeout()) - drain;
                 let sent_again = timing.heartbeat_interval() * 2;
-                assert!(
-                    soft >= sent_again + timing.heartbeat_interval() / 2,
-                    "{timing:?}: {soft:?}"
-                );
+                assert!(soft >= sent_again + timing.heartbeat_interval() / 2, "{timing:?}: {soft:?}");
             }
         }
     }
@@ -478,17 +443,9 @@ mod tests {
         let timing = Timing::default();
         let office = Arc::new(Office::new(timing.election_timeout(), || {}));
         let (inbox, mail) = crossbeam_channel::unbounded();
-        let seat = Seat {
-            id: 1.into(),
-            inbox,
-            office: office.clone(),
-            timing,
-        };
+        let seat = Seat { id: 1.into(), inbox, office: office.clone(), timing };
         let until = clock::now() + Duration::from_secs(3600);
-        let lease = Deadline {
-            token: Term(3),
-            until,
-        };
+        let lease = Deadline { token: Term(3), until };
         office.publish(Some(lease), Lost::LeaseEnding);
         // An election thread that leads no more.
         let election = thread::spawn(move || mail.iter().for_each(drop));
@@ -496,9 +453,7 @@ mod tests {
             office.publish(None, Lost::LeaseEnding);
             panic!("on purpose");
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            lead(&seat, &LeadOptions::default(), work)
-        }));
+        let ended = catch_unwind(AssertUnwindSafe(|| lead(&seat, &LeadOptions::default(), work)));
         assert!(ended.is_err());
         assert!(office.enter() && !office.is_able());
         drop(seat);

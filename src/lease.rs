@@ -62,10 +62,7 @@ impl Lease {
 impl Clone for Lease {
     fn clone(&self) -> Self {
         self.tenure.held.fetch_add(1, Ordering::SeqCst);
-        Lease {
-            tenure: self.tenure.clone(),
-            lapsed: AtomicBool::new(self.lapsed.load(Ordering::Relaxed)),
-        }
+        Lease { tenure: self.tenure.clone(), lapsed: AtomicBool::new(self.lapsed.load(Ordering::Relaxed)) }
     }
 }
 
@@ -99,14 +96,8 @@ pub enum Lost {
 }
 
 impl Lost {
-    const ALL: [Lost; 6] = [
-        Lost::LeaseEnding,
-        Lost::HandedOver,
-        Lost::Silent,
-        Lost::Unhealthy,
-        Lost::Failed,
-        Lost::Stopped,
-    ];
+    const ALL: [Lost; 6] =
+        [Lost::LeaseEnding, Lost::HandedOver, Lost::Silent, Lost::Unhealthy, Lost::Failed, Lost::Stopped];
 }
 
 impl fmt::Display for Lost {
@@ -187,8 +178,7 @@ impl Tenure {
     }
 
     fn left(&self) -> Duration {
-        self.soft_left(clock::now(), Duration::ZERO)
-            .unwrap_or_default()
+        self.soft_left(clock::now(), Duration::ZERO).unwrap_or_default()
     }
 
     // Whoever takes a guard counts first and looks at `lost` then; whoever revokes writes `lost` first and looks at the
@@ -196,10 +186,7 @@ impl Tenure {
 
     pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
         self.held.fetch_add(1, Ordering::SeqCst);
-        let lease = Lease {
-            tenure: self.clone(),
-            lapsed: AtomicBool::new(false),
-        };
+        let lease = Lease { tenure: self.clone(), lapsed: AtomicBool::new(false) };
         lease.is_valid().then_some(lease)
     }
 
@@ -208,9 +195,7 @@ impl Tenure {
         let place = Lost::ALL.iter().position(|lost| *lost == why);
         let code = place.and_then(|place| u8::try_from(place + 1).ok());
         let code = code.expect("ALL lists every reason");
-        let swapped = self
-            .lost
-            .compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
+        let swapped = self.lost.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
         self.until.fetch_min(end_by.as_nanos(), Ordering::SeqCst);
         swapped.is_ok()
     }
@@ -231,9 +216,7 @@ impl Tenure {
         let later = (now + max_silence).as_nanos();
         let in_time = |silent_at| (now.as_nanos() < silent_at).then(|| later.max(silent_at));
         // Too late.
-        let _ = self
-            .silent_at
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, in_time);
+        let _ = self.silent_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, in_time);
     }
 
     pub(crate) fn is_idle(&self) -> bool {

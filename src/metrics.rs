@@ -84,26 +84,12 @@ impl Page<'_> {
     fn state(&mut self, status: &Status) -> fmt::Result {
         let roles = [Role::Follower, Role::Candidate, Role::Leader]
             .map(|role| ([("role", role.to_string())], yes(role == status.role)));
-        self.family(
-            "role",
-            "1 for the role of the node, 0 for the others",
-            None,
-            roles,
-        )?;
+        self.family("role", "1 for the role of the node, 0 for the others", None, roles)?;
         self.one("term", "Term of the node", ConstGauge::new(status.term))?;
         let known = yes(status.leader.is_some());
-        self.one(
-            "leader_known",
-            "1 if the node knows of a leader, itself included",
-            known,
-        )?;
+        self.one("leader_known", "1 if the node knows of a leader, itself included", known)?;
         let token = status.token.map(|token| (NONE, ConstGauge::new(token)));
-        self.family(
-            "token",
-            "Fencing token, of a node that may act as leader",
-            None,
-            token,
-        )?;
+        self.family("token", "Fencing token, of a node that may act as leader", None, token)?;
         let lease = [(NONE, seconds(status.lease))];
         let help = "How long the node may still act as leader if nobody answers any more";
         self.family("lease", help, SECONDS, lease)
@@ -121,39 +107,18 @@ impl Page<'_> {
             writes,
             writes_failed,
         } = counters;
-        self.count(
-            "leader_changes",
-            "Leaders that the node came to know, one after the other",
-            leader_changes,
-        )?;
+        self.count("leader_changes", "Leaders that the node came to know, one after the other", leader_changes)?;
         self.count("elections", "Elections that the node began", elections)?;
-        self.count(
-            "elections_won",
-            "Elections that the node won",
-            elections_won,
-        )?;
-        self.count(
-            "overruns",
-            "Leases that ended while their work still ran",
-            overruns,
-        )?;
-        self.count(
-            "writes_failed",
-            "Failed writes of the vote file",
-            writes_failed,
-        )?;
+        self.count("elections_won", "Elections that the node won", elections_won)?;
+        self.count("overruns", "Leases that ended while their work still ran", overruns)?;
+        self.count("writes_failed", "Failed writes of the vote file", writes_failed)?;
         let refused = by_reason([
             ("leader_heard", pre_votes_refused.leader_heard),
             ("term_behind", pre_votes_refused.term_behind),
             ("term_too_far", pre_votes_refused.term_too_far),
             ("cannot_store", pre_votes_refused.cannot_store),
         ]);
-        self.family(
-            "pre_votes_refused",
-            "Pre-votes that the node refused to others",
-            None,
-            refused,
-        )?;
+        self.family("pre_votes_refused", "Pre-votes that the node refused to others", None, refused)?;
         let lost = by_reason([
             ("ran_out", leases_lost.ran_out),
             ("resigned", leases_lost.resigned),
@@ -164,73 +129,28 @@ impl Page<'_> {
             ("higher_term", leases_lost.higher_term),
             ("store_failed", leases_lost.store_failed),
         ]);
-        self.family(
-            "leases_lost",
-            "Leases that the node held and lost",
-            None,
-            lost,
-        )?;
-        self.count(
-            "wakes",
-            "How often the election thread had something to do that was due",
-            &lateness.count,
-        )?;
-        self.measured(
-            "lateness",
-            "How late the election thread was then",
-            lateness,
-        )?;
+        self.family("leases_lost", "Leases that the node held and lost", None, lost)?;
+        self.count("wakes", "How often the election thread had something to do that was due", &lateness.count)?;
+        self.measured("lateness", "How late the election thread was then", lateness)?;
         self.count("writes", "Writes of the vote file", &writes.count)?;
-        self.measured(
-            "write",
-            "How long such a write took, the flush to the disk included",
-            writes,
-        )
+        self.measured("write", "How long such a write took, the flush to the disk included", writes)
     }
 
     fn peers(&mut self, peers: &[PeerStatus]) -> fmt::Result {
         let connected = peers.iter().map(|peer| (of(peer), yes(peer.connected)));
-        self.family(
-            "peer_connected",
-            "1 if the node has a connection to the peer",
-            None,
-            connected,
-        )?;
-        let requests = peers
-            .iter()
-            .map(|peer| (of(peer), ConstCounter::new(peer.requests)));
+        self.family("peer_connected", "1 if the node has a connection to the peer", None, connected)?;
+        let requests = peers.iter().map(|peer| (of(peer), ConstCounter::new(peer.requests)));
         self.family("peer_requests", "Requests to the peer", None, requests)?;
-        let failures = peers
-            .iter()
-            .map(|peer| (of(peer), ConstCounter::new(peer.failures)));
-        self.family(
-            "peer_failures",
-            "Dials and requests that failed",
-            None,
-            failures,
-        )?;
+        let failures = peers.iter().map(|peer| (of(peer), ConstCounter::new(peer.failures)));
+        self.family("peer_failures", "Dials and requests that failed", None, failures)?;
         let spans = |span: fn(&PeerStatus) -> Option<Duration>| {
-            peers
-                .iter()
-                .filter_map(move |peer| Some((of(peer), seconds(span(peer)?))))
+            peers.iter().filter_map(move |peer| Some((of(peer), seconds(span(peer)?))))
         };
         let round_trips = spans(|peer| peer.round_trip);
-        self.family(
-            "peer_round_trip",
-            "From the last request to its answer",
-            SECONDS,
-            round_trips,
-        )?;
+        self.family("peer_round_trip", "From the last request to its answer", SECONDS, round_trips)?;
         let silences = spans(|peer| peer.last_heard);
-        self.family(
-            "peer_silence",
-            "Since the peer was last heard",
-            SECONDS,
-            silences,
-        )?;
-        let days = peers
-            .iter()
-            .filter_map(|peer| Some((of(peer), ConstGauge::new(peer.certificate_days?))));
+        self.family("peer_silence", "Since the peer was last heard", SECONDS, silences)?;
+        let days = peers.iter().filter_map(|peer| Some((of(peer), ConstGauge::new(peer.certificate_days?))));
         let help = "Whole days until the peer's certificate ends";
         self.family("peer_certificate_days", help, None, days)
     }
@@ -262,9 +182,7 @@ impl Page<'_> {
         let Some((_, first)) = members.peek() else {
             return Ok(());
         };
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, unit, first.metric_type())?;
+        let mut family = self.0.encode_descriptor(name, help, unit, first.metric_type())?;
         members.try_for_each(|(labels, member)| member.encode(family.encode_family(&labels)?))
     }
 }
@@ -281,13 +199,7 @@ mod tests {
         let me = "a\"b\\c".parse().expect("an id");
         let board = Board::new(me, [peer("2"), peer("\"")]);
         let (role, term, leader, token) = (Role::Leader, Term(7), Some(me), Some(Term(7)));
-        let event = |cause| Event {
-            role,
-            term,
-            leader,
-            token,
-            cause,
-        };
+        let event = |cause| Event { role, term, leader, token, cause };
         let overran = Cause::WorkOverran { term: Term(6) };
         let events = [event(Cause::LeaseWon), event(overran)];
         board.show(role, 7, leader, &events);

@@ -82,10 +82,7 @@ impl Node {
             drop(on_idle.send(Mail::WorkEnded));
         }));
         let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
-        let board = Arc::new(Board::new(
-            id,
-            peers.map(|(peer, member)| (*peer, member.to_string())),
-        ));
+        let board = Arc::new(Board::new(id, peers.map(|(peer, member)| (*peer, member.to_string()))));
         let local = Local {
             id,
             cluster: config.cluster().to_owned(),
@@ -101,11 +98,7 @@ impl Node {
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
-        let setup = Setup {
-            me: id,
-            voters: driver::voters(config.voters()),
-            timing: config.timing(),
-        };
+        let setup = Setup { me: id, voters: driver::voters(config.voters()), timing: config.timing() };
         let driver = Driver {
             election: Election::new(setup, recovery, clock::now(), seed),
             memory,
@@ -124,12 +117,7 @@ impl Node {
         };
         let thread = transport::spawn(&name, body).map_err(StartError::Threads)?;
         Ok(Node {
-            seat: Seat {
-                id,
-                inbox,
-                office,
-                timing: config.timing(),
-            },
+            seat: Seat { id, inbox, office, timing: config.timing() },
             members: config.voters().clone(),
             board,
             thread: Mutex::new(Some(thread)),
@@ -301,17 +289,9 @@ impl Node {
         self.hand_over(Some(successor), Duration::ZERO)
     }
 
-    fn hand_over(
-        &self,
-        successor: Option<NodeId>,
-        hold_off: Duration,
-    ) -> Result<(), TransferError> {
+    fn hand_over(&self, successor: Option<NodeId>, hold_off: Duration) -> Result<(), TransferError> {
         let (answer, answers) = crossbeam_channel::bounded(1);
-        self.seat.tell(Mail::HandOver {
-            successor,
-            hold_off,
-            answer,
-        });
+        self.seat.tell(Mail::HandOver { successor, hold_off, answer });
         // No answer: the node has stopped.
         answers.recv().unwrap_or(Err(TransferError::NotLeader))?;
         if !self.seat.office.is_worker() {
@@ -351,10 +331,7 @@ impl Node {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = thread.take();
         if !ended {
-            log::warn!(
-                "node {}: has not stopped within {limit:?}, and is left to it",
-                self.id()
-            );
+            log::warn!("node {}: has not stopped within {limit:?}, and is left to it", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
             log::error!("node {}: the election thread has panicked", self.id());
         }
@@ -364,10 +341,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let left = self
-            .thread
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let left = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
         if left.is_some() {
             self.shutdown();
         }
@@ -386,8 +360,7 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
         let first_term = Term(clock::wall_seconds());
         return Ok((Memory::Nowhere, Recovery::Stateless { first_term }));
     };
-    let (file, recovery) =
-        VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
+    let (file, recovery) = VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
     if let Some(warning) = file.warning() {
         log::warn!("node {id}: {warning}");
     }
@@ -396,16 +369,11 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
 
 fn listen(config: &NodeConfig) -> Result<TcpListener, StartError> {
     let (host, port) = config.listen();
-    TcpListener::bind((host.as_str(), port)).map_err(|error| StartError::Listen {
-        at: format!("{host}:{port}"),
-        error,
-    })
+    TcpListener::bind((host.as_str(), port)).map_err(|error| StartError::Listen { at: format!("{host}:{port}"), error })
 }
 
 fn random() -> Result<u64, StartError> {
-    SysRng
-        .try_next_u64()
-        .map_err(|error| StartError::Random(error.to_string()))
+    SysRng.try_next_u64().map_err(|error| StartError::Random(error.to_string()))
 }
 
 /// Why a node does not start.
@@ -437,10 +405,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::State(problem) => f.write_str(problem),
-            StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {at}: another process does; stop it, or give this node another port"
-            ),
+            StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {at}: another process does; stop it, or give this node another port")
+            }
             StartError::Listen { at, error } => write!(
                 f,
                 "cannot listen on {at}: {error}; expected an address of this host (set `listen` if peers use another)"

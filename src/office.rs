@@ -122,12 +122,7 @@ struct Health {
 impl Office {
     /// `on_idle` is called, on whatever thread, when the last guard of a revoked lease is dropped.
     pub(crate) fn new(grace: Duration, on_idle: impl Fn() + Send + Sync + 'static) -> Self {
-        Office {
-            desk: Mutex::default(),
-            changed: Condvar::new(),
-            on_idle: Arc::new(on_idle),
-            grace,
-        }
+        Office { desk: Mutex::default(), changed: Condvar::new(), on_idle: Arc::new(on_idle), grace }
     }
 
     /// The lease, if this node may act as leader now.
@@ -143,8 +138,7 @@ impl Office {
         for tenure in desk.tenures.iter().filter(|tenure| !is_current(tenure)) {
             news |= tenure.revoke(why, clock::now() + self.grace);
         }
-        desk.tenures
-            .retain(|tenure| !tenure.is_idle() || is_current(tenure));
+        desk.tenures.retain(|tenure| !tenure.is_idle() || is_current(tenure));
         if let Some(lease) = lease {
             match desk.tenures.last().filter(|tenure| is_current(tenure)) {
                 Some(tenure) => tenure.extend(lease.until),
@@ -161,10 +155,7 @@ impl Office {
 
     /// Whether nothing is guarded any more by the lease of `token`, which was taken away before.
     pub(crate) fn is_idle(&self, token: Term) -> bool {
-        self.desk()
-            .tenures
-            .iter()
-            .all(|tenure| tenure.token() != token || tenure.is_idle())
+        self.desk().tenures.iter().all(|tenure| tenure.token() != token || tenure.is_idle())
     }
 
     /// The hard deadline of what a lease still guards, if any does.
@@ -208,12 +199,8 @@ impl Office {
                     tenure.expect_signs_until(clock::now() + max_silence);
                 }
                 desk.contending = false;
-                desk.work = Some(Work {
-                    tenure,
-                    thread: thread::current().id(),
-                    orders: orders.clone(),
-                    overran: false,
-                });
+                desk.work =
+                    Some(Work { tenure, thread: thread::current().id(), orders: orders.clone(), overran: false });
                 return Some(lease);
             }
             desk = self.wait_for_change(desk, LONGEST_WAIT);
@@ -255,12 +242,7 @@ impl Office {
     }
 
     /// Waits until the moment `until`, or until work under this lease has to stop.
-    pub(crate) fn wait(
-        &self,
-        tenure: &Tenure,
-        drain: Duration,
-        until: Instant,
-    ) -> Result<(), Lost> {
+    pub(crate) fn wait(&self, tenure: &Tenure, drain: Duration, until: Instant) -> Result<(), Lost> {
         let mut desk = self.desk();
         loop {
             let now = clock::now();
@@ -285,12 +267,7 @@ impl Office {
 
     /// From now on the health of the program counts: an answer must come by `due`.
     pub(crate) fn watch_health(&self, due: Instant, hold_off: Duration) {
-        self.desk().fitness.health = Some(Health {
-            good: true,
-            due,
-            news: false,
-            hold_off,
-        });
+        self.desk().fitness.health = Some(Health { good: true, due, news: false, hold_off });
     }
 
     /// An answer: good until the next is due, or bad. Returns what was known before.
@@ -352,15 +329,8 @@ impl Office {
         Some(Alarm::Kept { term, ended })
     }
 
-    fn wait_for_change<'d>(
-        &self,
-        desk: MutexGuard<'d, Desk>,
-        limit: Duration,
-    ) -> MutexGuard<'d, Desk> {
-        let (desk, _) = self
-            .changed
-            .wait_timeout(desk, limit)
-            .unwrap_or_else(PoisonError::into_inner);
+    fn wait_for_change<'d>(&self, desk: MutexGuard<'d, Desk>, limit: Duration) -> MutexGuard<'d, Desk> {
+        let (desk, _) = self.changed.wait_timeout(desk, limit).unwrap_or_else(PoisonError::into_inner);
         desk
     }
 
@@ -371,9 +341,7 @@ impl Office {
 
 impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Office")
-            .field("desk", &self.desk)
-            .finish_non_exhaustive()
+        f.debug_struct("Office").field("desk", &self.desk).finish_non_exhaustive()
     }
 }
 
@@ -388,9 +356,7 @@ impl Desk {
     /// The first lease that was taken away and still has guards, if that was not said yet.
     fn kept(&self) -> Option<&Tenure> {
         let mut later = self.tenures.iter().map(Arc::as_ref);
-        later.find(|tenure| {
-            tenure.token() > self.last_kept && tenure.lost().is_some() && !tenure.is_idle()
-        })
+        later.find(|tenure| tenure.token() > self.last_kept && tenure.lost().is_some() && !tenure.is_idle())
     }
 }
 
@@ -400,11 +366,7 @@ impl Work {
             None => self.tenure.silent_at(),
             Some(_) => Instant::NEVER,
         };
-        let overruns_at = if self.overran {
-            Instant::NEVER
-        } else {
-            self.tenure.until()
-        };
+        let overruns_at = if self.overran { Instant::NEVER } else { self.tenure.until() };
         silent_at.min(overruns_at)
     }
 }
@@ -464,10 +426,7 @@ mod tests {
     }
 
     fn deadline(token: u64, left: Duration) -> Option<Deadline> {
-        Some(Deadline {
-            token: Term(token),
-            until: clock::now() + left,
-        })
+        Some(Deadline { token: Term(token), until: clock::now() + left })
     }
 
     const LONG: Duration = Duration::from_secs(3600);
@@ -544,12 +503,7 @@ mod tests {
     }
 
     fn orders(max_silence: Option<Duration>) -> Orders {
-        Orders {
-            drain: Duration::ZERO,
-            max_silence,
-            hold_off: LONG,
-            on_overrun: Overrun::Log,
-        }
+        Orders { drain: Duration::ZERO, max_silence, hold_off: LONG, on_overrun: Overrun::Log }
     }
 
     #[test]
@@ -588,10 +542,7 @@ mod tests {
             while clock::now() < lease.tenure().until() {
                 std::thread::yield_now();
             }
-            assert_eq!(
-                matches!(office.alarm(), Some(Alarm::Overran { .. })),
-                runs_on
-            );
+            assert_eq!(matches!(office.alarm(), Some(Alarm::Overran { .. })), runs_on);
             // Only that its guard is kept, if this thread was slow.
             assert!(!matches!(office.alarm(), Some(Alarm::Overran { .. })));
             office.end();
@@ -639,9 +590,7 @@ mod tests {
         let grace = Duration::from_millis(7);
         let office = Office::new(grace, || {});
         office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let lease = office
-            .begin(Term(0), &orders(None))
-            .expect("an hour is left");
+        let lease = office.begin(Term(0), &orders(None)).expect("an hour is left");
         office.publish(None, Lost::HandedOver);
         assert!(lease.tenure().until() <= clock::now() + grace);
     }
@@ -662,10 +611,7 @@ mod tests {
         // No answer in time is a bad one; only a good one makes up for it.
         office.watch_health(clock::now(), LONG);
         assert!(!office.is_able());
-        assert!(matches!(
-            office.alarm(),
-            Some(Alarm::Unhealthy { hold_off: LONG })
-        ));
+        assert!(matches!(office.alarm(), Some(Alarm::Unhealthy { hold_off: LONG })));
         assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
         assert_eq!(office.note_health(Some(clock::now() + LONG)), Some(false));
         assert!(office.is_able());

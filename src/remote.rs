@@ -83,9 +83,7 @@ impl Client {
                 let status = match asked.map(|thread| thread.join()) {
                     Ok(Ok(status)) => status,
                     Ok(Err(_)) => Err(RemoteError::Unreachable("the question panicked".into())),
-                    Err(error) => Err(RemoteError::Unreachable(format!(
-                        "cannot start a thread: {error}"
-                    ))),
+                    Err(error) => Err(RemoteError::Unreachable(format!("cannot start a thread: {error}"))),
                 };
                 (id, status)
             });
@@ -153,31 +151,13 @@ impl Client {
     fn read_status(&self, id: NodeId, answer: Answer) -> Result<NodeStatus, RemoteError> {
         let unexpected = || RemoteError::Refused("expected a status, found something else".into());
         let mut told = answer.told.into_iter();
-        let Some(Told::Status {
-            role,
-            term,
-            leader,
-            token,
-            lease,
-            version,
-            uptime,
-            peers: _,
-        }) = told.next()
-        else {
+        let Some(Told::Status { role, term, leader, token, lease, version, uptime, peers: _ }) = told.next() else {
             return Err(unexpected());
         };
         let mut peers = Vec::new();
         for part in told {
-            let Told::Peer {
-                id,
-                connected,
-                last_heard,
-                round_trip,
-                certificate_days,
-                last_error,
-                requests,
-                failures,
-            } = part
+            let Told::Peer { id, connected, last_heard, round_trip, certificate_days, last_error, requests, failures } =
+                part
             else {
                 return Err(unexpected());
             };
@@ -219,9 +199,7 @@ impl Client {
         if ours == theirs {
             return Ok(());
         }
-        Err(RemoteError::Refused(format!(
-            "different nodes: here {ours:?}, there {theirs:?}; make the configs agree"
-        )))
+        Err(RemoteError::Refused(format!("different nodes: here {ours:?}, there {theirs:?}; make the configs agree")))
     }
 }
 
@@ -282,8 +260,7 @@ impl fmt::Display for RemoteError {
 impl std::error::Error for RemoteError {}
 
 /// What is to be known of an order that was given and not answered.
-const IN_DOUBT: &str =
-    "; it may still do what it was asked for: see who leads before you ask again";
+const IN_DOUBT: &str = "; it may still do what it was asked for: see who leads before you ask again";
 
 impl RemoteError {
     /// With what is to be known if the node has not even refused.

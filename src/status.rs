@@ -159,10 +159,7 @@ impl Board {
             readers: Vec::new(),
             closed: false,
         };
-        Board {
-            me,
-            view: Mutex::new(view),
-        }
+        Board { me, view: Mutex::new(view) }
     }
 
     /// What the election says after a step.
@@ -173,12 +170,7 @@ impl Board {
             view.tally.take(event);
         }
         if !events.is_empty() {
-            view.readers.retain(|reader| {
-                reader
-                    .upgrade()
-                    .map(|reader| reader.offer(events))
-                    .is_some()
-            });
+            view.readers.retain(|reader| reader.upgrade().map(|reader| reader.offer(events)).is_some());
         }
     }
 
@@ -206,11 +198,7 @@ impl Board {
 
     /// What this node answers to a peer.
     pub(crate) fn answers(&self, reply: &Reply) {
-        if let Reply::PreVote {
-            verdict: Err(refusal),
-            ..
-        } = reply
-        {
+        if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
             self.view().tally.refused(*refusal);
         }
     }
@@ -246,11 +234,7 @@ impl Board {
             view.connected = false;
             view.failures += 1;
             news = view.logged.as_ref().is_none_or(|(last, at)| {
-                let again = if *last == error {
-                    SAME_FAILURE_AGAIN
-                } else {
-                    OTHER_FAILURE_AGAIN
-                };
+                let again = if *last == error { SAME_FAILURE_AGAIN } else { OTHER_FAILURE_AGAIN };
                 now.since(*at) >= again
             });
             if news {
@@ -325,13 +309,7 @@ mod tests {
     fn only_refused_pre_votes_are_counted_as_such() {
         let board = board();
         let answer = |verdict| {
-            board.answers(&Reply::PreVote {
-                term: Term(1),
-                candidacy: 1,
-                verdict,
-                wait: Duration::ZERO,
-                leader: None,
-            });
+            board.answers(&Reply::PreVote { term: Term(1), candidacy: 1, verdict, wait: Duration::ZERO, leader: None });
         };
         answer(Ok(()));
         answer(Err(Refusal::LeaderHeard(2.into())));
@@ -343,10 +321,7 @@ mod tests {
             verdict: Err(Refusal::TermBehind),
             wait: Duration::ZERO,
         });
-        let refused = board
-            .status(None, Duration::ZERO)
-            .counters
-            .pre_votes_refused;
+        let refused = board.status(None, Duration::ZERO).counters.pre_votes_refused;
         assert_eq!((refused.leader_heard, refused.term_behind), (2, 1));
         assert_eq!((refused.term_too_far, refused.cannot_store), (0, 0));
     }
@@ -358,19 +333,10 @@ mod tests {
         assert!(board.failed(peer, "refused".into()));
         assert!(!board.failed(peer, "refused".into()));
         board.connected(peer, None);
-        assert!(
-            !board.failed(peer, "refused".into()),
-            "also if it connects in between"
-        );
-        assert!(
-            !board.failed(peer, "silent".into()),
-            "at most once a second"
-        );
+        assert!(!board.failed(peer, "refused".into()), "also if it connects in between");
+        assert!(!board.failed(peer, "silent".into()), "at most once a second");
         let status = board.status(None, Duration::ZERO);
-        assert_eq!(
-            status.to_string(),
-            "follower term=0 leader=none, peer 2 down (silent)"
-        );
+        assert_eq!(status.to_string(), "follower term=0 leader=none, peer 2 down (silent)");
         assert_eq!(status.peers[0].failures, 4, "news or not");
     }
 

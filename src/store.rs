@@ -67,11 +67,7 @@ pub(crate) struct VoteFile {
 
 impl VoteFile {
     /// Opens or creates the file of `node` in `state_dir`, and the folder if need be, and locks it.
-    pub(crate) fn open(
-        state_dir: &Path,
-        node: NodeId,
-        cluster: &str,
-    ) -> Result<(VoteFile, Recovery), StoreError> {
+    pub(crate) fn open(state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
         Self::open_on(Host::this(), state_dir, node, cluster)
     }
 
@@ -80,12 +76,7 @@ impl VoteFile {
         self.warning.as_deref()
     }
 
-    fn open_on(
-        host: Host,
-        state_dir: &Path,
-        node: NodeId,
-        cluster: &str,
-    ) -> Result<(VoteFile, Recovery), StoreError> {
+    fn open_on(host: Host, state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
         let path = state_dir.join(file_name(node));
         let cluster = cluster.to_owned();
         Self::recover(&path, Owner { node, cluster }, host).map_err(|why| StoreError { path, why })
@@ -108,10 +99,7 @@ impl VoteFile {
         }
         // An empty file that was there may have been a full one: then nobody knows what is lost.
         let in_doubt = found.is_none() && !created;
-        let new = HardState {
-            in_doubt,
-            ..HardState::default()
-        };
+        let new = HardState { in_doubt, ..HardState::default() };
         let state = found.map_or(new, |found| found.record.state);
         let mut vote_file = VoteFile {
             path: path.to_owned(),
@@ -135,12 +123,7 @@ impl VoteFile {
         if let Some(first) = &self.failure {
             return Err(Why::Stopped(first.clone()));
         }
-        let record = Record {
-            number: self.next,
-            state,
-            machine: self.host.machine,
-            boot: self.host.boot,
-        };
+        let record = Record { number: self.next, state, machine: self.host.machine, boot: self.host.boot };
         let slot = record.encode(&self.owner);
         if let Err(error) = self.disk.write_durably(&slot, record.offset()) {
             let why = match error.kind() {
@@ -163,16 +146,10 @@ impl Store for VoteFile {
         let last = self.last;
         let same_vote = state.term == last.term && state.voted_for == last.voted_for;
         let may_vote = state.term > last.term || last.voted_for.is_none();
-        assert!(
-            state.term >= last.term,
-            "TermDurable: {state:?} after {last:?}"
-        );
+        assert!(state.term >= last.term, "TermDurable: {state:?} after {last:?}");
         assert!(same_vote || may_vote, "VoteOnce: {state:?} after {last:?}");
 
-        self.write(*state).map_err(|why| StoreError {
-            path: self.path.clone(),
-            why,
-        })
+        self.write(*state).map_err(|why| StoreError { path: self.path.clone(), why })
     }
 }
 
@@ -204,9 +181,9 @@ fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<Strin
             "one of the two records in {path} is damaged: the node goes on with the other, and waits longer before \
              it votes; check the disk"
         )),
-        Some(_) if state.in_doubt => Some(format!(
-            "by {path} an earlier state of this node may be lost: it waits longer before it votes"
-        )),
+        Some(_) if state.in_doubt => {
+            Some(format!("by {path} an earlier state of this node may be lost: it waits longer before it votes"))
+        }
         Some(_) | None => None,
     }
 }
@@ -221,11 +198,7 @@ fn open_locked(path: &Path) -> Result<(File, bool), Why> {
     let mut options = OpenOptions::new();
     // What is no file must not keep the node waiting before it can be refused.
     let at_once = OFlags::NONBLOCK.bits() as i32;
-    options
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(at_once);
+    options.read(true).write(true).mode(0o600).custom_flags(at_once);
     let (file, created) = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = options.create(true).truncate(false).open(path);
@@ -263,8 +236,7 @@ fn fill(file: &File, path: &Path) -> io::Result<()> {
 fn file_name(node: NodeId) -> String {
     let mut name = String::from("node-");
     for (at, byte) in node.as_str().bytes().enumerate() {
-        let plain =
-            byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && at > 0);
+        let plain = byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && at > 0);
         if plain {
             name.push(char::from(byte));
         } else {
@@ -290,11 +262,7 @@ impl Host {
         let namespace = fs::read_link("/proc/self/ns/pid");
         let bare = namespace.is_ok_and(|name| name == Path::new(Self::OWN_PID_NAMESPACE));
         Host {
-            machine: if bare {
-                read_id("/etc/machine-id")
-            } else {
-                None
-            },
+            machine: if bare { read_id("/etc/machine-id") } else { None },
             boot: read_id("/proc/sys/kernel/random/boot_id"),
             uptime: clock::uptime(),
         }
@@ -358,10 +326,9 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.why {
-            Why::Io(doing, error) if error.kind() == ErrorKind::StorageFull => write!(
-                f,
-                "cannot {doing} {path}: {error}: free some space and start the node again"
-            ),
+            Why::Io(doing, error) if error.kind() == ErrorKind::StorageFull => {
+                write!(f, "cannot {doing} {path}: {error}: free some space and start the node again")
+            }
             Why::Io(doing, error) => write!(
                 f,
                 "cannot {doing} {path}: {error}: the node needs a folder it may write to, on a disk that works"
@@ -384,10 +351,9 @@ impl fmt::Display for StoreError {
                 "{path} is damaged: neither of its two records is whole. If this node's state is really lost, keep \
                  the node stopped for at least two election timeouts, remove the file and start the node again"
             ),
-            Why::Unreadable(Unreadable::Foreign { found, expected }) => write!(
-                f,
-                "{path} is the state of {found}, expected {expected}: correct the config or the state folder"
-            ),
+            Why::Unreadable(Unreadable::Foreign { found, expected }) => {
+                write!(f, "{path} is the state of {found}, expected {expected}: correct the config or the state folder")
+            }
             Why::Unreadable(Unreadable::NewerFormat { found }) => write!(
                 f,
                 "{path} has format {found}, this program knows formats up to {FORMAT}: run the newer program again"

@@ -95,9 +95,8 @@ impl Local {
 
     /// The moment at which a connection made now has to end, also because the peer's certificate does then.
     fn connection_ends(&self, certificate_ends: Option<u64>) -> Instant {
-        let left = certificate_ends.map_or(LONGEST_CONNECTION, |end| {
-            Duration::from_secs(end.saturating_sub(clock::wall_seconds()))
-        });
+        let left = certificate_ends
+            .map_or(LONGEST_CONNECTION, |end| Duration::from_secs(end.saturating_sub(clock::wall_seconds())));
         clock::now() + left.min(LONGEST_CONNECTION)
     }
 
@@ -126,9 +125,7 @@ impl Local {
     }
 
     fn last_problem(&self) -> MutexGuard<'_, String> {
-        self.last_problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,15 +155,10 @@ impl Transport {
             threads: Vec::new(),
             local,
         };
-        let acceptor = accept::Acceptor::new(
-            transport.local.clone(),
-            transport.connections.clone(),
-            transport.outboxes.clone(),
-        );
+        let acceptor =
+            accept::Acceptor::new(transport.local.clone(), transport.connections.clone(), transport.outboxes.clone());
         let name = format!("le{}-listen", transport.local.id);
-        transport
-            .threads
-            .push(spawn(&name, move || acceptor.run(&listener))?);
+        transport.threads.push(spawn(&name, move || acceptor.run(&listener))?);
         for id in transport.outboxes.keys().copied().collect::<Vec<_>>() {
             let dialler = peer::Dialler::new(
                 transport.local.clone(),
@@ -221,14 +213,8 @@ impl Drop for Transport {
 }
 
 /// Starts a named thread. Linux shows the first 15 bytes of a name.
-pub(crate) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK_SIZE)
-        .spawn(body)
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_SIZE).spawn(body)
 }
 
 /// The open connections, so that they can be closed under the threads that wait on them.
@@ -258,18 +244,12 @@ impl Connections {
         let socket = socket.try_clone()?;
         let mut open = self.open();
         if self.is_stopped() {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "this node stops",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this node stops"));
         }
         let number = open.next;
         open.next += 1;
         open.sockets.insert(number, socket);
-        Ok(Registration {
-            connections: self.clone(),
-            number,
-        })
+        Ok(Registration { connections: self.clone(), number })
     }
 
     fn is_stopped(&self) -> bool {
@@ -289,18 +269,12 @@ impl Connections {
     /// Waits for `span`, or until the node stops.
     fn wait(&self, span: Duration) {
         let open = self.open();
-        drop(
-            self.closed
-                .wait_timeout_while(open, span, |_| !self.is_stopped()),
-        );
+        drop(self.closed.wait_timeout_while(open, span, |_| !self.is_stopped()));
     }
 
     fn wait_until_closed(&self) {
         let open = self.open();
-        drop(
-            self.closed
-                .wait_while(open, |open| !open.sockets.is_empty()),
-        );
+        drop(self.closed.wait_while(open, |open| !open.sockets.is_empty()));
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -321,10 +295,7 @@ pub(crate) enum LinkError {
     /// It is gone: the other side closed it, or it broke.
     Gone(String),
     /// The other side did not answer in time.
-    Silent {
-        waited_for: &'static str,
-        after: Duration,
-    },
+    Silent { waited_for: &'static str, after: Duration },
     /// One side does not accept the other: somebody has to change something.
     Refused(String),
 }
@@ -354,9 +325,7 @@ impl From<HandshakeError> for LinkError {
     fn from(error: HandshakeError) -> Self {
         match error {
             HandshakeError::Network(error) => LinkError::Gone(error.to_string()),
-            HandshakeError::BadPeer(what) | HandshakeError::RefusedByPeer(what) => {
-                LinkError::Refused(what)
-            }
+            HandshakeError::BadPeer(what) | HandshakeError::RefusedByPeer(what) => LinkError::Refused(what),
         }
     }
 }
@@ -367,9 +336,7 @@ const MOST_SHOWN: usize = 1000;
 /// A text that may hold what a peer has sent, fit for a line of the log.
 fn printable(text: &str) -> String {
     let shown = text.chars().take(MOST_SHOWN);
-    shown
-        .map(|char| if char.is_control() { '?' } else { char })
-        .collect()
+    shown.map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
 /// Writes one frame.
@@ -378,31 +345,20 @@ fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
 }
 
 /// Reads one frame, until `deadline`.
-fn receive(
-    stream: &mut Stream,
-    waited_for: &'static str,
-    deadline: Instant,
-) -> Result<Frame, LinkError> {
+fn receive(stream: &mut Stream, waited_for: &'static str, deadline: Instant) -> Result<Frame, LinkError> {
     let started = clock::now();
     let mut body = Vec::new();
     stream.set_deadline(deadline);
     match frame::read_frame(stream, &mut body) {
         Ok(()) => wire::decode(&body).map_err(LinkError::Refused),
         Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(LinkError::Silent {
-                waited_for,
-                after: clock::now().since(started),
-            })
+            Err(LinkError::Silent { waited_for, after: clock::now().since(started) })
         }
         Err(FrameError::Io(error)) => Err(LinkError::from(error)),
         Err(FrameError::Oversize { found, .. }) if found >> 16 == TLS_HANDSHAKE => {
-            Err(LinkError::Refused(
-                "the peer speaks TLS, and this node's config says `insecure: true`".into(),
-            ))
+            Err(LinkError::Refused("the peer speaks TLS, and this node's config says `insecure: true`".into()))
         }
-        Err(error @ (FrameError::Empty | FrameError::Oversize { .. })) => {
-            Err(LinkError::Refused(error.to_string()))
-        }
+        Err(error @ (FrameError::Empty | FrameError::Oversize { .. })) => Err(LinkError::Refused(error.to_string())),
         Err(error) => Err(LinkError::Gone(error.to_string())),
     }
 }
@@ -438,10 +394,7 @@ mod tests {
         let files = ca.sign("one", &["one.example"]);
         let identity = Identity::load(files.clone(), "one.example").expect("loaded");
         let identity = Some(Arc::new(identity));
-        let local = Local {
-            identity,
-            ..local()
-        };
+        let local = Local { identity, ..local() };
         let problem = || {
             local.credentials().expect("the old ones at least");
             local.last_problem().clone()

@@ -18,12 +18,7 @@ use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use webpki::{EndEntityCert, KeyUsage};
 
-const CLASSIC: [&str; 4] = [
-    "ca-cert.pem",
-    "ca-key.pem",
-    "server-cert.pem",
-    "server-key.pem",
-];
+const CLASSIC: [&str; 4] = ["ca-cert.pem", "ca-key.pem", "server-cert.pem", "server-key.pem"];
 
 #[test]
 fn the_classic_run_makes_a_ca_and_a_certificate_for_this_host() {
@@ -64,10 +59,7 @@ fn a_certificate_per_host_is_valid_for_that_host_only() {
             );
         }
     }
-    assert_eq!(
-        place.alternative_names("10.0.0.3-cert.pem"),
-        "IP Address:10.0.0.3"
-    );
+    assert_eq!(place.alternative_names("10.0.0.3-cert.pem"), "IP Address:10.0.0.3");
     assert_eq!(place.alternative_names("my_node-cert.pem"), "DNS:my_node");
     assert_eq!(place.file_names().len(), 2 + 2 * hosts.len());
 }
@@ -97,12 +89,7 @@ fn a_second_run_keeps_the_ca_and_the_keys_and_renews_the_certificates() {
     place.succeeds(&["node1"]);
 
     let after = place.contents();
-    for name in [
-        "ca-cert.pem",
-        "ca-key.pem",
-        "server-key.pem",
-        "node1-key.pem",
-    ] {
+    for name in ["ca-cert.pem", "ca-key.pem", "server-key.pem", "node1-key.pem"] {
         assert_eq!(before[name], after[name], "{name} has changed");
     }
     for (base, host) in [("server", "localhost"), ("node1", "node1")] {
@@ -188,10 +175,7 @@ fn a_ca_that_cannot_sign_is_refused_with_advice_and_nothing_changes() {
 
         let refusal = place.fails(1, &[]);
 
-        assert!(
-            refusal.contains(complaint),
-            "no {complaint:?} in: {refusal}"
-        );
+        assert!(refusal.contains(complaint), "no {complaint:?} in: {refusal}");
         assert!(refusal.contains("for a new CA, move"), "{refusal}");
         assert_eq!(before, place.contents(), "{complaint}");
     }
@@ -221,17 +205,11 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
     ];
     for host in hosts {
         let message = place.fails(2, &["node1", host]);
-        assert!(
-            message.contains(&format!("bad host '{host}'")),
-            "{host:?}: {message}"
-        );
+        assert!(message.contains(&format!("bad host '{host}'")), "{host:?}: {message}");
     }
     for days in ["0", "-1", "x", "1.5", "", "3651", "99999999999999999999"] {
         let message = place.fails(2, &["--days", days]);
-        assert!(
-            message.contains(&format!("bad --days '{days}'")),
-            "{message}"
-        );
+        assert!(message.contains(&format!("bad --days '{days}'")), "{message}");
         assert!(message.contains("1 to 3650"), "{message}");
     }
     for (arguments, named) in [
@@ -276,15 +254,8 @@ fn shellcheck_finds_nothing() {
     if find_tool("shellcheck").is_none() {
         return skip("shellcheck");
     }
-    let output = Command::new("shellcheck")
-        .arg(script())
-        .output()
-        .expect("start shellcheck");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    let output = Command::new("shellcheck").arg(script()).output().expect("start shellcheck");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// A folder with a copy of the script. Its name has a space in it, as a user's may.
@@ -315,10 +286,7 @@ impl Place {
     }
 
     fn with_path(path: Option<&str>) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("gen cert ")
-            .tempdir()
-            .expect("make a folder");
+        let folder = tempfile::Builder::new().prefix("gen cert ").tempdir().expect("make a folder");
         fs::copy(script(), folder.path().join("gen_cert.sh")).expect("copy the script");
         let path = path.map(|name| folder.path().join(name));
         Self { folder, path }
@@ -331,10 +299,7 @@ impl Place {
     /// Runs the script from a working directory that is not its own.
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("/bin/sh");
-        command
-            .arg(self.folder.path().join("gen_cert.sh"))
-            .args(arguments)
-            .current_dir("/");
+        command.arg(self.folder.path().join("gen_cert.sh")).args(arguments).current_dir("/");
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
@@ -343,11 +308,7 @@ impl Place {
 
     fn succeeds(&self, arguments: &[&str]) {
         let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(!self.certs().join(".gen_cert").exists());
     }
 
@@ -355,11 +316,7 @@ impl Place {
     fn fails(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(
-            output.status.code(),
-            Some(status),
-            "{arguments:?}: {message}"
-        );
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {message}");
         assert!(message.starts_with("gen_cert.sh: "), "{message}");
         assert!(output.stdout.is_empty());
         message
@@ -449,10 +406,8 @@ impl Place {
     }
 
     fn alternative_names(&self, cert: &str) -> String {
-        let output = self
-            .openssl(&["x509", "-noout", "-ext", "subjectAltName", "-in", cert])
-            .output()
-            .expect("start openssl");
+        let output =
+            self.openssl(&["x509", "-noout", "-ext", "subjectAltName", "-in", cert]).output().expect("start openssl");
         let text = String::from_utf8_lossy(&output.stdout);
         let names = text.lines().nth(1).unwrap_or_default();
         names.trim().to_owned()
@@ -461,11 +416,9 @@ impl Place {
     /// Checks what a node checks: the key fits, and either side of a connection may be `host`.
     fn rustls_accepts(&self, base: &str, host: &str) {
         let cert = self.cert(&format!("{base}-cert.pem"));
-        let key = PrivateKeyDer::from_pem_file(self.certs().join(format!("{base}-key.pem")))
-            .expect("a private key");
+        let key = PrivateKeyDer::from_pem_file(self.certs().join(format!("{base}-key.pem"))).expect("a private key");
         let provider = rustls::crypto::ring::default_provider();
-        CertifiedKey::from_der(vec![cert.clone()], key, &provider)
-            .expect("a key that fits the certificate");
+        CertifiedKey::from_der(vec![cert.clone()], key, &provider).expect("a key that fits the certificate");
 
         let ca = self.cert("ca-cert.pem");
         let anchors = [webpki::anchor_from_trusted_cert(&ca).expect("a CA")];
@@ -482,10 +435,7 @@ impl Place {
             )
             .expect("a certificate for both sides");
         }
-        assert!(
-            self.is_valid_for(&format!("{base}-cert.pem"), host),
-            "{base} for {host}"
-        );
+        assert!(self.is_valid_for(&format!("{base}-cert.pem"), host), "{base} for {host}");
     }
 
     fn is_valid_for(&self, cert: &str, host: &str) -> bool {
@@ -509,9 +459,7 @@ fn script() -> PathBuf {
 
 fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Says it past the test harness, which would swallow it in a test that passes.

@@ -113,10 +113,7 @@ impl Cluster {
     }
 
     /// Runs the story. If it fails, shows what the nodes last logged.
-    pub(crate) fn play(
-        mut self,
-        story: impl FnOnce(&mut Cluster) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    pub(crate) fn play(mut self, story: impl FnOnce(&mut Cluster) -> Result<(), Failure>) -> Result<(), Failure> {
         let result = story(&mut self);
         if let Err(Failure::Because(_)) = &result {
             for (id, process) in (1..).zip(&self.processes) {
@@ -141,15 +138,11 @@ impl Cluster {
         let ready: Vec<&Seen> = self
             .processes
             .iter()
-            .filter(|process| {
-                process.state == State::Running && now() > process.started + self.quarantine()
-            })
+            .filter(|process| process.state == State::Running && now() > process.started + self.quarantine())
             .filter_map(|process| process.seen.as_ref())
             .collect();
         let leading = ready.iter().find(|seen| seen.leads())?;
-        let agree = |seen: &&Seen| {
-            (seen.leader, seen.term, seen.peers_up) == (leading.leader, leading.term, NODES - 1)
-        };
+        let agree = |seen: &&Seen| (seen.leader, seen.term, seen.peers_up) == (leading.leader, leading.term, NODES - 1);
         let agreed = ready.len() == NODES && ready.iter().all(agree);
         leading.leader.zip(leading.token).filter(|_| agreed)
     }
@@ -163,10 +156,7 @@ impl Cluster {
     /// What the node found when it first looked at its lease after this moment.
     #[allow(clippy::option_option)]
     pub(crate) fn first_check(&self, id: usize, after: Duration) -> Option<Option<u64>> {
-        self.processes[id - 1]
-            .check
-            .filter(|(at, _)| *at >= after)
-            .map(|(_, token)| token)
+        self.processes[id - 1].check.filter(|(at, _)| *at >= after).map(|(_, token)| token)
     }
 
     /// Sends a signal, and returns the moment just before.
@@ -196,20 +186,14 @@ impl Cluster {
     }
 
     /// Watches until there is an answer.
-    pub(crate) fn wait_until<T>(
-        &mut self,
-        what: &str,
-        answer: impl Fn(&Cluster) -> Option<T>,
-    ) -> Result<T, Failure> {
+    pub(crate) fn wait_until<T>(&mut self, what: &str, answer: impl Fn(&Cluster) -> Option<T>) -> Result<T, Failure> {
         let limit = now() + LIMIT;
         loop {
             if let Some(answer) = answer(self) {
                 return Ok(answer);
             }
             if now() >= limit {
-                return Err(Failure::Because(format!(
-                    "expected within {LIMIT:?} that {what}"
-                )));
+                return Err(Failure::Because(format!("expected within {LIMIT:?} that {what}")));
             }
             self.watch(FRAME)?;
         }
@@ -231,22 +215,13 @@ impl Cluster {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         let heading = "node  role       term  leader  token  lease left  peers up".to_owned();
-        let rows = (1..)
-            .zip(&self.processes)
-            .map(|(id, process)| process.row(id));
+        let rows = (1..).zip(&self.processes).map(|(id, process)| process.row(id));
         Ok(self.screen.draw(std::iter::once(heading).chain(rows))?)
     }
 
     fn take(&mut self, note: Note) -> Result<(), Failure> {
         match note {
-            Note::Line(
-                id,
-                Line::Check {
-                    before,
-                    after,
-                    token,
-                },
-            ) => {
+            Note::Line(id, Line::Check { before, after, token }) => {
                 if let Some(token) = token {
                     self.leases.add(id, token, before, after);
                 }
@@ -255,9 +230,7 @@ impl Cluster {
                 self.processes[id - 1].check = Some((at, token));
             }
             Note::Line(id, Line::Status(seen)) => self.processes[id - 1].seen = Some(seen),
-            Note::Line(id, Line::Event(text)) => {
-                self.screen.event(&format!("node {id}: {text}"))?
-            }
+            Note::Line(id, Line::Event(text)) => self.screen.event(&format!("node {id}: {text}"))?,
             Note::Log(id, line) => {
                 let log = &mut self.processes[id - 1].log;
                 log.push_back(line);
@@ -291,20 +264,10 @@ impl Cluster {
             .stderr(Stdio::piped())
             .spawn()?;
         let (lines, log) = (child.stdout.take(), child.stderr.take());
-        let process = Process {
-            child,
-            state: State::Running,
-            started: now(),
-            seen: None,
-            check: None,
-            log: VecDeque::new(),
-        };
+        let process =
+            Process { child, state: State::Running, started: now(), seen: None, check: None, log: VecDeque::new() };
         self.read(log, move |line| Some(Note::Log(id, line)), None);
-        self.read(
-            lines,
-            move |line| Line::read(&line).map(|line| Note::Line(id, line)),
-            Some(Note::Ended(id)),
-        );
+        self.read(lines, move |line| Line::read(&line).map(|line| Note::Line(id, line)), Some(Note::Ended(id)));
         Ok(process)
     }
 
@@ -318,15 +281,9 @@ impl Cluster {
         let sender = self.sender.clone();
         let pipe = BufReader::new(pipe.expect("this pipe was asked for"));
         thread::spawn(move || {
-            let notes = pipe
-                .lines()
-                .map_while(Result::ok)
-                .filter_map(note)
-                .chain(last);
+            let notes = pipe.lines().map_while(Result::ok).filter_map(note).chain(last);
             // The demo is over: nobody takes notes any more.
-            notes
-                .map_while(|note| sender.send(note).ok())
-                .for_each(drop);
+            notes.map_while(|note| sender.send(note).ok()).for_each(drop);
         });
     }
 }
@@ -342,23 +299,13 @@ impl Process {
 
     fn row(&self, id: usize) -> String {
         let Some(seen) = self.seen.as_ref().filter(|_| self.state == State::Running) else {
-            let state = if self.state == State::Running {
-                "starting"
-            } else {
-                self.state()
-            };
+            let state = if self.state == State::Running { "starting" } else { self.state() };
             return format!("{id:<4}  {state}");
         };
         let (leader, token) = (or_dash(seen.leader), or_dash(seen.token));
         let lease = or_dash(seen.token.map(|_| format!("{} ms", seen.lease.as_millis())));
         let (role, term, up, of) = (&seen.role, seen.term, seen.peers_up, NODES - 1);
-        let row = format!(
-            "{id:<4}  {role:<9}  {term:<4}  {leader:<6}  {token:<5}  {lease:<10}  {up} of {of}"
-        );
-        if seen.leads() {
-            format!("\x1b[1m{row}\x1b[0m")
-        } else {
-            row
-        }
+        let row = format!("{id:<4}  {role:<9}  {term:<4}  {leader:<6}  {token:<5}  {lease:<10}  {up} of {of}");
+        if seen.leads() { format!("\x1b[1m{row}\x1b[0m") } else { row }
     }
 }

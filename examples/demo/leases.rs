@@ -29,29 +29,18 @@ pub(crate) struct Win {
 impl Leases {
     /// At some moment from `before` to `after`, the lease with this token was valid on this node.
     pub(crate) fn add(&mut self, node: usize, token: u64, before: Duration, after: Duration) {
-        let found = self.found.entry(token).or_insert(Found {
-            node,
-            began_by: after,
-            lasted_to: before,
-        });
+        let found = self.found.entry(token).or_insert(Found { node, began_by: after, lasted_to: before });
         found.began_by = found.began_by.min(after);
         found.lasted_to = found.lasted_to.max(before);
         if found.node != node {
-            self.broken = Some(format!(
-                "nodes {} and {node} had the same token {token}",
-                found.node
-            ));
+            self.broken = Some(format!("nodes {} and {node} had the same token {token}", found.node));
         }
     }
 
     /// The first lease with a token above this one.
     pub(crate) fn first_after(&self, token: u64) -> Option<Win> {
         let (token, found) = self.found.range(token + 1..).next()?;
-        Some(Win {
-            node: found.node,
-            token: *token,
-            at: found.began_by,
-        })
+        Some(Win { node: found.node, token: *token, at: found.began_by })
     }
 
     /// What was seen, or which promise was broken.
@@ -74,12 +63,7 @@ impl Leases {
             };
             shortest = Some(shortest.map_or(gap, |shortest| shortest.min(gap)));
         }
-        let gap = shortest.map_or_else(String::new, |gap| {
-            format!("; the shortest time between two was {gap:.1?}")
-        });
-        Ok(format!(
-            "{} leases were held, and never two at once{gap}",
-            self.found.len()
-        ))
+        let gap = shortest.map_or_else(String::new, |gap| format!("; the shortest time between two was {gap:.1?}"));
+        Ok(format!("{} leases were held, and never two at once{gap}", self.found.len()))
     }
 }

@@ -82,9 +82,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match Cluster::start(options.heartbeat, options.timeout)
-        .and_then(|c| c.play(|c| story(c, &options)))
-    {
+    match Cluster::start(options.heartbeat, options.timeout).and_then(|c| c.play(|c| story(c, &options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Interrupted) => {
             eprintln!("interrupted");
@@ -112,12 +110,7 @@ fn options(given: &[&str]) -> Result<Options, String> {
             _ => return Err(format!("found {:?}, expected an option", pair[0])),
         }
     }
-    Ok(Options {
-        rounds,
-        pauses,
-        heartbeat,
-        timeout,
-    })
+    Ok(Options { rounds, pauses, heartbeat, timeout })
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -135,24 +128,17 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn story(cluster: &mut Cluster, options: &Options) -> Result<(), Failure> {
-    let (mut kills, mut stops, mut pauses) =
-        (Changes::default(), Changes::default(), Changes::default());
+    let (mut kills, mut stops, mut pauses) = (Changes::default(), Changes::default(), Changes::default());
     for round in 1..=options.rounds {
         let of = format!("{round}/{}", options.rounds);
-        for (signal, name, changes) in [
-            (Signal::KILL, "kill", &mut kills),
-            (Signal::TERM, "stop", &mut stops),
-        ] {
+        for (signal, name, changes) in [(Signal::KILL, "kill", &mut kills), (Signal::TERM, "stop", &mut stops)] {
             let change = depose(cluster, signal, &format!("{name} {of}"))?;
             cluster.bring_back(change.leader)?;
             changes.0.push(change);
         }
     }
     for round in 1..=options.pauses {
-        pauses.0.push(pause(
-            cluster,
-            &format!("pause {round}/{}", options.pauses),
-        )?);
+        pauses.0.push(pause(cluster, &format!("pause {round}/{}", options.pauses))?);
     }
     let (leader, _) = settled(cluster)?;
     cluster.say(&format!("all three nodes agree: node {leader} leads"))?;
@@ -170,13 +156,8 @@ fn story(cluster: &mut Cluster, options: &Options) -> Result<(), Failure> {
 /// Waits until all nodes agree, and then for a while, so that the next thing happens at any phase of the heartbeat.
 fn settled(cluster: &mut Cluster) -> Result<(usize, u64), Failure> {
     loop {
-        let agreed = cluster.wait_until(
-            "three nodes are connected and agree on a leader",
-            Cluster::agreed,
-        )?;
-        let chance = SysRng
-            .try_next_u64()
-            .map_err(|error| Failure::Because(error.to_string()))?;
+        let agreed = cluster.wait_until("three nodes are connected and agree on a leader", Cluster::agreed)?;
+        let chance = SysRng.try_next_u64().map_err(|error| Failure::Because(error.to_string()))?;
         cluster.rest(Duration::from_micros(chance % LONGEST_PHASE_MICROS))?;
         if cluster.agreed() == Some(agreed) {
             return Ok(agreed);
@@ -199,20 +180,13 @@ struct Change {
 fn depose(cluster: &mut Cluster, signal: Signal, step: &str) -> Result<Change, Failure> {
     let (leader, token) = settled(cluster)?;
     let sent = cluster.signal(leader, signal)?;
-    let next = cluster.wait_until("another node wins the lease", |cluster| {
-        cluster.leases().first_after(token)
-    })?;
+    let next = cluster.wait_until("another node wins the lease", |cluster| cluster.leases().first_after(token))?;
     let leaderless = next.at.saturating_sub(sent);
     cluster.say(&format!(
         "{step}: node {leader} led with token {token}; {leaderless:.1?} later node {} leads with token {}",
         next.node, next.token
     ))?;
-    Ok(Change {
-        leader,
-        token,
-        leaderless,
-        terms: next.token - token,
-    })
+    Ok(Change { leader, token, leaderless, terms: next.token - token })
 }
 
 /// Pauses the leader for longer than its lease. It must not believe that it still leads when it wakes up.
@@ -221,17 +195,13 @@ fn pause(cluster: &mut Cluster, step: &str) -> Result<Change, Failure> {
     let leader = change.leader;
     cluster.rest(PAUSE.saturating_sub(change.leaderless))?;
     let woken = cluster.signal(leader, Signal::CONT)?;
-    let found = cluster.wait_until("the paused node checks its lease", |cluster| {
-        cluster.first_check(leader, woken)
-    })?;
+    let found = cluster.wait_until("the paused node checks its lease", |cluster| cluster.first_check(leader, woken))?;
     if found == Some(change.token) {
         return Err(Failure::Because(format!(
             "PROMISE BROKEN: node {leader} was paused, another led, and then its own lease was still valid"
         )));
     }
-    cluster.say(&format!(
-        "{step}: node {leader} runs again, and its first check finds its lease invalid"
-    ))?;
+    cluster.say(&format!("{step}: node {leader} runs again, and its first check finds its lease invalid"))?;
     Ok(change)
 }
 

@@ -64,33 +64,13 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Line::Check {
-                before,
-                after,
-                token,
-            } => {
-                write!(
-                    f,
-                    "check {} {} {}",
-                    before.as_nanos(),
-                    after.as_nanos(),
-                    or_dash(*token)
-                )
+            Line::Check { before, after, token } => {
+                write!(f, "check {} {} {}", before.as_nanos(), after.as_nanos(), or_dash(*token))
             }
             Line::Status(seen) => {
-                let Seen {
-                    role,
-                    term,
-                    lease,
-                    peers_up,
-                    ..
-                } = seen;
+                let Seen { role, term, lease, peers_up, .. } = seen;
                 let (leader, token) = (or_dash(seen.leader), or_dash(seen.token));
-                write!(
-                    f,
-                    "status {role} {term} {leader} {token} {} {peers_up}",
-                    lease.as_nanos()
-                )
+                write!(f, "status {role} {term} {leader} {token} {} {peers_up}", lease.as_nanos())
             }
             Line::Event(text) => write!(f, "event {text}"),
         }
@@ -105,11 +85,7 @@ impl Line {
         match (kind, words.as_slice()) {
             ("check", [before, after, token]) => {
                 let (before, after) = (nanos(before)?, nanos(after)?);
-                Some(Line::Check {
-                    before,
-                    after,
-                    token: token.parse().ok(),
-                })
+                Some(Line::Check { before, after, token: token.parse().ok() })
             }
             ("status", [role, term, leader, token, lease, peers_up]) => Some(Line::Status(Seen {
                 role: (*role).to_owned(),

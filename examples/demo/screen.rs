@@ -27,13 +27,7 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new() -> Screen {
         let events = VecDeque::new();
-        Screen {
-            terminal: io::stdout().is_terminal(),
-            began: now(),
-            redraw_at: now(),
-            height: 0,
-            events,
-        }
+        Screen { terminal: io::stdout().is_terminal(), began: now(), redraw_at: now(), height: 0, events }
     }
 
     /// Says something that stays.
@@ -64,11 +58,7 @@ impl Screen {
         self.redraw_at = now() + REDRAW_INTERVAL;
         let mut frame = self.erase() + CUT_LONG_LINES;
         let space = || std::iter::once(String::new());
-        for line in space()
-            .chain(rows)
-            .chain(space())
-            .chain(self.events.iter().cloned())
-        {
+        for line in space().chain(rows).chain(space()).chain(self.events.iter().cloned()) {
             frame += &line;
             frame += "\n";
             self.height += 1;

@@ -24,10 +24,7 @@ pub(crate) fn prepare(heartbeat: Duration, timeout: Duration) -> Result<TempDir,
     let key = KeyPair::generate()?;
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    fs::write(
-        folder.path().join("ca.pem"),
-        authority.self_signed(&key)?.pem(),
-    )?;
+    fs::write(folder.path().join("ca.pem"), authority.self_signed(&key)?.pem())?;
     let authority = Issuer::new(authority, key);
 
     let config = config(heartbeat, timeout)?;
@@ -36,8 +33,7 @@ pub(crate) fn prepare(heartbeat: Duration, timeout: Duration) -> Result<TempDir,
         let own = file.with_file_name("");
         fs::create_dir(&own)?;
         let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new([format!("node-{id}")])?.signed_by(&key, &authority)?;
+        let certificate = CertificateParams::new([format!("node-{id}")])?.signed_by(&key, &authority)?;
         fs::write(own.join("cert.pem"), certificate.pem())?;
         fs::write(own.join("key.pem"), key.serialize_pem())?;
         fs::write(file, &config)?;
@@ -53,11 +49,7 @@ pub(crate) fn config_file(folder: &Path, id: usize) -> PathBuf {
 /// The whole folder that this config is in, if it is one that [`prepare`] has made.
 pub(crate) fn folder_of(config: &Path) -> Option<&Path> {
     let folder = config.parent()?.parent()?;
-    folder
-        .file_name()?
-        .to_str()?
-        .starts_with(FOLDER_PREFIX)
-        .then_some(folder)
+    folder.file_name()?.to_str()?.starts_with(FOLDER_PREFIX).then_some(folder)
 }
 
 fn config(heartbeat: Duration, timeout: Duration) -> Result<String, Box<dyn Error>> {
@@ -78,15 +70,10 @@ nodes:
         timeout.as_micros()
     );
     // All are open until all are chosen: no port twice.
-    let listeners = (0..NODES)
-        .map(|_| free_port())
-        .collect::<Result<Vec<_>, _>>()?;
+    let listeners = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
     for (id, listener) in (1..).zip(&listeners) {
         let port = listener.local_addr()?.port();
-        writeln!(
-            yaml,
-            "  {id}: {{ addr: 127.0.0.1, port: {port}, tls_name: node-{id} }}"
-        )?;
+        writeln!(yaml, "  {id}: {{ addr: 127.0.0.1, port: {port}, tls_name: node-{id} }}")?;
     }
     Ok(yaml)
 }

@@ -36,18 +36,8 @@ impl NodeSpec {
     #[must_use]
     pub fn new(id: impl Into<String>, addr: impl Into<String>, port: u16) -> NodeSpec {
         let (listen, tls_name) = (None, None);
-        let member = Member {
-            addr: addr.into(),
-            port,
-            listen,
-            tls_name,
-            priority: 0,
-            witness: false,
-        };
-        NodeSpec {
-            id: id.into(),
-            member,
-        }
+        let member = Member { addr: addr.into(), port, listen, tls_name, priority: 0, witness: false };
+        NodeSpec { id: id.into(), member }
     }
 
     /// Sets [`Member::listen`].
@@ -140,17 +130,8 @@ impl ConfigBuilder {
 
     /// The PEM files of the CA, of the node's certificate and of its key.
     #[must_use]
-    pub fn certs(
-        mut self,
-        ca: impl Into<PathBuf>,
-        cert: impl Into<PathBuf>,
-        key: impl Into<PathBuf>,
-    ) -> Self {
-        self.certs = Some(CertFiles {
-            ca: ca.into(),
-            cert: cert.into(),
-            key: key.into(),
-        });
+    pub fn certs(mut self, ca: impl Into<PathBuf>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certs = Some(CertFiles { ca: ca.into(), cert: cert.into(), key: key.into() });
         self
     }
 
@@ -217,31 +198,21 @@ impl ConfigBuilder {
             return Err(found("cluster", &cluster, &expected));
         }
         let problem = match (&self.certs, self.insecure) {
-            (Some(_), true) => {
-                Some("found certificates and `insecure: true`: expected one of them")
+            (Some(_), true) => Some("found certificates and `insecure: true`: expected one of them"),
+            (None, false) => {
+                Some("found none: expected certificates, or `insecure: true` to go without any protection")
             }
-            (None, false) => Some(
-                "found none: expected certificates, or `insecure: true` to go without any protection",
-            ),
             (Some(_), false) | (None, true) => None,
         };
         if let Some(problem) = problem {
             return Err(ConfigError::new("certs", problem));
         }
-        if let Some(folder) = self
-            .state_dir
-            .as_ref()
-            .filter(|folder| folder.as_os_str().is_empty())
-        {
+        if let Some(folder) = self.state_dir.as_ref().filter(|folder| folder.as_os_str().is_empty()) {
             let expected = "expected a folder, or no `state_dir` at all";
             return Err(found("state_dir", &folder.to_string_lossy(), expected));
         }
-        let timing = Timing::new(
-            self.heartbeat_interval,
-            self.election_timeout,
-            self.clock_drift_ppm,
-        )
-        .map_err(|error| ConfigError::new("timing", error.to_string()))?;
+        let timing = Timing::new(self.heartbeat_interval, self.election_timeout, self.clock_drift_ppm)
+            .map_err(|error| ConfigError::new("timing", error.to_string()))?;
         let rpc_timeout = self.rpc_timeout.unwrap_or(self.election_timeout / 2);
         if rpc_timeout < self.heartbeat_interval || rpc_timeout >= self.election_timeout {
             let problem = format!(
@@ -253,15 +224,7 @@ impl ConfigBuilder {
         }
         let members = check_nodes(self.nodes)?;
         let (origin, certs, state_dir) = (String::new(), self.certs, self.state_dir);
-        Ok(Config {
-            origin,
-            cluster,
-            certs,
-            state_dir,
-            timing,
-            rpc_timeout,
-            members,
-        })
+        Ok(Config { origin, cluster, certs, state_dir, timing, rpc_timeout, members })
     }
 }
 
@@ -271,42 +234,21 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
         return fault("found none: expected at least one node with addr and port".into());
     }
     if nodes.len() > MAX_NODES {
-        return fault(format!(
-            "found {}: expected at most {MAX_NODES}; five survive two failures",
-            nodes.len()
-        ));
+        return fault(format!("found {}: expected at most {MAX_NODES}; five survive two failures", nodes.len()));
     }
     let mut members = BTreeMap::new();
     let mut addresses = BTreeMap::new();
-    for NodeSpec {
-        id: text,
-        mut member,
-    } in nodes
-    {
-        let id: NodeId = text
-            .parse()
-            .map_err(|error| ConfigError::new("nodes", format!("{error}")))?;
+    for NodeSpec { id: text, mut member } in nodes {
+        let id: NodeId = text.parse().map_err(|error| ConfigError::new("nodes", format!("{error}")))?;
         check_member(id, &mut member)?;
-        let host = member
-            .addr
-            .parse()
-            .map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| {
-                ip.to_string()
-            });
-        if let Some(other) = addresses
-            .insert((host, member.port), id)
-            .filter(|other| *other != id)
-        {
-            let problem = format!(
-                "found {}:{} for node {other} too: expected an own address",
-                member.addr, member.port
-            );
+        let host = member.addr.parse().map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| ip.to_string());
+        if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {
+            let problem =
+                format!("found {}:{} for node {other} too: expected an own address", member.addr, member.port);
             return Err(ConfigError::new(&format!("nodes.{id}"), problem));
         }
         if members.insert(id, member).is_some() {
-            return fault(format!(
-                "found id {id} twice: expected a different id for every node"
-            ));
+            return fault(format!("found id {id} twice: expected a different id for every node"));
         }
     }
     if members.values().all(|member| member.witness) {
@@ -317,20 +259,12 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
 
 fn check_member(id: NodeId, member: &mut Member) -> Result<(), ConfigError> {
     let place = |key: &str| format!("nodes.{id}.{key}");
-    if let Some(bare) = member
-        .addr
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(bare) = member.addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         member.addr = bare.to_owned();
     }
-    let unspecified = member
-        .addr
-        .parse()
-        .is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    let unspecified = member.addr.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     if unspecified {
-        let expected =
-            "expected the address that peers dial; for where the node itself listens use `listen`";
+        let expected = "expected the address that peers dial; for where the node itself listens use `listen`";
         return Err(found(&place("addr"), &member.addr, expected));
     }
     if !tls::is_host_name(&member.addr) {
@@ -341,11 +275,7 @@ fn check_member(id: NodeId, member: &mut Member) -> Result<(), ConfigError> {
         return Err(found(&place("port"), "0", EXPECTED_PORT));
     }
     if !tls::is_host_name(member.name()) {
-        return Err(found(
-            &place("tls_name"),
-            member.name(),
-            "expected an IP address or a DNS name",
-        ));
+        return Err(found(&place("tls_name"), member.name(), "expected an IP address or a DNS name"));
     }
     Ok(())
 }

@@ -23,9 +23,7 @@ nodes:
 
 /// Three nodes without TLS, with `more` behind them.
 fn three(more: &str) -> String {
-    let nodes: String = (1..=3)
-        .map(|n| format!("  {n}: {{ addr: 10.0.0.{n}, port: 5000 }}\n"))
-        .collect();
+    let nodes: String = (1..=3).map(|n| format!("  {n}: {{ addr: 10.0.0.{n}, port: 5000 }}\n")).collect();
     format!("insecure: true\nnodes:\n{nodes}{more}")
 }
 
@@ -53,18 +51,8 @@ fn the_classic_file_is_read_as_it_is_and_its_paths_count_from_its_folder() {
     fs::write(ca.path("cfg.yaml"), CLASSIC).expect("written");
 
     let config = Config::from_yaml_file(ca.path("cfg.yaml")).expect("a config");
-    let ports: Vec<_> = config
-        .nodes()
-        .map(|(id, member)| (id.to_string(), member.port))
-        .collect();
-    assert_eq!(
-        ports,
-        [
-            ("1".into(), 50001),
-            ("2".into(), 50002),
-            ("3".into(), 50003)
-        ]
-    );
+    let ports: Vec<_> = config.nodes().map(|(id, member)| (id.to_string(), member.port)).collect();
+    assert_eq!(ports, [("1".into(), 50001), ("2".into(), 50002), ("3".into(), 50003)]);
     let node = config.for_node("2").expect("a node");
     assert_eq!((node.id(), node.cluster()), (id("2"), "leadelect"));
     assert_eq!(node.timing(), Timing::default());
@@ -73,13 +61,8 @@ fn the_classic_file_is_read_as_it_is_and_its_paths_count_from_its_folder() {
     assert_eq!(node.listen(), ("127.0.0.1".into(), 50002));
     assert_eq!(node.voters().len(), 3);
     assert!(node.identity().is_some());
-    let [warning] = node.warnings() else {
-        panic!("{:?}", node.warnings())
-    };
-    assert!(
-        warning.ends_with("not told apart: that of node 2 is valid for the nodes 1, 2 and 3"),
-        "{warning}"
-    );
+    let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
+    assert!(warning.ends_with("not told apart: that of node 2 is valid for the nodes 1, 2 and 3"), "{warning}");
 }
 
 #[test]
@@ -94,34 +77,18 @@ nodes:
   2: { addr: "[2001:db8::2]", port: 7000, witness: true }
   db-east: { addr: 10.0.0.3, port: 7000, priority: 2147483647, witness: false }
 "#;
-    let node = Config::from_yaml_str(text)
-        .and_then(|config| config.for_node("10"))
-        .expect("a node");
+    let node = Config::from_yaml_str(text).and_then(|config| config.for_node("10")).expect("a node");
     let voters: Vec<_> = node.voters().keys().map(ToString::to_string).collect();
     assert_eq!(voters, ["2", "10", "db-east"]);
-    assert_eq!(
-        (node.cluster(), node.state_dir()),
-        ("orders", Some(Path::new("state")))
-    );
-    assert_eq!(
-        node.timing(),
-        Timing::new(Duration::from_millis(30), Duration::from_millis(120), 200).expect("valid")
-    );
+    assert_eq!((node.cluster(), node.state_dir()), ("orders", Some(Path::new("state"))));
+    assert_eq!(node.timing(), Timing::new(Duration::from_millis(30), Duration::from_millis(120), 200).expect("valid"));
     assert_eq!(node.rpc_timeout(), Duration::from_micros(40_500));
     assert_eq!(node.listen(), ("0.0.0.0".into(), 7000));
     let ten = &node.voters()[&id("10")];
-    assert_eq!(
-        (ten.name(), ten.priority, ten.witness),
-        ("ten.example", -3, false)
-    );
+    assert_eq!((ten.name(), ten.priority, ten.witness), ("ten.example", -3, false));
     let two = &node.voters()[&id("2")];
-    assert_eq!(
-        (two.addr.as_str(), two.name(), two.witness),
-        ("2001:db8::2", "2001:db8::2", true)
-    );
-    let [warning] = node.warnings() else {
-        panic!("{:?}", node.warnings())
-    };
+    assert_eq!((two.addr.as_str(), two.name(), two.witness), ("2001:db8::2", "2001:db8::2", true));
+    let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
     assert!(warning.contains("nothing is encrypted"), "{warning}");
 }
 
@@ -130,16 +97,8 @@ fn the_builder_says_what_the_file_says() {
     let built = Config::builder()
         .insecure()
         .node(("1", "10.0.0.1", 5000))
-        .node(
-            NodeSpec::new("2", "10.0.0.2", 5000)
-                .priority(7)
-                .tls_name("two.example"),
-        )
-        .node(
-            NodeSpec::new("3", "10.0.0.3", 5000)
-                .witness()
-                .listen([0, 0, 0, 0].into()),
-        )
+        .node(NodeSpec::new("2", "10.0.0.2", 5000).priority(7).tls_name("two.example"))
+        .node(NodeSpec::new("3", "10.0.0.3", 5000).witness().listen([0, 0, 0, 0].into()))
         .cluster("orders")
         .state_dir("state")
         .heartbeat_interval(Duration::from_millis(50))
@@ -160,10 +119,7 @@ nodes:
   3: { addr: 10.0.0.3, port: 5000, witness: true, listen: 0.0.0.0 }
 ",
     );
-    assert_eq!(
-        format!("{built:?}"),
-        format!("{:?}", read.expect("a config"))
-    );
+    assert_eq!(format!("{built:?}"), format!("{:?}", read.expect("a config")));
 }
 
 #[test]
@@ -171,32 +127,14 @@ fn whatever_is_wrong_is_named_with_its_place() {
     let cases: &[(&str, &[&str])] = &[
         ("", &["found nothing: expected `nodes`"]),
         ("# only this\n\n", &["found nothing: expected `nodes`"]),
-        (
-            "nodes",
-            &["invalid type: string \"nodes\", expected a map with `nodes`"],
-        ),
+        ("nodes", &["invalid type: string \"nodes\", expected a map with `nodes`"]),
         ("insecure: true", &["missing field `nodes`"]),
         ("insecure: true\nnodes:\n", &["nodes: found none"]),
-        (
-            "insecure: true\nnodes: {}",
-            &["nodes: found none: expected at least one node"],
-        ),
-        (
-            "insecure: true\nnodes: [1]",
-            &["nodes: invalid type: sequence, expected a map from each node's id"],
-        ),
-        (
-            "insecure: true\nnodes: { 1: }",
-            &["nodes.1: missing field `addr`"],
-        ),
-        (
-            "insecure: true\nnodes: { 1: { addr: a } }",
-            &["nodes.1: missing field `port`", "line 2"],
-        ),
-        (
-            "insecure: true\nnodes: { 1: { addr: [a], port: 1 } }",
-            &["nodes.1.addr: invalid type: sequence"],
-        ),
+        ("insecure: true\nnodes: {}", &["nodes: found none: expected at least one node"]),
+        ("insecure: true\nnodes: [1]", &["nodes: invalid type: sequence, expected a map from each node's id"]),
+        ("insecure: true\nnodes: { 1: }", &["nodes.1: missing field `addr`"]),
+        ("insecure: true\nnodes: { 1: { addr: a } }", &["nodes.1: missing field `port`", "line 2"]),
+        ("insecure: true\nnodes: { 1: { addr: [a], port: 1 } }", &["nodes.1.addr: invalid type: sequence"]),
         ("nodes:\n\t1: {}", &["line 2"]),
     ];
     for (text, parts) in cases {
@@ -206,155 +144,52 @@ fn whatever_is_wrong_is_named_with_its_place() {
     let node = |text: &str| format!("  4: {{ {text} }}");
     let cases: &[(String, &[&str])] = &[
         ("---\n{}".into(), &["more than one document"]),
-        (
-            "custer: a".into(),
-            &[
-                "unknown field `custer`, expected one of `cluster`, `certs`",
-                "line 6",
-            ],
-        ),
-        (
-            "cluster: a b".into(),
-            &["cluster: found \"a b\": expected 1 to 64 visible"],
-        ),
+        ("custer: a".into(), &["unknown field `custer`, expected one of `cluster`, `certs`", "line 6"]),
+        ("cluster: a b".into(), &["cluster: found \"a b\": expected 1 to 64 visible"]),
         ("cluster: ''".into(), &["cluster: found \"\""]),
-        (
-            "state_dir: ''".into(),
-            &["state_dir: found \"\": expected a folder"],
-        ),
-        (
-            format!("cluster: {}", "x".repeat(65)),
-            &["cluster: found \"xxx"],
-        ),
+        ("state_dir: ''".into(), &["state_dir: found \"\": expected a folder"]),
+        (format!("cluster: {}", "x".repeat(65)), &["cluster: found \"xxx"]),
         ("insecure: true".into(), &["duplicate field `insecure`"]),
-        (
-            "certs: { ca: a, server: { cert: b, key: c } }".into(),
-            &["certs: found certificates and `insecure: true`"],
-        ),
-        (
-            "certs: { ca: a }".into(),
-            &["certs: missing field `server`"],
-        ),
+        ("certs: { ca: a, server: { cert: b, key: c } }".into(), &["certs: found certificates and `insecure: true`"]),
+        ("certs: { ca: a }".into(), &["certs: missing field `server`"]),
         (
             "certs: { ca: a, server: { cert: b, keys: c } }".into(),
             &["certs.server: unknown field `keys`, expected `cert` or `key`"],
         ),
-        (
-            timing("election: 1s"),
-            &["timing: unknown field `election`, expected one of `heartbeat_interval`"],
-        ),
-        (
-            timing("election_timeout: 500"),
-            &["timing.election_timeout: found \"500\": expected a time such as `100ms`"],
-        ),
-        (
-            timing("election_timeout: 1h"),
-            &["timing.election_timeout: found \"1h\""],
-        ),
-        (
-            timing("heartbeat_interval: -1ms"),
-            &["timing.heartbeat_interval: found \"-1ms\""],
-        ),
-        (
-            timing("heartbeat_interval: 99999999999999s"),
-            &["timing.heartbeat_interval: found"],
-        ),
-        (
-            timing("election_timeout: 200ms"),
-            &[
-                "timing: election timeout 200ms leaves no lease",
-                "use at least 350ms",
-            ],
-        ),
-        (
-            timing("rpc_timeout: 500ms"),
-            &[
-                "timing.rpc_timeout: found 500ms",
-                "interval 100ms",
-                "timeout 500ms",
-            ],
-        ),
-        (
-            timing("rpc_timeout: 99ms"),
-            &["timing.rpc_timeout: found 99ms"],
-        ),
-        (
-            timing("clock_drift: 1000"),
-            &["timing.clock_drift: found \"1000\": expected a rate such as `1000ppm`"],
-        ),
-        (
-            timing("clock_drift: 99%"),
-            &["timing: clock drift 990000 ppm is too large"],
-        ),
-        (
-            node("addr: a, port: 0"),
-            &["nodes.4.port: found \"0\": expected a port from 1 to 65535"],
-        ),
-        (
-            node("addr: a, port: 65536"),
-            &["nodes.4.port: found \"65536\": expected a port from 1 to 65535"],
-        ),
-        (
-            node("addr: a, port: http"),
-            &["nodes.4.port: found \"http\""],
-        ),
+        (timing("election: 1s"), &["timing: unknown field `election`, expected one of `heartbeat_interval`"]),
+        (timing("election_timeout: 500"), &["timing.election_timeout: found \"500\": expected a time such as `100ms`"]),
+        (timing("election_timeout: 1h"), &["timing.election_timeout: found \"1h\""]),
+        (timing("heartbeat_interval: -1ms"), &["timing.heartbeat_interval: found \"-1ms\""]),
+        (timing("heartbeat_interval: 99999999999999s"), &["timing.heartbeat_interval: found"]),
+        (timing("election_timeout: 200ms"), &["timing: election timeout 200ms leaves no lease", "use at least 350ms"]),
+        (timing("rpc_timeout: 500ms"), &["timing.rpc_timeout: found 500ms", "interval 100ms", "timeout 500ms"]),
+        (timing("rpc_timeout: 99ms"), &["timing.rpc_timeout: found 99ms"]),
+        (timing("clock_drift: 1000"), &["timing.clock_drift: found \"1000\": expected a rate such as `1000ppm`"]),
+        (timing("clock_drift: 99%"), &["timing: clock drift 990000 ppm is too large"]),
+        (node("addr: a, port: 0"), &["nodes.4.port: found \"0\": expected a port from 1 to 65535"]),
+        (node("addr: a, port: 65536"), &["nodes.4.port: found \"65536\": expected a port from 1 to 65535"]),
+        (node("addr: a, port: http"), &["nodes.4.port: found \"http\""]),
         (
             node("addr: 'a:1', port: 1"),
             &["nodes.4.addr: found \"a:1\": expected an IP address or a DNS name, without port"],
         ),
         (node("addr: '', port: 1"), &["nodes.4.addr: found \"\""]),
-        (
-            node("addr: 0.0.0.0, port: 1"),
-            &["nodes.4.addr: found \"0.0.0.0\"", "use `listen`"],
-        ),
-        (
-            node("addr: a, port: 1, listen: a"),
-            &["nodes.4.listen: found \"a\": expected an IP address"],
-        ),
-        (
-            node("addr: a, port: 1, tls_name: 'a b'"),
-            &["nodes.4.tls_name: found \"a b\""],
-        ),
-        (
-            node("addr: a, port: 1, priority: 1.5"),
-            &["nodes.4.priority: found \"1.5\": expected a whole number"],
-        ),
-        (
-            node("addr: a, port: 1, witness: maybe"),
-            &["nodes.4.witness: found \"maybe\": expected `true` or `false`"],
-        ),
-        (
-            node("addr: a, port: 1, prio: 1"),
-            &["nodes.4: unknown field `prio`, expected one of `addr`, `port`"],
-        ),
-        (
-            node("addr: a, port: 1, port: 2"),
-            &["nodes.4: duplicate field `port`"],
-        ),
-        (
-            node("addr: 10.0.0.1, port: 5000"),
-            &["nodes.4: found 10.0.0.1:5000 for node 1 too"],
-        ),
-        (
-            "  '1': { addr: a, port: 1 }".into(),
-            &["nodes: found id 1 twice"],
-        ),
-        (
-            "  1: { addr: 10.0.0.1, port: 5000 }".into(),
-            &["nodes: found id 1 twice"],
-        ),
-        (
-            "  two words: { addr: a, port: 1 }".into(),
-            &["nodes: expected a node id of 1 to 32", "\"two words\""],
-        ),
+        (node("addr: 0.0.0.0, port: 1"), &["nodes.4.addr: found \"0.0.0.0\"", "use `listen`"]),
+        (node("addr: a, port: 1, listen: a"), &["nodes.4.listen: found \"a\": expected an IP address"]),
+        (node("addr: a, port: 1, tls_name: 'a b'"), &["nodes.4.tls_name: found \"a b\""]),
+        (node("addr: a, port: 1, priority: 1.5"), &["nodes.4.priority: found \"1.5\": expected a whole number"]),
+        (node("addr: a, port: 1, witness: maybe"), &["nodes.4.witness: found \"maybe\": expected `true` or `false`"]),
+        (node("addr: a, port: 1, prio: 1"), &["nodes.4: unknown field `prio`, expected one of `addr`, `port`"]),
+        (node("addr: a, port: 1, port: 2"), &["nodes.4: duplicate field `port`"]),
+        (node("addr: 10.0.0.1, port: 5000"), &["nodes.4: found 10.0.0.1:5000 for node 1 too"]),
+        ("  '1': { addr: a, port: 1 }".into(), &["nodes: found id 1 twice"]),
+        ("  1: { addr: 10.0.0.1, port: 5000 }".into(), &["nodes: found id 1 twice"]),
+        ("  two words: { addr: a, port: 1 }".into(), &["nodes: expected a node id of 1 to 32", "\"two words\""]),
     ];
     for (more, parts) in cases {
         refused(&three(more), parts);
     }
-    refused(
-        "nodes: { 1: { addr: a, port: 1 } }",
-        &["certs: found none: expected certificates, or `insecure: true`"],
-    );
+    refused("nodes: { 1: { addr: a, port: 1 } }", &["certs: found none: expected certificates, or `insecure: true`"]);
     refused(
         &three("").replace("insecure: true", "insecure: yes"),
         &["insecure: found \"yes\": expected `true` or `false`"],
@@ -363,9 +198,7 @@ fn whatever_is_wrong_is_named_with_its_place() {
     refused(&witnesses, &["nodes: found only witnesses"]);
     let same = "insecure: true\nnodes: { 1: { addr: Db.Example, port: 1 }, 2: { addr: db.example, port: 1 } }";
     refused(same, &["nodes.2: found db.example:1 for node 1 too"]);
-    let many: String = (4..=65)
-        .map(|n| format!("  {n}: {{ addr: 10.0.0.{n}, port: 5000 }}\n"))
-        .collect();
+    let many: String = (4..=65).map(|n| format!("  {n}: {{ addr: 10.0.0.{n}, port: 5000 }}\n")).collect();
     refused(&three(&many), &["nodes: found 65: expected at most 64"]);
 }
 
@@ -379,11 +212,7 @@ fn times_and_rates_are_read_exactly() {
         ("1500us", 1_500_000),
     ];
     for (text, nanos) in good {
-        assert_eq!(
-            parse_time("t", text),
-            Ok(Duration::from_nanos(nanos)),
-            "{text}"
-        );
+        assert_eq!(parse_time("t", text), Ok(Duration::from_nanos(nanos)), "{text}");
     }
     for text in [
         "",
@@ -402,12 +231,7 @@ fn times_and_rates_are_read_exactly() {
     ] {
         assert!(parse_time("t", text).is_err(), "{text}");
     }
-    for (text, ppm) in [
-        ("1000ppm", 1000),
-        ("0.1%", 1000),
-        ("0.0001 %", 1),
-        ("0ppm", 0),
-    ] {
+    for (text, ppm) in [("1000ppm", 1000), ("0.1%", 1000), ("0.0001 %", 1), ("0ppm", 0)] {
         assert_eq!(parse_drift("t", text), Ok(ppm), "{text}");
     }
     for text in ["0.5ppm", "0.00001%", "4294967296ppm", "1", "%"] {
@@ -420,17 +244,9 @@ fn a_file_that_is_no_config_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cfg.yaml");
     let says = |expected: &str| {
-        let error = Config::from_yaml_file(&path)
-            .expect_err(expected)
-            .to_string();
-        assert!(
-            error.starts_with(&format!("{}: ", path.display())),
-            "{error}"
-        );
-        assert!(
-            error.contains(expected),
-            "{error:?} does not say {expected:?}"
-        );
+        let error = Config::from_yaml_file(&path).expect_err(expected).to_string();
+        assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
     };
     says("cannot be read");
     fs::write(&path, b"nodes:\n  \xff").expect("written");
@@ -439,9 +255,7 @@ fn a_file_that_is_no_config_is_named() {
     says("more than 1048576 bytes");
     fs::write(&path, three("  4: { addr: a, port: x }")).expect("written");
     says("cfg.yaml: nodes.4.port: found \"x\"");
-    fs::remove_file(&path)
-        .and_then(|()| fs::create_dir(&path))
-        .expect("a folder");
+    fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("a folder");
     says("found a folder, expected a file");
 }
 
@@ -463,19 +277,14 @@ fn hostile_yaml_costs_little() {
     ];
     let start = crate::clock::now();
     for text in hostile {
-        let error = Config::from_yaml_str(&text)
-            .expect_err("hostile")
-            .to_string();
+        let error = Config::from_yaml_str(&text).expect_err("hostile").to_string();
         assert!(error.len() < 600, "{error}");
     }
     let took = crate::clock::now().since(start);
     assert!(took < Duration::from_secs(30), "{took:?}");
     let error = Config::from_yaml_str(&three(&" ".repeat(MAX_YAML_BYTES)));
     let error = error.expect_err("too large").to_string();
-    assert!(
-        error.contains("expected a config of at most 65536"),
-        "{error}"
-    );
+    assert!(error.contains("expected a config of at most 65536"), "{error}");
 }
 
 #[test]
@@ -494,52 +303,27 @@ fn a_node_has_a_certificate_that_its_peers_accept() {
     let node = cluster(&own).for_node("1").expect("a node");
     assert_eq!(node.warnings(), [""; 0]);
 
-    let error = cluster(&own)
-        .for_node("2")
-        .expect_err("another's")
-        .to_string();
+    let error = cluster(&own).for_node("2").expect_err("another's").to_string();
     assert!(error.starts_with("certs.server.cert: "), "{error}");
-    assert!(
-        error.contains("own.pem: found a certificate that is valid for"),
-        "{error}"
-    );
-    assert!(
-        error.contains("not for \"10.0.0.2\": expected this node's tls_name"),
-        "{error}"
-    );
+    assert!(error.contains("own.pem: found a certificate that is valid for"), "{error}");
+    assert!(error.contains("not for \"10.0.0.2\": expected this node's tls_name"), "{error}");
 
-    let keyless = CertFiles {
-        key: own.cert.clone(),
-        ..own.clone()
-    };
-    let error = cluster(&keyless)
-        .for_node("1")
-        .expect_err("no key")
-        .to_string();
+    let keyless = CertFiles { key: own.cert.clone(), ..own.clone() };
+    let error = cluster(&keyless).for_node("1").expect_err("no key").to_string();
     assert!(error.starts_with("certs.server.key: "), "{error}");
 
     let ending = ca.sign_with("ending", &["one.example", "10.0.0.3"], ends_in(9));
     let node = cluster(&ending).for_node("1").expect("a node");
-    let [shared, ends] = node.warnings() else {
-        panic!("{:?}", node.warnings())
-    };
-    assert!(
-        shared.ends_with("that of node 1 is valid for the nodes 1 and 3"),
-        "{shared}"
-    );
+    let [shared, ends] = node.warnings() else { panic!("{:?}", node.warnings()) };
+    assert!(shared.ends_with("that of node 1 is valid for the nodes 1 and 3"), "{shared}");
     assert!(ends.contains("ends in 9 days"), "{ends}");
 
     for (days, says) in [(-5, "has ended 5 days ago"), (9, "ends in 9 days")] {
         let ca = TestCa::with("ca", ends_in(days));
         let node = cluster(&ca.sign("own", &["one.example"])).for_node("1");
         let node = node.expect("a node");
-        let [warning] = node.warnings() else {
-            panic!("{:?}", node.warnings())
-        };
-        assert!(
-            warning.starts_with(&format!("the CA certificate {says}")),
-            "{warning}"
-        );
+        let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
+        assert!(warning.starts_with(&format!("the CA certificate {says}")), "{warning}");
     }
 }
 
@@ -555,10 +339,7 @@ fn an_unknown_node_is_told_who_is_known() {
 #[test]
 fn an_even_number_of_voters_is_warned_of() {
     let four = three("  4: { addr: 10.0.0.4, port: 5000 }");
-    let node = Config::from_yaml_str(&four)
-        .and_then(|config| config.for_node("1"))
-        .expect("a node");
-    let expected =
-        "4 voters survive the loss of 1, just as 3 would: an odd number costs one node less";
+    let node = Config::from_yaml_str(&four).and_then(|config| config.for_node("1")).expect("a node");
+    let expected = "4 voters survive the loss of 1, just as 3 would: an odd number costs one node less";
     assert_eq!(node.warnings()[0], expected);
 }

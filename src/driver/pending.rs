@@ -27,31 +27,19 @@ impl Pending {
     /// Whether `event` is worth a line in the log.
     pub(super) fn is_news(&mut self, event: &Event) -> bool {
         match event.cause {
-            Cause::ProtocolViolation { by } => {
-                self.reported.insert(by, event.term) != Some(event.term)
-            }
+            Cause::ProtocolViolation { by } => self.reported.insert(by, event.term) != Some(event.term),
             _ => true,
         }
     }
 
     /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Once: it is the
     /// peer's election timeout, and says so with every heartbeat.
-    pub(super) fn misfit(
-        &mut self,
-        timing: Timing,
-        peer: NodeId,
-        granted: Duration,
-    ) -> Option<TimingError> {
+    pub(super) fn misfit(&mut self, timing: Timing, peer: NodeId, granted: Duration) -> Option<TimingError> {
         if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
             return None;
         }
         self.promised.insert(peer, granted);
-        Timing::new(
-            timing.heartbeat_interval(),
-            granted,
-            timing.clock_drift_ppm(),
-        )
-        .err()
+        Timing::new(timing.heartbeat_interval(), granted, timing.clock_drift_ppm()).err()
     }
 }
 
@@ -88,10 +76,7 @@ mod tests {
         assert_eq!(misfit(2, 500), None);
         assert_eq!(misfit(2, 0), None, "nothing was promised");
         let problem = misfit(2, 300).expect("less than three and a half heartbeats");
-        assert!(
-            problem.contains("300ms leaves no lease at heartbeat interval 100ms"),
-            "{problem}"
-        );
+        assert!(problem.contains("300ms leaves no lease at heartbeat interval 100ms"), "{problem}");
         assert_eq!(misfit(2, 300), None);
         assert!(misfit(3, 300).is_some());
     }

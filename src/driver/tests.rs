@@ -34,11 +34,7 @@ fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
         inbox: sender,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let setup = Setup {
-        me: config.id(),
-        voters: voters(config.voters()),
-        timing: config.timing(),
-    };
+    let setup = Setup { me: config.id(), voters: voters(config.voters()), timing: config.timing() };
     let driver = Driver {
         election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
         memory,
@@ -57,10 +53,7 @@ fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = VoteFile::open(folder.path(), NodeId::from(1), "leadelect");
     let mut file = opened.expect("a file").0;
-    let later = HardState {
-        term: Term(9),
-        ..HardState::default()
-    };
+    let later = HardState { term: Term(9), ..HardState::default() };
     file.save(&later).expect("saved");
     // The election knows nothing of term 9, and the file will not have term 1 after it.
     let (driver, office, board) = alone(Memory::File(Box::new(file)));
@@ -112,11 +105,7 @@ fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline
 #[test]
 fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
     let (mut driver, mut pending, office, _lease) = leading();
-    let resign = |hold_off| Mail::HandOver {
-        successor: None,
-        hold_off,
-        answer: crossbeam_channel::bounded(1).0,
-    };
+    let resign = |hold_off| Mail::HandOver { successor: None, hold_off, answer: crossbeam_channel::bounded(1).0 };
     driver.take(resign(Duration::ZERO), &mut pending);
     assert!(driver.is_relinquishing() && office.is_able());
     driver.take(resign(Duration::from_secs(3600)), &mut pending);
@@ -152,11 +141,7 @@ fn what_is_due_is_late_once_whatever_woke_the_thread() {
 #[test]
 fn what_was_due_before_mail_has_settled_it_is_late_once_too() {
     let (mut driver, mut pending, _lease, before) = overdue();
-    let resign = Mail::HandOver {
-        successor: None,
-        hold_off: Duration::ZERO,
-        answer: crossbeam_channel::bounded(1).0,
-    };
+    let resign = Mail::HandOver { successor: None, hold_off: Duration::ZERO, answer: crossbeam_channel::bounded(1).0 };
     driver.wake(Some(resign), &mut pending);
     assert!(driver.is_relinquishing(), "and sends no heartbeat any more");
     assert_eq!(times_late(&driver), before + 1);

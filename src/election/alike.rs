@@ -73,9 +73,7 @@ impl Election {
             // Nobody to ask, so its own waits alone say when to campaign.
             _ if self.majority() == 1 => Instant::ZERO,
             // Its patience is counted from when the last wait ended, and a wait that ended too long ago is a stall.
-            State::PreCandidate(asking) => {
-                now.before(asking.patience + timing.heartbeat_interval() * 2)
-            }
+            State::PreCandidate(asking) => now.before(asking.patience + timing.heartbeat_interval() * 2),
             State::Follower(_) | State::Candidate(_) | State::Leader(_) => now,
         };
         let lens = Lens { now, origin, over };
@@ -83,13 +81,7 @@ impl Election {
         let Election {
             setup: _,
             started,
-            hard:
-                HardState {
-                    term,
-                    voted_for: _,
-                    cap: _,
-                    in_doubt: _,
-                },
+            hard: HardState { term, voted_for: _, cap: _, in_doubt: _ },
             saved: _,
             fresh,
             mute: _,
@@ -114,22 +106,12 @@ impl Election {
         }
         state.rebase(*term, &lens, names);
         if let Some(promise) = promise {
-            let Promise {
-                holder: _,
-                term,
-                seq,
-                until,
-            } = promise;
+            let Promise { holder: _, term, seq, until } = promise;
             *seq = names.heartbeat(*term, *seq);
             lens.end(until);
         }
         if let Some(heard) = heard {
-            let Heard {
-                leader: _,
-                term: _,
-                at,
-                released: _,
-            } = heard;
+            let Heard { leader: _, term: _, at, released: _ } = heard;
             match *at + timing.suspicion() <= now {
                 true => *at = Instant::ZERO,
                 false => lens.moment(at),
@@ -140,11 +122,7 @@ impl Election {
             lens.end(until);
         }
         lens.end(hold_off_until);
-        if let Some(Reign {
-            leader: _,
-            short_until,
-        }) = young
-        {
+        if let Some(Reign { leader: _, short_until }) = young {
             lens.moment(short_until);
         }
         if let Some(seed) = names.seed() {
@@ -179,21 +157,11 @@ impl Election {
 impl State {
     fn rebase(&mut self, own_term: Term, lens: &Lens, names: &mut impl Names) {
         match self {
-            State::Follower(Follower {
-                leader: _,
-                suspect_at,
-                hint,
-            }) => {
+            State::Follower(Follower { leader: _, suspect_at, hint }) => {
                 lens.moment(suspect_at);
                 lens.hint(hint);
             }
-            State::PreCandidate(PreCandidate {
-                candidacy,
-                grants,
-                patience: _,
-                round_ends,
-                hint,
-            }) => {
+            State::PreCandidate(PreCandidate { candidacy, grants, patience: _, round_ends, hint }) => {
                 *candidacy = names.candidacy(*candidacy);
                 grants.values_mut().for_each(|free_at| lens.moment(free_at));
                 lens.moment(round_ends);
@@ -226,10 +194,7 @@ impl State {
                 favourite,
             }) => {
                 if let Some(relinquishing) = relinquishing {
-                    let Relinquishing {
-                        successor: _,
-                        hold_off: _,
-                    } = relinquishing;
+                    let Relinquishing { successor: _, hold_off: _ } = relinquishing;
                 }
                 until.iter_mut().for_each(|until| lens.moment(until));
                 // Counts only until the first lease.
@@ -297,47 +262,24 @@ mod tests {
 
     /// A node in the middle of everything, at `now`.
     fn busy(now: Instant, state: State) -> Election {
-        let setup = Setup {
-            me: id(1),
-            voters: [1, 2, 3].map(|n| (id(n), Voter::default())).into(),
-            timing: Timing::default(),
-        };
+        let setup =
+            Setup { me: id(1), voters: [1, 2, 3].map(|n| (id(n), Voter::default())).into(), timing: Timing::default() };
         let mut node = Election::new(setup, Recovery::Fresh, now.before(MS * 20), 7);
         node.hard.term = Term(4);
         node.state = state;
-        node.promise = Some(Promise {
-            holder: id(2),
-            term: Term(3),
-            seq: 44,
-            until: now + MS * 30,
-        });
-        node.heard = Some(Heard {
-            leader: id(2),
-            term: Term(3),
-            at: now.before(MS * 10),
-            released: false,
-        });
+        node.promise = Some(Promise { holder: id(2), term: Term(3), seq: 44, until: now + MS * 30 });
+        node.heard = Some(Heard { leader: id(2), term: Term(3), at: now.before(MS * 10), released: false });
         node.voting_from = now + MS * 40;
-        node.work = Some(Deadline {
-            token: Term(2),
-            until: now + MS * 50,
-        });
+        node.work = Some(Deadline { token: Term(2), until: now + MS * 50 });
         node.hold_off_until = now + MS * 60;
-        node.reigns.young = Some(Reign {
-            leader: id(2),
-            short_until: now + MS * 150,
-        });
+        node.reigns.young = Some(Reign { leader: id(2), short_until: now + MS * 150 });
         node.reigns.short.insert(id(2), 1);
         node.succession = vec![id(3), id(1)];
         node
     }
 
     fn follower(now: Instant) -> State {
-        State::Follower(Follower {
-            leader: Some(id(2)),
-            suspect_at: now + MS * 70,
-            hint: hint(now),
-        })
+        State::Follower(Follower { leader: Some(id(2)), suspect_at: now + MS * 70, hint: hint(now) })
     }
 
     fn pre_candidate(now: Instant) -> State {
@@ -369,30 +311,15 @@ mod tests {
             patience_ends: now + MS * 120,
             seq: 43,
             sent: BTreeMap::from([(41, now.before(MS * 30)), (43, now.before(MS * 3))]),
-            backers: BTreeMap::from([(
-                id(3),
-                Backer {
-                    until: now + MS * 130,
-                    eligible: true,
-                },
-            )]),
+            backers: BTreeMap::from([(id(3), Backer { until: now + MS * 130, eligible: true })]),
             next_heartbeat: now + MS * 97,
-            relinquishing: Some(Relinquishing {
-                successor: Some(id(3)),
-                hold_off: MS,
-            }),
-            favourite: Some(Favourite {
-                id: id(3),
-                due: now + MS * 140,
-            }),
+            relinquishing: Some(Relinquishing { successor: Some(id(3)), hold_off: MS }),
+            favourite: Some(Favourite { id: id(3), due: now + MS * 140 }),
         })
     }
 
     fn hint(now: Instant) -> Option<FreshHint> {
-        Some(FreshHint {
-            leader: id(3),
-            until: now + MS * 75,
-        })
+        Some(FreshHint { leader: id(3), until: now + MS * 75 })
     }
 
     fn seen(mut node: Election, now: Instant) -> Election {
@@ -466,10 +393,7 @@ mod tests {
         let asks = |ago| ended(false, pre_candidate(NOW), ago);
         assert_ne!(asks(stall - MS), asks(stall * 2));
         assert_eq!(asks(stall), asks(stall * 2));
-        assert_ne!(
-            ended(true, follower(NOW), MS),
-            ended(true, follower(NOW), MS * 2)
-        );
+        assert_ne!(ended(true, follower(NOW), MS), ended(true, follower(NOW), MS * 2));
     }
 
     /// One change of each thing that a node knows.
@@ -569,12 +493,7 @@ mod tests {
             for (number, change) in changes.iter().enumerate() {
                 let mut node = busy(NOW, state(NOW));
                 change(&mut node);
-                assert_ne!(
-                    seen(node, NOW),
-                    as_it_is,
-                    "{number} of {:?}",
-                    as_it_is.state
-                );
+                assert_ne!(seen(node, NOW), as_it_is, "{number} of {:?}", as_it_is.state);
             }
         }
     }

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{
-    Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term,
-};
+use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
 
 /// Asks whether it would win.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,8 +85,7 @@ impl Election {
             }
             return;
         }
-        let news = hint.is_none()
-            && !matches!(&self.state, State::PreCandidate(asking) if asking.hint.is_none());
+        let news = hint.is_none() && !matches!(&self.state, State::PreCandidate(asking) if asking.hint.is_none());
         let suspicion = self.setup.timing.suspicion();
         let candidacy = self.dice.next();
         self.state = State::PreCandidate(PreCandidate {
@@ -186,9 +183,7 @@ impl Election {
         }
         let wait = wait.min(self.setup.timing.suspicion());
         match hint {
-            Some(hint)
-                if hint.term >= self.hard.term && self.is_peer(hint.leader) && !wait.is_zero() =>
-            {
+            Some(hint) if hint.term >= self.hard.term && self.is_peer(hint.leader) && !wait.is_zero() => {
                 self.believe(now, from, hint.leader, wait, out);
             }
             // Waiting changes nothing: the round goes on for the others.
@@ -203,24 +198,14 @@ impl Election {
     }
 
     /// Rule 9: shows as leader whom a peer hears, and asks that peer again before the hint is stale.
-    fn believe(
-        &mut self,
-        now: Instant,
-        by: NodeId,
-        leader: NodeId,
-        fresh_for: Duration,
-        out: &mut Effects,
-    ) {
+    fn believe(&mut self, now: Instant, by: NodeId, leader: NodeId, fresh_for: Duration, out: &mut Effects) {
         let news = self.leader() != Some(leader);
         let stagger = self.setup.timing.stagger();
         self.state = State::Follower(Follower {
             leader: Some(leader),
             // Half of less and less would be ever more questions to ever fewer answers.
             suspect_at: now + (fresh_for / 2).max(stagger).min(fresh_for),
-            hint: Some(FreshHint {
-                leader,
-                until: now + fresh_for,
-            }),
+            hint: Some(FreshHint { leader, until: now + fresh_for }),
         });
         if news {
             self.tell(Cause::LeaderHinted { by }, out);
@@ -242,11 +227,7 @@ impl Election {
         self.state = State::Candidate(Candidate {
             candidacy,
             started: now,
-            ends_at: now
-                + timing.suspicion()
-                + self
-                    .dice
-                    .below(timing.election_timeout() - timing.suspicion()),
+            ends_at: now + timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion()),
             votes: BTreeSet::from([me]),
             lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
@@ -267,10 +248,7 @@ impl Election {
             self.lose(now, out);
             return;
         }
-        let request = Request::Vote {
-            term: self.hard.term,
-            candidacy: candidate.candidacy,
-        };
+        let request = Request::Vote { term: self.hard.term, candidacy: candidate.candidacy };
         for (id, at) in &mut candidate.ask_again {
             if now >= *at {
                 *at = now + self.setup.timing.heartbeat_interval();

@@ -160,14 +160,9 @@ impl fmt::Display for Cause {
             Cause::LeaseLost => f.write_str("lease lost, no quorum answered in time"),
             Cause::Relinquishing => f.write_str("relinquishing, waits for its work to end"),
             Cause::Yielding { to } => {
-                write!(
-                    f,
-                    "yields to {to}, which should rather lead, waits for its work to end"
-                )
+                write!(f, "yields to {to}, which should rather lead, waits for its work to end")
             }
-            Cause::Released {
-                successor: Some(id),
-            } => write!(f, "released to {id}"),
+            Cause::Released { successor: Some(id) } => write!(f, "released to {id}"),
             Cause::Released { successor: None } => f.write_str("released to anybody"),
             Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
             Cause::WorkSilent => f.write_str("its work is silent, hands over"),
@@ -175,14 +170,9 @@ impl fmt::Display for Cause {
             Cause::WorkFailed => f.write_str("its work has failed, hands over"),
             Cause::LeaseEnding => f.write_str("its lease is running out, hands over"),
             Cause::WorkOverran { term } => {
-                write!(
-                    f,
-                    "THE WORK OF TERM {term} RUNS ON after its lease, another node may lead"
-                )
+                write!(f, "THE WORK OF TERM {term} RUNS ON after its lease, another node may lead")
             }
-            Cause::StoreFailed => {
-                f.write_str("cannot store its vote, votes no more until restarted")
-            }
+            Cause::StoreFailed => f.write_str("cannot store its vote, votes no more until restarted"),
             Cause::ProtocolViolation { by } => write!(
                 f,
                 "PROTOCOL VIOLATION: {by} leads the same term; look for two processes with one id or lost state"

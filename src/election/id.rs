@@ -44,12 +44,7 @@ pub struct NodeIdError {
 
 impl fmt::Display for NodeIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "expected a node id of 1 to {} visible ASCII characters, found {:?}",
-            NodeId::MAX_LEN,
-            self.found
-        )
+        write!(f, "expected a node id of 1 to {} visible ASCII characters, found {:?}", NodeId::MAX_LEN, self.found)
     }
 }
 
@@ -66,10 +61,7 @@ impl FromStr for NodeId {
         }
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(NodeId {
-            len: text.len() as u8,
-            bytes,
-        })
+        Ok(NodeId { len: text.len() as u8, bytes })
     }
 }
 

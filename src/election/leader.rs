@@ -85,22 +85,11 @@ impl Leader {
 }
 
 impl Election {
-    pub(super) fn win(
-        &mut self,
-        now: Instant,
-        votes: Vec<NodeId>,
-        lease_won_by: Instant,
-        out: &mut Effects,
-    ) {
+    pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, lease_won_by: Instant, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_reign(now, self.setup.me, true);
         // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
-        self.heard = Some(Heard {
-            leader: self.setup.me,
-            term: self.hard.term,
-            at: now,
-            released: true,
-        });
+        self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
         self.failed = false;
         self.state = State::Leader(Leader {
             until: None,
@@ -152,9 +141,7 @@ impl Election {
         };
         leader.seq += 1;
         leader.next_heartbeat = now + timing.heartbeat_interval();
-        leader
-            .sent
-            .retain(|_, sent| now < *sent + timing.election_timeout());
+        leader.sent.retain(|_, sent| now < *sent + timing.election_timeout());
         leader.sent.insert(leader.seq, now);
         if let Some(heard) = &mut self.heard {
             heard.at = now;
@@ -185,19 +172,11 @@ impl Election {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
-        let Some(sent) = leader
-            .sent
-            .get(&seq)
-            .copied()
-            .filter(|_| term == self.hard.term)
-        else {
+        let Some(sent) = leader.sent.get(&seq).copied().filter(|_| term == self.hard.term) else {
             return;
         };
         let until = sent + timing.lease(granted.min(timing.election_timeout()));
-        let backer = leader
-            .backers
-            .entry(from)
-            .or_insert(Backer { until, eligible });
+        let backer = leader.backers.entry(from).or_insert(Backer { until, eligible });
         backer.until = backer.until.max(until);
         backer.eligible = eligible;
         self.extend(now, out);
@@ -212,8 +191,7 @@ impl Election {
         let Some(until) = leader.quorum_until(majority) else {
             return;
         };
-        if leader.is_relinquishing() || until <= now || leader.until.is_some_and(|old| until <= old)
-        {
+        if leader.is_relinquishing() || until <= now || leader.until.is_some_and(|old| until <= old) {
             return;
         }
         let won = leader.until.replace(until).is_none();
@@ -252,10 +230,7 @@ impl Election {
         // The lease of a node that is alone has no end, but the wait for its work has.
         let timeout = self.setup.timing.election_timeout();
         leader.until = leader.until.map(|until| until.min(now + timeout));
-        leader.relinquishing = Some(Relinquishing {
-            successor,
-            hold_off,
-        });
+        leader.relinquishing = Some(Relinquishing { successor, hold_off });
         let never_acted = leader.until.is_none();
         self.tell(cause, out);
         if never_acted {
@@ -282,11 +257,7 @@ impl Election {
             return;
         };
         let seq = leader.seq;
-        let request = Request::Release {
-            term: self.hard.term,
-            seq,
-            successor,
-        };
+        let request = Request::Release { term: self.hard.term, seq, successor };
         self.broadcast(&request, out);
         let suspect_at = now + self.setup.timing.election_timeout();
         self.follow(now, None, suspect_at, Cause::Released { successor }, out);
@@ -297,11 +268,7 @@ impl Election {
             return None;
         };
         let best = self.succession_list(now).into_iter().next()?;
-        leader
-            .backers
-            .get(&best)
-            .filter(|backer| backer.eligible && now < backer.until)
-            .map(|_| best)
+        leader.backers.get(&best).filter(|backer| backer.eligible && now < backer.until).map(|_| best)
     }
 
     /// Rule 8: those first who are able to lead and have promised lately, then by priority. It orders and never
@@ -310,22 +277,13 @@ impl Election {
         let State::Leader(leader) = &self.state else {
             return Vec::new();
         };
-        let voters = self
-            .setup
-            .voters
-            .iter()
-            .filter(|(id, voter)| **id != self.setup.me && !voter.witness);
+        let voters = self.setup.voters.iter().filter(|(id, voter)| **id != self.setup.me && !voter.witness);
         let mut list: Vec<_> = voters
             .map(|(id, voter)| {
                 let backer = leader.backers.get(id);
                 let able = backer.is_some_and(|backer| backer.eligible);
                 let fresh = backer.is_some_and(|backer| now < backer.until);
-                (
-                    Reverse(able && fresh),
-                    Reverse(fresh),
-                    Reverse(voter.priority),
-                    *id,
-                )
+                (Reverse(able && fresh), Reverse(fresh), Reverse(voter.priority), *id)
             })
             .collect();
         list.sort_unstable();

@@ -144,11 +144,7 @@ impl fmt::Display for Request {
             Request::PreVote { term, .. } => write!(f, "PreVote term={term}"),
             Request::Vote { term, .. } => write!(f, "Vote term={term}"),
             Request::Heartbeat { term, seq, .. } => write!(f, "Heartbeat term={term} seq={seq}"),
-            Request::Release {
-                term,
-                seq,
-                successor,
-            } => {
+            Request::Release { term, seq, successor } => {
                 write!(f, "Release term={term} seq={seq}")?;
                 successor.map_or(Ok(()), |id| write!(f, " successor={id}"))
             }
@@ -159,13 +155,7 @@ impl fmt::Display for Request {
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reply::PreVote {
-                term,
-                verdict,
-                wait,
-                leader,
-                ..
-            } => {
+            Reply::PreVote { term, verdict, wait, leader, .. } => {
                 write!(f, "PreVoteReply term={term} ")?;
                 match (verdict, leader) {
                     (Ok(()), _) if wait.is_zero() => f.write_str("granted"),
@@ -176,12 +166,7 @@ impl fmt::Display for Reply {
                     (Err(refusal), None) => write!(f, "refused: {refusal}"),
                 }
             }
-            Reply::Vote {
-                term,
-                verdict,
-                wait,
-                ..
-            } => match verdict {
+            Reply::Vote { term, verdict, wait, .. } => match verdict {
                 Ok(()) => write!(f, "VoteReply term={term} granted"),
                 Err(refusal) if wait.is_zero() => {
                     write!(f, "VoteReply term={term} refused: {refusal}")
@@ -190,15 +175,12 @@ impl fmt::Display for Reply {
                     write!(f, "VoteReply term={term} refused: {refusal} for {wait:.1?}")
                 }
             },
-            Reply::Heartbeat {
-                term, seq, granted, ..
-            } if granted.is_zero() => write!(f, "HeartbeatReply term={term} seq={seq} no promise"),
-            Reply::Heartbeat {
-                term, seq, granted, ..
-            } => write!(
-                f,
-                "HeartbeatReply term={term} seq={seq} promised {granted:.1?}"
-            ),
+            Reply::Heartbeat { term, seq, granted, .. } if granted.is_zero() => {
+                write!(f, "HeartbeatReply term={term} seq={seq} no promise")
+            }
+            Reply::Heartbeat { term, seq, granted, .. } => {
+                write!(f, "HeartbeatReply term={term} seq={seq} promised {granted:.1?}")
+            }
             Reply::Release { term } => write!(f, "ReleaseReply term={term}"),
         }
     }

@@ -42,10 +42,7 @@ impl Election {
                 *strikes = (*strikes + 1).min(MOST_STRIKES);
             }
             let short_until = now + self.setup.timing.settling();
-            *young = prefers.then_some(Reign {
-                leader,
-                short_until,
-            });
+            *young = prefers.then_some(Reign { leader, short_until });
         } else if young.take_if(|reign| now >= reign.short_until).is_some() {
             short.remove(&leader);
         }
@@ -70,13 +67,7 @@ impl Election {
         if now < due {
             return false;
         }
-        self.step_aside(
-            now,
-            Some(id),
-            Duration::ZERO,
-            Cause::Yielding { to: id },
-            out,
-        );
+        self.step_aside(now, Some(id), Duration::ZERO, Cause::Yielding { to: id }, out);
         true
     }
 
@@ -84,8 +75,7 @@ impl Election {
     /// a last resort.
     fn favourite(&self, now: Instant) -> Option<NodeId> {
         let last_resort = !self.able_to_lead(now);
-        self.best_backer(now)
-            .filter(|id| last_resort || self.prefers(*id))
+        self.best_backer(now).filter(|id| last_resort || self.prefers(*id))
     }
 
     fn prefers(&self, other: NodeId) -> bool {

@@ -72,11 +72,7 @@ impl Timing {
                  use at least {smallest:?}"
             )));
         }
-        Ok(Timing {
-            heartbeat_interval,
-            election_timeout,
-            clock_drift_ppm,
-        })
+        Ok(Timing { heartbeat_interval, election_timeout, clock_drift_ppm })
     }
 
     /// η: how often a leader asks for its promises anew.
@@ -133,8 +129,7 @@ impl Timing {
     pub fn lease(&self, promised: Duration) -> Duration {
         let drift = u128::from(self.clock_drift_ppm);
         let nanos = promised.as_nanos() * (Self::MILLION - drift) / (Self::MILLION + drift);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-            .saturating_sub(Self::LEASE_MARGIN)
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).saturating_sub(Self::LEASE_MARGIN)
     }
 }
 

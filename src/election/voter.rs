@@ -5,38 +5,22 @@
 use std::time::Duration;
 
 use super::{
-    Cause, Effects, Election, Follower, Heard, Hint, Instant, NodeId, Promise, Refusal, Reply,
-    Request, State, Term,
+    Cause, Effects, Election, Follower, Heard, Hint, Instant, NodeId, Promise, Refusal, Reply, Request, State, Term,
 };
 
 impl Election {
     /// Answers a request. A sender that is no other voter gets no answer: the transport should not have let it in.
-    pub(super) fn answer(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        request: Request,
-        out: &mut Effects,
-    ) -> Option<Reply> {
+    pub(super) fn answer(&mut self, now: Instant, from: NodeId, request: Request, out: &mut Effects) -> Option<Reply> {
         if !self.is_peer(from) {
             return None;
         }
         Some(match request {
-            Request::PreVote { term, candidacy } => {
-                self.answer_pre_vote(now, from, term, candidacy)
-            }
+            Request::PreVote { term, candidacy } => self.answer_pre_vote(now, from, term, candidacy),
             Request::Vote { term, candidacy } => self.answer_vote(now, from, term, candidacy, out),
-            Request::Heartbeat {
-                term,
-                seq,
-                promise,
-                succession,
-            } => self.answer_heartbeat(now, from, (term, seq), promise, succession, out),
-            Request::Release {
-                term,
-                seq,
-                successor,
-            } => self.answer_release(now, from, (term, seq), successor, out),
+            Request::Heartbeat { term, seq, promise, succession } => {
+                self.answer_heartbeat(now, from, (term, seq), promise, succession, out)
+            }
+            Request::Release { term, seq, successor } => self.answer_release(now, from, (term, seq), successor, out),
         })
     }
 
@@ -80,10 +64,7 @@ impl Election {
         if matches!(self.state, State::Leader(_)) {
             return Some((self.setup.me, suspicion));
         }
-        let heard = self
-            .heard
-            .as_ref()
-            .filter(|heard| !heard.released && heard.leader != asker)?;
+        let heard = self.heard.as_ref().filter(|heard| !heard.released && heard.leader != asker)?;
         let quiet_at = heard.at + suspicion;
         (now < quiet_at).then(|| (heard.leader, quiet_at.since(now)))
     }
@@ -99,22 +80,11 @@ impl Election {
         }
         let heard = self.heard.as_ref().filter(|heard| !heard.released)?;
         let age = now.since(heard.at);
-        (age < self.setup.timing.suspicion()).then_some(Hint {
-            leader: heard.leader,
-            term: heard.term,
-            age,
-        })
+        (age < self.setup.timing.suspicion()).then_some(Hint { leader: heard.leader, term: heard.term, age })
     }
 
     /// Rule 1.
-    fn answer_vote(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        term: Term,
-        candidacy: u64,
-        out: &mut Effects,
-    ) -> Reply {
+    fn answer_vote(&mut self, now: Instant, from: NodeId, term: Term, candidacy: u64, out: &mut Effects) -> Reply {
         let (verdict, wait) = match self.vote_refusal(now, from, term) {
             Some((refusal, wait)) => (Err(refusal), wait),
             None => {
@@ -122,12 +92,7 @@ impl Election {
                 (Ok(()), self.setup.timing.election_timeout())
             }
         };
-        Reply::Vote {
-            term: self.last_term(),
-            candidacy,
-            verdict,
-            wait,
-        }
+        Reply::Vote { term: self.last_term(), candidacy, verdict, wait }
     }
 
     fn vote_refusal(&self, now: Instant, from: NodeId, term: Term) -> Option<(Refusal, Duration)> {
@@ -140,11 +105,7 @@ impl Election {
         if term < self.hard.term || term <= self.forgotten {
             return Some((Refusal::TermBehind, Duration::ZERO));
         }
-        if let Some(other) = self
-            .hard
-            .voted_for
-            .filter(|id| term == self.hard.term && *id != from)
-        {
+        if let Some(other) = self.hard.voted_for.filter(|id| term == self.hard.term && *id != from) {
             return Some((Refusal::AlreadyVoted(other), Duration::ZERO));
         }
         // A vote may have been forgotten; who leads the term has had it.
@@ -161,17 +122,9 @@ impl Election {
     pub(super) fn free_at(&self, candidate: NodeId, term: Term) -> (Instant, Refusal) {
         // Rule 7: asked for a vote in a term after the first, a node without a past may be one that has lost it.
         let doubtful = self.fresh && term > Term(1);
-        let quarantine = if doubtful {
-            self.forgotten_by()
-        } else {
-            self.voting_from
-        };
+        let quarantine = if doubtful { self.forgotten_by() } else { self.voting_from };
         let (owed_until, refusal) = self.owes_until(candidate);
-        if quarantine > owed_until {
-            (quarantine, Refusal::Quarantine)
-        } else {
-            (owed_until, refusal)
-        }
+        if quarantine > owed_until { (quarantine, Refusal::Quarantine) } else { (owed_until, refusal) }
     }
 
     /// Until when this node owes to others than `other` that it backs nobody else: a promise, or the end of the work
@@ -200,13 +153,7 @@ impl Election {
         self.leave_office(now);
         self.hard.term = term;
         self.hard.voted_for = Some(candidate);
-        self.follow(
-            now,
-            None,
-            suspect_at,
-            Cause::VoteGranted { to: candidate },
-            out,
-        );
+        self.follow(now, None, suspect_at, Cause::VoteGranted { to: candidate }, out);
     }
 
     /// Follows a leader and promises to elect nobody else for a while.
@@ -220,20 +167,11 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let accepted = self.accepts(now, from, term, out);
-        let granted = if accepted {
-            self.promise(now, from, (term, seq), asked)
-        } else {
-            Duration::ZERO
-        };
+        let granted = if accepted { self.promise(now, from, (term, seq), asked) } else { Duration::ZERO };
         if accepted {
             self.follow_heard(now, from, term, succession, out);
         }
-        Reply::Heartbeat {
-            term: self.hard.term,
-            seq,
-            granted,
-            eligible: self.able_to_lead(now),
-        }
+        Reply::Heartbeat { term: self.hard.term, seq, granted, eligible: self.able_to_lead(now) }
     }
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
@@ -256,13 +194,7 @@ impl Election {
         !heard.released
     }
 
-    fn promise(
-        &mut self,
-        now: Instant,
-        leader: NodeId,
-        (term, seq): (Term, u64),
-        asked: Duration,
-    ) -> Duration {
+    fn promise(&mut self, now: Instant, leader: NodeId, (term, seq): (Term, u64), asked: Duration) -> Duration {
         if term > self.hard.term {
             self.enter(now, term);
         }
@@ -280,40 +212,19 @@ impl Election {
             newest = newest.max((old.term, old.seq));
             until = until.max(old.until); // a promise only ever grows
         }
-        self.promise = Some(Promise {
-            holder: leader,
-            term: newest.0,
-            seq: newest.1,
-            until,
-        });
+        self.promise = Some(Promise { holder: leader, term: newest.0, seq: newest.1, until });
         granted
     }
 
-    fn follow_heard(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        term: Term,
-        succession: Vec<NodeId>,
-        out: &mut Effects,
-    ) {
-        let known = self.heard.replace(Heard {
-            leader: from,
-            term,
-            at: now,
-            released: false,
-        });
+    fn follow_heard(&mut self, now: Instant, from: NodeId, term: Term, succession: Vec<NodeId>, out: &mut Effects) {
+        let known = self.heard.replace(Heard { leader: from, term, at: now, released: false });
         let takes_office = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
         self.note_reign(now, from, takes_office);
         let news = self.leader() != Some(from) || takes_office;
         self.succession = succession;
         self.failed = false;
         let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
-        self.state = State::Follower(Follower {
-            leader: Some(from),
-            suspect_at,
-            hint: None,
-        });
+        self.state = State::Follower(Follower { leader: Some(from), suspect_at, hint: None });
         if news {
             self.tell(Cause::LeaderHeard, out);
         }
@@ -332,10 +243,7 @@ impl Election {
         if term.too_far_from(self.hard.term) {
             return reply;
         }
-        let held = self
-            .promise
-            .as_ref()
-            .filter(|promise| promise.holder == from);
+        let held = self.promise.as_ref().filter(|promise| promise.holder == from);
         if held.is_some_and(|promise| (promise.term, promise.seq) > (term, seq)) {
             return reply; // of an earlier leadership
         }
@@ -349,23 +257,11 @@ impl Election {
     }
 
     /// The leader of this node's term, or of a higher one, is gone and has said who should follow.
-    fn succeed(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        term: Term,
-        successor: Option<NodeId>,
-        out: &mut Effects,
-    ) {
+    fn succeed(&mut self, now: Instant, from: NodeId, term: Term, successor: Option<NodeId>, out: &mut Effects) {
         if term > self.hard.term {
             self.enter(now, term);
         }
-        self.heard = Some(Heard {
-            leader: from,
-            term,
-            at: now,
-            released: true,
-        });
+        self.heard = Some(Heard { leader: from, term, at: now, released: true });
         self.failed = false;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();
@@ -373,17 +269,7 @@ impl Election {
             self.campaign(now, Cause::NamedSuccessor { by: from }, out);
             return;
         }
-        let patience = if named {
-            Duration::ZERO
-        } else {
-            self.setup.timing.stagger() + self.patience(now)
-        };
-        self.follow(
-            now,
-            None,
-            now + patience,
-            Cause::LeaderReleased { by: from },
-            out,
-        );
+        let patience = if named { Duration::ZERO } else { self.setup.timing.stagger() + self.patience(now) };
+        self.follow(now, None, now + patience, Cause::LeaderReleased { by: from }, out);
     }
 }

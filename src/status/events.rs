@@ -97,11 +97,8 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Event> {
         let unread = self.reader.unread();
-        let unread = self
-            .reader
-            .changed
-            .wait_while(unread, |unread| unread.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
+        let unread =
+            self.reader.changed.wait_while(unread, |unread| unread.is_empty()).unwrap_or_else(PoisonError::into_inner);
         self.reader.take(unread)
     }
 }
@@ -164,11 +161,7 @@ impl Unread {
     }
 
     fn keep_the_last_of_each_term(&mut self) {
-        let last: BTreeMap<u64, Event> = self
-            .events
-            .drain(..)
-            .map(|event| (event.term.0, event))
-            .collect();
+        let last: BTreeMap<u64, Event> = self.events.drain(..).map(|event| (event.term.0, event)).collect();
         let too_many = last.len().saturating_sub(MOST_UNREAD / 2);
         self.missed += too_many as u64;
         self.events.extend(last.into_values().skip(too_many));
@@ -186,13 +179,7 @@ mod tests {
     }
 
     fn event(term: u64, cause: Cause) -> Event {
-        Event {
-            role: Role::Follower,
-            term: Term(term),
-            leader: None,
-            token: None,
-            cause,
-        }
+        Event { role: Role::Follower, term: Term(term), leader: None, token: None, cause }
     }
 
     #[test]
@@ -203,23 +190,13 @@ mod tests {
             for _ in 0..9 {
                 board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
             }
-            board.show(
-                Role::Follower,
-                term,
-                None,
-                &[event(term, Cause::LeaderHeard)],
-            );
+            board.show(Role::Follower, term, None, &[event(term, Cause::LeaderHeard)]);
         }
         board.close();
         let seen: Vec<Event> = events.by_ref().collect();
         assert!(seen.len() <= MOST_UNREAD, "{}", seen.len());
-        let lasts = seen
-            .iter()
-            .filter(|event| event.cause == Cause::LeaderHeard);
-        assert_eq!(
-            lasts.map(|event| event.term.0).collect::<Vec<_>>(),
-            (1..=100).collect::<Vec<_>>()
-        );
+        let lasts = seen.iter().filter(|event| event.cause == Cause::LeaderHeard);
+        assert_eq!(lasts.map(|event| event.term.0).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
     }
 
     #[test]

@@ -100,17 +100,7 @@ impl Record {
         };
         let node = take_text(&mut rest)?.parse().ok()?;
         let cluster = take_text(&mut rest)?.to_owned();
-        let record = Record {
-            number,
-            state: HardState {
-                term,
-                voted_for,
-                cap,
-                in_doubt,
-            },
-            machine,
-            boot,
-        };
+        let record = Record { number, state: HardState { term, voted_for, cap, in_doubt }, machine, boot };
         Some((record, Owner { node, cluster }))
     }
 }
@@ -175,21 +165,14 @@ pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Found>, Unread
     let (first, second) = file.split_at(file.len().min(SLOT));
     match (Slot::read(first, 0, owner)?, Slot::read(second, 1, owner)?) {
         (Slot::Whole(first), Slot::Whole(second)) => {
-            let newest = if first.number > second.number {
-                first
-            } else {
-                second
-            };
+            let newest = if first.number > second.number { first } else { second };
             let missing = first.number.abs_diff(second.number) != 1;
-            Ok(Some(if missing {
-                Found::beside_damage(newest)
-            } else {
-                Found::whole(newest)
-            }))
+            Ok(Some(if missing { Found::beside_damage(newest) } else { Found::whole(newest) }))
         }
         (Slot::Whole(only), Slot::Blank) if only.number == 0 => Ok(Some(Found::whole(only))),
-        (Slot::Whole(left), Slot::Blank | Slot::Damaged)
-        | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => Ok(Some(Found::beside_damage(left))),
+        (Slot::Whole(left), Slot::Blank | Slot::Damaged) | (Slot::Blank | Slot::Damaged, Slot::Whole(left)) => {
+            Ok(Some(Found::beside_damage(left)))
+        }
         (Slot::Blank | Slot::Damaged, Slot::Blank | Slot::Damaged) => Err(Unreadable::Damaged),
     }
 }
@@ -217,13 +200,10 @@ impl Slot {
             return Err(Unreadable::NewerFormat { found: format });
         }
         match Record::decode(slot) {
-            Some((_, found)) if found != *owner => Err(Unreadable::Foreign {
-                found: found.to_string(),
-                expected: owner.to_string(),
-            }),
-            Some((record, _)) if record.number % 2 == parity && format == FORMAT => {
-                Ok(Slot::Whole(record))
+            Some((_, found)) if found != *owner => {
+                Err(Unreadable::Foreign { found: found.to_string(), expected: owner.to_string() })
             }
+            Some((record, _)) if record.number % 2 == parity && format == FORMAT => Ok(Slot::Whole(record)),
             Some(_) | None => Ok(Slot::Damaged),
         }
     }
@@ -250,12 +230,7 @@ mod tests {
             in_doubt: false,
         };
         let (machine, boot) = (Some(7), Some(8));
-        Record {
-            number,
-            state,
-            machine,
-            boot,
-        }
+        Record { number, state, machine, boot }
     }
 
     /// A file as the last two of `numbers` leave it.
@@ -305,31 +280,15 @@ mod tests {
     #[test]
     fn the_longest_record_fits_the_smallest_sector() {
         let id = "n".repeat(NodeId::MAX_LEN).parse().ok();
-        let owner = Owner {
-            node: id.expect("an id"),
-            cluster: "c".repeat(LONGEST_CLUSTER),
-        };
-        let state = HardState {
-            term: Term(u64::MAX),
-            voted_for: id,
-            cap: Duration::MAX,
-            in_doubt: true,
-        };
-        let longest = Record {
-            number: u64::MAX - 1,
-            state,
-            machine: None,
-            boot: None,
-        };
+        let owner = Owner { node: id.expect("an id"), cluster: "c".repeat(LONGEST_CLUSTER) };
+        let state = HardState { term: Term(u64::MAX), voted_for: id, cap: Duration::MAX, in_doubt: true };
+        let longest = Record { number: u64::MAX - 1, state, machine: None, boot: None };
         let slot = longest.encode(&owner);
 
         assert!(is_zero(&slot[512..]));
         let cap = Duration::from_nanos(u64::MAX);
         let state = HardState { cap, ..state };
-        assert_eq!(
-            Record::decode(&slot),
-            Some((Record { state, ..longest }, owner))
-        );
+        assert_eq!(Record::decode(&slot), Some((Record { state, ..longest }, owner)));
     }
 
     #[test]
@@ -364,11 +323,7 @@ mod tests {
     fn a_file_cut_anywhere_is_never_taken_for_new_or_for_whole() {
         let whole = file(0..2);
         for length in 1..whole.len() {
-            let expected = if length < SLOT {
-                Err(Unreadable::Damaged)
-            } else {
-                doubtful(0)
-            };
+            let expected = if length < SLOT { Err(Unreadable::Damaged) } else { doubtful(0) };
             assert_eq!(read(&whole[..length]), expected, "cut to {length}");
         }
         assert_eq!(read(&[]), Ok(None));
@@ -381,11 +336,7 @@ mod tests {
             let newest_slot = (numbers.end as usize - 1) % 2;
             let (mut file, newest) = (file(numbers.clone()), numbers.end - 1);
             for at in 0..file.len() {
-                let expected = doubtful(if at / SLOT == newest_slot {
-                    newest - 1
-                } else {
-                    newest
-                });
+                let expected = doubtful(if at / SLOT == newest_slot { newest - 1 } else { newest });
                 for bit in if at % SLOT < 128 { 0..8 } else { 0..1 } {
                     file[at] ^= 1 << bit;
                     assert_eq!(read(&file), expected, "bit {bit} of byte {at}");
@@ -422,11 +373,7 @@ mod tests {
         }
         let mut newer = file(0..2);
         newer[FORMAT_AT].copy_from_slice(&9_u32.to_le_bytes());
-        assert_eq!(
-            read(&newer),
-            doubtful(1),
-            "the format is under the checksum"
-        );
+        assert_eq!(read(&newer), doubtful(1), "the format is under the checksum");
         let checksum = checksum(&newer[..SLOT]).to_le_bytes();
         newer[CHECKSUM_AT].copy_from_slice(&checksum);
         assert_eq!(read(&newer), Err(Unreadable::NewerFormat { found: 9 }));

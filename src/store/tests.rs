@@ -3,11 +3,7 @@ use rustix::fs::Mode;
 use super::*;
 use crate::election::Term;
 
-const HOST: Host = Host {
-    machine: Some(1),
-    boot: Some(1),
-    uptime: Some(Duration::from_secs(60)),
-};
+const HOST: Host = Host { machine: Some(1), boot: Some(1), uptime: Some(Duration::from_secs(60)) };
 
 fn state(term: u64, voted_for: Option<u16>) -> HardState {
     HardState {
@@ -66,10 +62,7 @@ fn a_state_in_use_is_locked_and_free_again_afterwards() {
     let folder = folder();
     let first = open_on(HOST, &folder);
     let error = refusal(folder.path(), 1, "east");
-    assert!(
-        error.starts_with("another process uses this state: "),
-        "{error}"
-    );
+    assert!(error.starts_with("another process uses this state: "), "{error}");
     drop(first);
     open_on(HOST, &folder);
 }
@@ -80,10 +73,7 @@ fn after_one_failed_write_nothing_is_written_any_more() {
     struct FailsOnce(bool);
     impl Disk for FailsOnce {
         fn write_durably(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-            assert!(
-                !std::mem::replace(&mut self.0, true),
-                "written after a failure"
-            );
+            assert!(!std::mem::replace(&mut self.0, true), "written after a failure");
             Err(ErrorKind::StorageFull.into())
         }
     }
@@ -124,10 +114,7 @@ fn an_empty_file_that_was_there_is_a_doubt_and_a_warning() {
         let folder = folder();
         let path = folder.path().join("node-1.vote");
         fs::write(&path, content).expect("written");
-        let doubt = HardState {
-            in_doubt: true,
-            ..HardState::default()
-        };
+        let doubt = HardState { in_doubt: true, ..HardState::default() };
         for says in ["was there and is empty", "may be lost"] {
             let (file, recovery) = open_on(HOST, &folder);
             assert_eq!(recovery, restored(doubt));
@@ -185,10 +172,7 @@ fn a_doubt_outlives_restarts_and_ends_when_the_node_says_so() {
     let path = folder.path().join("node-1.vote");
     let whole = fs::read(&path).expect("read");
     fs::write(&path, &whole[..SLOT + 100]).expect("cut");
-    let doubtful = |term| HardState {
-        in_doubt: true,
-        ..state(term, None)
-    };
+    let doubtful = |term| HardState { in_doubt: true, ..state(term, None) };
 
     assert_eq!(open_on(HOST, &folder).1, restored(doubtful(1)));
     let (mut file, recovery) = open_on(HOST, &folder);
@@ -213,32 +197,11 @@ fn only_the_first_start_after_a_boot_of_the_same_machine_counts_the_uptime() {
     };
     let (boot, machine, uptime) = (Some(2), Some(2), None);
     assert_eq!(down_for(Host { boot, ..HOST }), [60, 0]);
-    assert_eq!(
-        down_for(Host {
-            boot,
-            uptime,
-            ..HOST
-        }),
-        [0, 0]
-    );
+    assert_eq!(down_for(Host { boot, uptime, ..HOST }), [0, 0]);
     assert_eq!(down_for(HOST), [0, 0]);
     assert_eq!(down_for(Host { boot: None, ..HOST }), [0, 0]);
-    assert_eq!(
-        down_for(Host {
-            boot,
-            machine,
-            ..HOST
-        }),
-        [0, 0]
-    );
-    assert_eq!(
-        down_for(Host {
-            boot,
-            machine: None,
-            ..HOST
-        }),
-        [0, 0]
-    );
+    assert_eq!(down_for(Host { boot, machine, ..HOST }), [0, 0]);
+    assert_eq!(down_for(Host { boot, machine: None, ..HOST }), [0, 0]);
 }
 
 #[test]
@@ -246,16 +209,10 @@ fn a_refusal_names_what_was_found_and_what_was_expected() {
     let folder = saved(&[state(1, None)]);
     let path = |node| folder.path().join(format!("node-{node}.vote"));
     let error = refusal(folder.path(), 1, "west");
-    assert!(
-        error.contains("node 1 of cluster \"east\", expected node 1 of cluster \"west\""),
-        "{error}"
-    );
+    assert!(error.contains("node 1 of cluster \"east\", expected node 1 of cluster \"west\""), "{error}");
     fs::copy(path(1), path(2)).expect("copied");
     let error = refusal(folder.path(), 2, "east");
-    assert!(
-        error.contains("node 1 of cluster \"east\", expected node 2 of cluster \"east\""),
-        "{error}"
-    );
+    assert!(error.contains("node 1 of cluster \"east\", expected node 2 of cluster \"east\""), "{error}");
 
     fs::write(path(3), "something else").expect("written");
     assert!(refusal(folder.path(), 3, "east").contains("is damaged: neither"));
@@ -273,10 +230,7 @@ fn a_vote_once_given_is_never_overwritten_in_its_term() {
 
 #[test]
 fn an_id_makes_a_harmless_file_name() {
-    for (id, name) in [
-        ("db-east_1.a", "node-db-east_1.a.vote"),
-        ("../x%", "node-%2E.%2Fx%25.vote"),
-    ] {
+    for (id, name) in [("db-east_1.a", "node-db-east_1.a.vote"), ("../x%", "node-%2E.%2Fx%25.vote")] {
         assert_eq!(file_name(id.parse().expect("an id")), name);
     }
 }

@@ -13,10 +13,7 @@ use super::peer::Outbox;
 use super::question;
 use super::tls::{self, Stream};
 use super::wire::{Ask, Frame, Hello};
-use super::{
-    Connections, LinkError, Local, PROBE_INTERVAL, handshake_deadline, printable, receive, send,
-    spawn,
-};
+use super::{Connections, LinkError, Local, PROBE_INTERVAL, handshake_deadline, printable, receive, send, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::inbox::Mail;
@@ -98,13 +95,7 @@ impl Acceptor {
     ) -> Arc<Self> {
         let addrs = local.members.values().map(|member| member.addr.parse());
         let configured = addrs.filter_map(Result::ok).collect();
-        Arc::new(Acceptor {
-            local,
-            connections,
-            outboxes,
-            configured,
-            visitors: Mutex::default(),
-        })
+        Arc::new(Acceptor { local, connections, outboxes, configured, visitors: Mutex::default() })
     }
 
     pub(super) fn run(self: Arc<Self>, listener: &TcpListener) {
@@ -122,9 +113,7 @@ impl Acceptor {
 
     fn admit(self: &Arc<Self>, tcp: TcpStream, addr: IpAddr) {
         let Some(handshake) = self.begin_handshake(addr) else {
-            self.complain(&format!(
-                "turned away {addr}: too many handshakes under way"
-            ));
+            self.complain(&format!("turned away {addr}: too many handshakes under way"));
             return;
         };
         let this = self.clone();
@@ -135,9 +124,7 @@ impl Acceptor {
             }
         });
         if let Err(error) = spawned {
-            self.complain(&format!(
-                "turned away {addr}: cannot start a thread: {error}"
-            ));
+            self.complain(&format!("turned away {addr}: cannot start a thread: {error}"));
         }
     }
 
@@ -161,18 +148,13 @@ impl Acceptor {
                 return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
             }
         };
-        let session = match self
-            .check(&hello, &stream)
-            .and_then(|()| self.begin_session(&hello, addr, stream.tcp()))
-        {
+        let session = match self.check(&hello, &stream).and_then(|()| self.begin_session(&hello, addr, stream.tcp())) {
             Ok(session) => session,
             Err(reason) => return Err(self.refuse(&mut stream, reason)),
         };
         send(&mut stream, &Frame::Welcome(self.local.hello(hello.from)))?;
         drop(handshake);
-        let certificate_ends = stream
-            .peer_certificate()
-            .and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
         self.local.board.heard(hello.from, None);
         let outbox = &self.outboxes[&hello.from];
         outbox.look();
@@ -186,21 +168,10 @@ impl Acceptor {
     fn check(&self, theirs: &Hello, stream: &Stream) -> Result<(), String> {
         self.local.hello(theirs.from).agree(theirs)?;
         if theirs.to != self.local.id {
-            return Err(format!(
-                "this is node {}, not node {}: check the addresses",
-                self.local.id, theirs.to
-            ));
+            return Err(format!("this is node {}, not node {}: check the addresses", self.local.id, theirs.to));
         }
-        let Some(member) = self
-            .local
-            .members
-            .get(&theirs.from)
-            .filter(|_| theirs.from != self.local.id)
-        else {
-            return Err(format!(
-                "node {} speaks to itself: check the addresses",
-                theirs.from
-            ));
+        let Some(member) = self.local.members.get(&theirs.from).filter(|_| theirs.from != self.local.id) else {
+            return Err(format!("node {} speaks to itself: check the addresses", theirs.from));
         };
         let Some(certificate) = stream.peer_certificate() else {
             return Ok(()); // `insecure: true`
@@ -210,12 +181,7 @@ impl Acceptor {
             .map_err(|problem| format!("node {} shows a certificate that {problem}", theirs.from))
     }
 
-    fn converse(
-        &self,
-        stream: &mut Stream,
-        session: &Speaker<'_>,
-        ends_at: Instant,
-    ) -> Result<(), LinkError> {
+    fn converse(&self, stream: &mut Stream, session: &Speaker<'_>, ends_at: Instant) -> Result<(), LinkError> {
         loop {
             let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
             let frame = receive(stream, "a request", deadline)?;
@@ -241,23 +207,16 @@ impl Acceptor {
         self.local.board.heard(from, None);
         let (answer, answered) = crossbeam_channel::bounded(1);
         let stops = || LinkError::Gone("this node stops".into());
-        self.local
-            .inbox
-            .send(Mail::Request {
-                from,
-                request,
-                answer,
-            })
-            .map_err(|_| stops())?;
+        self.local.inbox.send(Mail::Request { from, request, answer }).map_err(|_| stops())?;
         match answered.recv_timeout(self.local.rpc_timeout) {
             Ok(reply) => Ok(Frame::Reply(reply)),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LinkError::Silent {
                 waited_for: "this node's own election thread, which may wait for its disk",
                 after: self.local.rpc_timeout,
             }),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(LinkError::Gone(
-                "this node has no answer: it stops, or cannot store its vote".into(),
-            )),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                Err(LinkError::Gone("this node has no answer: it stops, or cannot store its vote".into()))
+            }
         }
     }
 
@@ -272,9 +231,7 @@ impl Acceptor {
         log::debug!("node {}: {addr} asks {:?}", self.local.id, ask.question);
         let told = match place {
             Some(_) => question::answer(&self.local, ask, addr, stream.peer_certificate().as_ref()),
-            None => Err(format!(
-                "{MOST_CLIENTS} clients are being answered: ask again later"
-            )),
+            None => Err(format!("{MOST_CLIENTS} clients are being answered: ask again later")),
         };
         stream.set_deadline(clock::now() + self.local.rpc_timeout);
         match told {
@@ -313,11 +270,7 @@ impl Acceptor {
         // The logger may be slow: not under the lock.
         let admitted = self.visitors().log.admit(clock::now());
         if let Some(suppressed) = admitted {
-            let more = if suppressed > 0 {
-                format!(" ({suppressed} more lines like this)")
-            } else {
-                String::new()
-            };
+            let more = if suppressed > 0 { format!(" ({suppressed} more lines like this)") } else { String::new() };
             log::warn!("node {}: {}{more}", self.local.id, printable(line));
         }
     }
@@ -338,10 +291,7 @@ impl Acceptor {
             return None;
         }
         visitors.handshakes.insert(addr, from_here + 1);
-        Some(Handshake {
-            acceptor: self.clone(),
-            addr,
-        })
+        Some(Handshake { acceptor: self.clone(), addr })
     }
 
     fn begin_answer(&self) -> Option<Client<'_>> {
@@ -354,15 +304,8 @@ impl Acceptor {
     }
 
     /// Lets a process speak for its node, unless another one does. Ends the connection it had before.
-    fn begin_session(
-        &self,
-        hello: &Hello,
-        addr: IpAddr,
-        tcp: &TcpStream,
-    ) -> Result<Speaker<'_>, String> {
-        let tcp = tcp
-            .try_clone()
-            .map_err(|error| format!("cannot keep the connection: {error}"))?;
+    fn begin_session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Speaker<'_>, String> {
+        let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
         let mut visitors = self.visitors();
         visitors.connections += 1;
@@ -397,11 +340,7 @@ impl Acceptor {
         session.close();
         session.addr = addr;
         session.connection = Some((number, tcp));
-        Ok(Speaker {
-            acceptor: self,
-            node: id,
-            number,
-        })
+        Ok(Speaker { acceptor: self, node: id, number })
     }
 
     fn visitors(&self) -> MutexGuard<'_, Visitors> {
@@ -411,9 +350,7 @@ impl Acceptor {
 
 impl Session {
     fn is(&self, number: u64) -> bool {
-        self.connection
-            .as_ref()
-            .is_some_and(|(own, _)| *own == number)
+        self.connection.as_ref().is_some_and(|(own, _)| *own == number)
     }
 
     fn close(&mut self) {
@@ -470,10 +407,7 @@ impl Speaker<'_> {
     /// What to tell the process instead of an answer.
     fn speak(&self, frame: &Frame) -> Result<(), String> {
         let mut visitors = self.acceptor.visitors();
-        let session = visitors
-            .sessions
-            .get_mut(&self.node)
-            .filter(|session| session.is(self.number));
+        let session = visitors.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         let Some(session) = session else {
             return Err(format!("node {} has another connection", self.node));
         };
@@ -493,10 +427,7 @@ impl Speaker<'_> {
 impl Drop for Speaker<'_> {
     fn drop(&mut self) {
         let mut visitors = self.acceptor.visitors();
-        let session = visitors
-            .sessions
-            .get_mut(&self.node)
-            .filter(|session| session.is(self.number));
+        let session = visitors.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         if let Some(session) = session {
             session.connection = None;
         }
@@ -528,22 +459,11 @@ mod tests {
 
     /// Node 1, of which node 3 is a member with an IP address.
     fn acceptor() -> Arc<Acceptor> {
-        let nodes = [
-            ("1", "one.example"),
-            ("2", "two.example"),
-            ("3", "127.0.0.3"),
-        ];
-        let config = nodes
-            .iter()
-            .fold(Config::builder().insecure(), |config, (id, addr)| {
-                config.node((*id, *addr, 1))
-            });
+        let nodes = [("1", "one.example"), ("2", "two.example"), ("3", "127.0.0.3")];
+        let config = nodes.iter().fold(Config::builder().insecure(), |config, (id, addr)| config.node((*id, *addr, 1)));
         let config = config.build().expect("a config");
         let members = config.nodes().map(|(id, member)| (id, member.clone()));
-        let local = Local {
-            members: members.collect(),
-            ..local()
-        };
+        let local = Local { members: members.collect(), ..local() };
         Acceptor::new(Arc::new(local), Arc::default(), Arc::default())
     }
 
@@ -555,11 +475,7 @@ mod tests {
 
     /// Node 2, as the process `instance` says it, asks to speak.
     fn begin(acceptor: &Acceptor, instance: u64) -> Result<Speaker<'_>, String> {
-        let hello = Hello {
-            from: 2.into(),
-            instance,
-            ..acceptor.local.hello(1.into())
-        };
+        let hello = Hello { from: 2.into(), instance, ..acceptor.local.hello(1.into()) };
         acceptor.begin_session(&hello, HERE, &connection())
     }
 
@@ -574,20 +490,15 @@ mod tests {
 
     fn release() -> Frame {
         let (term, seq, successor) = (Term(1), 1, None);
-        Frame::Request(Request::Release {
-            term,
-            seq,
-            successor,
-        })
+        Frame::Request(Request::Release { term, seq, successor })
     }
 
     #[test]
     fn strangers_that_are_turned_away_leave_nothing_behind() {
         let acceptor = acceptor();
         let address = |number: u32| IpAddr::from(Ipv4Addr::from(number));
-        let under_way: Vec<Handshake> = (0..100)
-            .filter_map(|number| acceptor.begin_handshake(address(number % 3)))
-            .collect();
+        let under_way: Vec<Handshake> =
+            (0..100).filter_map(|number| acceptor.begin_handshake(address(number % 3))).collect();
         assert_eq!(under_way.len(), MOST_HANDSHAKES_OF_STRANGERS);
         for number in 1000..2000 {
             assert!(acceptor.begin_handshake(address(number)).is_none());
@@ -650,10 +561,7 @@ mod tests {
         assert_eq!(leader.speak(&heartbeat()), Ok(()));
         drop(leader);
         let refused = begin(&acceptor, 8).err().expect("too early");
-        assert!(
-            refused.contains("another process led as node 2"),
-            "{refused}"
-        );
+        assert!(refused.contains("another process led as node 2"), "{refused}");
         let again = begin(&acceptor, 7).expect("the same process");
         assert_eq!(again.speak(&release()), Ok(()));
         drop(again);

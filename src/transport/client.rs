@@ -49,12 +49,7 @@ pub(crate) enum Unanswered {
 impl Asker {
     /// Asks the node `to`. Bounded: the name, the connection, the handshake and the answer have a wait each,
     /// and a hand-over the time that a leader has to stop its work.
-    pub(crate) fn ask(
-        &self,
-        to: NodeId,
-        member: &Member,
-        question: Question,
-    ) -> Result<Answer, Unanswered> {
+    pub(crate) fn ask(&self, to: NodeId, member: &Member, question: Question) -> Result<Answer, Unanswered> {
         let stream = self.dial(member).map_err(Unanswered::Unasked)?;
         self.put(stream, to, question).map_err(Unanswered::Asked)
     }
@@ -68,10 +63,7 @@ impl Asker {
         let wait = self.wait();
         let gives_up_at = clock::now() + wait;
         let given_up = || {
-            let silent = LinkError::Silent {
-                waited_for: "a name server",
-                after: wait,
-            };
+            let silent = LinkError::Silent { waited_for: "a name server", after: wait };
             (clock::now() >= gives_up_at).then_some(silent)
         };
         let tcp = connect(member, wait, "leadelect-dns", given_up)?;
@@ -79,51 +71,32 @@ impl Asker {
         let no_tls = |error| match error {
             // It accepts connections and says nothing: whoever asks wants to know that it hangs.
             HandshakeError::Network(error) if error.kind() == ErrorKind::TimedOut => {
-                LinkError::Silent {
-                    waited_for: "its part of the TLS handshake",
-                    after: clock::now().since(began),
-                }
+                LinkError::Silent { waited_for: "its part of the TLS handshake", after: clock::now().since(began) }
             }
             error => error.into(),
         };
         match &self.credentials {
-            Some(credentials) => {
-                tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls)
-            }
+            Some(credentials) => tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls),
             None => Ok(Stream::plain(tcp, began + wait)),
         }
     }
 
     fn put(&self, mut stream: Stream, to: NodeId, question: Question) -> Result<Answer, LinkError> {
-        let certificate_ends = stream
-            .peer_certificate()
-            .and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
         let time_to_do = match question {
             Question::Status => Duration::ZERO,
             // As long as the node itself waits, which may be configured otherwise.
-            Question::Resign { .. } | Question::Transfer { .. } => {
-                self.timing.election_timeout() * 2
-            }
+            Question::Resign { .. } | Question::Transfer { .. } => self.timing.election_timeout() * 2,
         };
         let asked = clock::now();
         let deadline = asked + self.wait() + time_to_do;
         stream.set_deadline(deadline);
-        let ask = Ask {
-            protocol: wire::PROTOCOL,
-            cluster: self.cluster.clone(),
-            to,
-            question,
-        };
+        let ask = Ask { protocol: wire::PROTOCOL, cluster: self.cluster.clone(), to, question };
         send(&mut stream, &Frame::Ask(ask))?;
         let mut next = || match receive(&mut stream, "an answer", deadline)? {
             Frame::Told(told) => Ok(shown(told)),
-            Frame::Refused(reason) => Err(LinkError::Refused(format!(
-                "refused by the node: {}",
-                printable(&reason)
-            ))),
-            other => Err(LinkError::Refused(format!(
-                "expected an answer, found {other:?}"
-            ))),
+            Frame::Refused(reason) => Err(LinkError::Refused(format!("refused by the node: {}", printable(&reason)))),
+            other => Err(LinkError::Refused(format!("expected an answer, found {other:?}"))),
         };
         let first = next()?;
         let round_trip = clock::now().since(asked);
@@ -136,11 +109,7 @@ impl Asker {
             told.push(next()?);
         }
         stream.close();
-        Ok(Answer {
-            told,
-            round_trip,
-            certificate_ends,
-        })
+        Ok(Answer { told, round_trip, certificate_ends })
     }
 }
 

@@ -39,8 +39,7 @@ pub(super) fn connect(
         }
         match TcpStream::connect_timeout(&addr, left) {
             Ok(tcp) => {
-                tcp.set_nodelay(true)
-                    .map_err(|error| LinkError::Gone(error.to_string()))?;
+                tcp.set_nodelay(true).map_err(|error| LinkError::Gone(error.to_string()))?;
                 return Ok(tcp);
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -106,9 +105,7 @@ mod tests {
     #[test]
     fn a_look_up_finds_addresses_or_names_what_it_looked_for() {
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let find = |resolve: fn() -> io::Result<Vec<SocketAddr>>| {
-            look_up("db.example", "dns", || None, resolve)
-        };
+        let find = |resolve: fn() -> io::Result<Vec<SocketAddr>>| look_up("db.example", "dns", || None, resolve);
         let found = find(|| Ok(vec![SocketAddr::from(([127, 0, 0, 1], 1))]));
         assert_eq!(found.expect("found"), [addr]);
         let error = find(|| Err(io::Error::other("not known")));

@@ -39,11 +39,7 @@ impl DeadlineSocket {
             set_timeout(&self.tcp, self.left()?)?;
             match attempt(&self.tcp) {
                 // A socket's timeout may end early: only the clock decides.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 done => return done,
             }
         }

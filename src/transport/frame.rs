@@ -37,10 +37,7 @@ impl fmt::Display for FrameError {
             }
             Self::Empty => write!(f, "expected a frame of at least 1 byte, found 0"),
             Self::Oversize { found, limit } => {
-                write!(
-                    f,
-                    "expected a frame of at most {limit} bytes, found {found}"
-                )
+                write!(f, "expected a frame of at most {limit} bytes, found {found}")
             }
             Self::Io(error) => write!(f, "reading a frame failed: {error}"),
         }
@@ -152,14 +149,8 @@ mod tests {
     fn frames_come_out_as_they_went_in_even_byte_by_byte() {
         let bodies = [vec![1], vec![7; MAX_FRAME], vec![0; 300]];
         let bytes = bodies.each_ref().map(|body| framed(body)).concat();
-        let interrupted_bytes = bytes
-            .iter()
-            .flat_map(|&byte| [Err(ErrorKind::Interrupted), Ok(vec![byte])]);
-        let mut trickle = Script(
-            interrupted_bytes
-                .chain([Err(ErrorKind::UnexpectedEof)])
-                .collect(),
-        );
+        let interrupted_bytes = bytes.iter().flat_map(|&byte| [Err(ErrorKind::Interrupted), Ok(vec![byte])]);
+        let mut trickle = Script(interrupted_bytes.chain([Err(ErrorKind::UnexpectedEof)]).collect());
         let mut whole = &bytes[..];
         for body in &bodies {
             assert_eq!(&read(&mut whole).expect("a frame"), body);
@@ -173,16 +164,9 @@ mod tests {
     fn an_end_at_any_byte_is_told_from_a_close() {
         let bytes = framed(b"twelve bytes");
         for end in 1..bytes.len() {
-            let (had, of) = if end < HEADER {
-                (end, HEADER)
-            } else {
-                (end - HEADER, 12)
-            };
+            let (had, of) = if end < HEADER { (end, HEADER) } else { (end - HEADER, 12) };
             let error = read(&mut &bytes[..end]).expect_err("cut short").to_string();
-            assert_eq!(
-                error,
-                format!("the connection ended after {had} of {of} bytes")
-            );
+            assert_eq!(error, format!("the connection ended after {had} of {of} bytes"));
         }
     }
 
@@ -190,11 +174,8 @@ mod tests {
     fn a_length_that_no_message_has_is_refused_and_reserves_nothing() {
         for length in [MAX_FRAME as u32 + 1, u32::MAX] {
             let mut body = Vec::new();
-            let error =
-                read_frame(&mut &length.to_be_bytes()[..], &mut body).expect_err("too long");
-            assert!(
-                matches!(error, FrameError::Oversize { found, limit: MAX_FRAME } if found == length)
-            );
+            let error = read_frame(&mut &length.to_be_bytes()[..], &mut body).expect_err("too long");
+            assert!(matches!(error, FrameError::Oversize { found, limit: MAX_FRAME } if found == length));
             assert_eq!(body.capacity(), 0);
         }
         assert!(matches!(read(&mut &[0; 8][..]), Err(FrameError::Empty)));

@@ -26,11 +26,7 @@ impl Identity {
     pub(crate) fn load(files: CertFiles, name: &str) -> Result<Identity, TlsError> {
         let loaded = Mutex::new(Loaded::load(&files, name)?);
         let name = name.to_owned();
-        Ok(Identity {
-            files,
-            name,
-            loaded,
-        })
+        Ok(Identity { files, name, loaded })
     }
 
     /// The credentials for the next connection.
@@ -68,18 +64,12 @@ impl Loaded {
             let expected = "expected this node's tls_name, or else its addr, as subjectAltName: peers check it";
             files.fault(CertFile::Cert, format!("found a certificate that {found}: {expected}"))
         })?;
-        Ok(Loaded {
-            stamps,
-            credentials,
-        })
+        Ok(Loaded { stamps, credentials })
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("files", &self.files)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("files", &self.files).field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -18,8 +18,7 @@ use super::connect::connect;
 use super::tls::{self, Stream};
 use super::wire::Frame;
 use super::{
-    Connections, LinkError, Local, PROBE_INTERVAL, Registration, handshake_deadline, printable,
-    receive, send,
+    Connections, LinkError, Local, PROBE_INTERVAL, Registration, handshake_deadline, printable, receive, send,
 };
 use crate::clock;
 use crate::config::Member;
@@ -74,19 +73,14 @@ impl Outbox {
     fn next(&self) -> Order {
         let wait = |orders: &mut Orders| orders.request.is_none() && !orders.look && !orders.stop;
         let orders = self.orders();
-        let (mut orders, _) = self
-            .changed
-            .wait_timeout_while(orders, PROBE_INTERVAL, wait)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut orders, _) =
+            self.changed.wait_timeout_while(orders, PROBE_INTERVAL, wait).unwrap_or_else(PoisonError::into_inner);
         orders.look = false;
         if orders.stop {
             return Order::Stop;
         }
         let epoch = orders.epoch;
-        orders
-            .request
-            .take()
-            .map_or(Order::Probe, |request| Order::Ask(request, epoch))
+        orders.request.take().map_or(Order::Probe, |request| Order::Ask(request, epoch))
     }
 
     /// What waits, and the epoch it belongs to.
@@ -115,10 +109,8 @@ impl Outbox {
     fn pause(&self, pause: Duration) -> bool {
         let wait = |orders: &mut Orders| !orders.look && !orders.stop;
         let orders = self.orders();
-        let (mut orders, _) = self
-            .changed
-            .wait_timeout_while(orders, pause, wait)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut orders, _) =
+            self.changed.wait_timeout_while(orders, pause, wait).unwrap_or_else(PoisonError::into_inner);
         orders.look = false;
         orders.stop
     }
@@ -154,13 +146,7 @@ impl Dialler {
         connections: Arc<Connections>,
     ) -> Self {
         let member = local.members[&peer].clone();
-        Dialler {
-            local,
-            peer,
-            member,
-            outboxes,
-            connections,
-        }
+        Dialler { local, peer, member, outboxes, connections }
     }
 
     pub(super) fn run(self) {
@@ -241,23 +227,16 @@ impl Dialler {
         link.stream.set_deadline(deadline);
         send(&mut link.stream, frame)?;
         let reply = receive(&mut link.stream, "an answer", deadline)?;
-        self.local
-            .board
-            .heard(self.peer, Some(clock::now().since(asked)));
+        self.local.board.heard(self.peer, Some(clock::now().since(asked)));
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
                 // Nobody reads it any more when the node stops.
-                let _ = self.local.inbox.send(Mail::Reply {
-                    from: self.peer,
-                    reply,
-                });
+                let _ = self.local.inbox.send(Mail::Reply { from: self.peer, reply });
             }
             (Frame::Probe, Frame::Alive) => {}
             (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),
             (_, other) => {
-                return Err(LinkError::Refused(format!(
-                    "expected an answer, found {other:?}"
-                )));
+                return Err(LinkError::Refused(format!("expected an answer, found {other:?}")));
             }
         }
         link.used = true;
@@ -269,10 +248,7 @@ impl Dialler {
             return Err(LinkError::Gone("this node stops".into()));
         }
         let tcp = self.connect()?;
-        let registration = self
-            .connections
-            .register(&tcp)
-            .map_err(|error| LinkError::Gone(error.to_string()))?;
+        let registration = self.connections.register(&tcp).map_err(|error| LinkError::Gone(error.to_string()))?;
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.local.credentials() {
             Some(credentials) => tls::connect(tcp, self.member.name(), &credentials, deadline)?,
@@ -281,30 +257,20 @@ impl Dialler {
         send(&mut stream, &Frame::Hello(self.local.hello(self.peer)))?;
         match receive(&mut stream, "a welcome", deadline)? {
             Frame::Welcome(theirs) => {
-                self.local
-                    .hello(self.peer)
-                    .agree(&theirs)
-                    .map_err(LinkError::Refused)?;
+                self.local.hello(self.peer).agree(&theirs).map_err(LinkError::Refused)?;
                 if (theirs.from, theirs.to) != (self.peer, self.local.id) {
                     let what = format!("expected node {}, found node {}", self.peer, theirs.from);
                     return Err(LinkError::Refused(what));
                 }
             }
             Frame::Refused(reason) => {
-                return Err(LinkError::Refused(format!(
-                    "refused by {}: {reason}",
-                    self.peer
-                )));
+                return Err(LinkError::Refused(format!("refused by {}: {reason}", self.peer)));
             }
             other => {
-                return Err(LinkError::Refused(format!(
-                    "expected a welcome, found {other:?}"
-                )));
+                return Err(LinkError::Refused(format!("expected a welcome, found {other:?}")));
             }
         }
-        let certificate_ends = stream
-            .peer_certificate()
-            .and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
         log::debug!("node {}: connected to {}", self.local.id, self.peer);
@@ -358,23 +324,12 @@ mod tests {
 
     /// Node 1, which dials node 2 at `port`.
     fn dialler(port: u16) -> Dialler {
-        let config = Config::builder()
-            .insecure()
-            .node(("1", "127.0.0.1", 1))
-            .node(("2", "127.0.0.1", port));
+        let config = Config::builder().insecure().node(("1", "127.0.0.1", 1)).node(("2", "127.0.0.1", port));
         let config = config.build().expect("a config");
         let members = config.nodes().map(|(id, member)| (id, member.clone()));
-        let local = Local {
-            members: members.collect(),
-            ..local()
-        };
+        let local = Local { members: members.collect(), ..local() };
         let outboxes = BTreeMap::from([(2.into(), Outbox::default())]);
-        Dialler::new(
-            Arc::new(local),
-            2.into(),
-            Arc::new(outboxes),
-            Arc::default(),
-        )
+        Dialler::new(Arc::new(local), 2.into(), Arc::new(outboxes), Arc::default())
     }
 
     fn ample() -> Instant {
@@ -387,11 +342,7 @@ mod tests {
         let mut stream = Stream::plain(tcp, ample());
         let hello = receive(&mut stream, "a hello", ample()).expect("a hello");
         assert!(matches!(hello, Frame::Hello(_)), "{hello:?}");
-        let welcome = Hello {
-            from: 2.into(),
-            to: 1.into(),
-            ..local.hello(2.into())
-        };
+        let welcome = Hello { from: 2.into(), to: 1.into(), ..local.hello(2.into()) };
         send(&mut stream, &Frame::Welcome(welcome)).expect("sent");
         let asked = receive(&mut stream, "a request", ample()).expect("a request");
         (stream, asked)
@@ -404,11 +355,7 @@ mod tests {
         let (local, outboxes) = (dialler.local.clone(), dialler.outboxes.clone());
         let outbox = &outboxes[&2.into()];
         let (term, seq, successor) = (Term(1), 1, Some(2.into()));
-        let release = Request::Release {
-            term,
-            seq,
-            successor,
-        };
+        let release = Request::Release { term, seq, successor };
         outbox.put(release.clone());
         let thread = thread::spawn(move || dialler.run());
 

@@ -46,18 +46,10 @@ pub(super) fn answer(
 }
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
-fn hand_over(
-    local: &Local,
-    successor: Option<NodeId>,
-    hold_off: Duration,
-) -> Result<Vec<Told>, String> {
+fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<Told>, String> {
     let stops = || format!("node {} stops", local.id);
     let (answer, answers) = crossbeam_channel::bounded(1);
-    let mail = Mail::HandOver {
-        successor,
-        hold_off,
-        answer,
-    };
+    let mail = Mail::HandOver { successor, hold_off, answer };
     local.inbox.send(mail).map_err(|_| stops())?;
     let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
     let late = || {
@@ -94,9 +86,7 @@ fn status(local: &Local) -> Vec<Told> {
         last_heard: peer.last_heard,
         round_trip: peer.round_trip,
         certificate_days: peer.certificate_days,
-        last_error: peer
-            .last_error
-            .map(|error| error.chars().take(MOST_TOLD).collect()),
+        last_error: peer.last_error.map(|error| error.chars().take(MOST_TOLD).collect()),
         requests: peer.requests,
         failures: peer.failures,
     });
@@ -122,11 +112,9 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
     if members.any(|member| certificate.is_valid_for(member.name())) {
         return Ok(());
     }
-    Err(
-        "this certificate is for none of the nodes: it may ask for the status; to change anything use the certificate \
+    Err("this certificate is for none of the nodes: it may ask for the status; to change anything use the certificate \
          of a node"
-            .into(),
-    )
+        .into())
 }
 
 #[cfg(test)]
@@ -142,9 +130,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    const RESIGN: Question = Question::Resign {
-        hold_off: Duration::ZERO,
-    };
+    const RESIGN: Question = Question::Resign { hold_off: Duration::ZERO };
 
     /// Node 1 of two, and what reaches its election thread.
     fn node() -> (Local, Receiver<Mail>) {
@@ -152,28 +138,16 @@ mod tests {
         let config = config.node(("1", "one.example", 1));
         let config = config.node(("2", "two.example", 1)).build();
         let config = config.expect("a config");
-        let members: BTreeMap<_, _> = config
-            .nodes()
-            .map(|(id, member)| (id, member.clone()))
-            .collect();
+        let members: BTreeMap<_, _> = config.nodes().map(|(id, member)| (id, member.clone())).collect();
         let (inbox, mail) = crossbeam_channel::unbounded();
-        let local = Local {
-            members,
-            inbox,
-            ..local()
-        };
+        let local = Local { members, inbox, ..local() };
         (local, mail)
     }
 
     fn ask(local: &Local, question: Question, names: &[&str]) -> Result<Vec<Told>, String> {
         let ca = TestCa::new("ca");
         let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
-        let ask = Ask {
-            protocol: PROTOCOL,
-            cluster: local.cluster.clone(),
-            to: local.id,
-            question,
-        };
+        let ask = Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.id, question };
         let from = IpAddr::from([127, 0, 0, 9]);
         answer(local, &ask, from, Some(credentials.certificate()))
     }
@@ -208,32 +182,18 @@ mod tests {
     #[test]
     fn a_question_for_another_node_cluster_or_version_is_refused_with_both() {
         let (local, _mail) = node();
-        let right = || Ask {
-            protocol: PROTOCOL,
-            cluster: local.cluster.clone(),
-            to: local.id,
-            question: Question::Status,
-        };
-        let refused =
-            |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
+        let right =
+            || Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.id, question: Question::Status };
+        let refused = |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
         let mut wrong = right();
         wrong.to = NodeId::from(2);
-        assert_eq!(
-            refused(wrong),
-            "this is node 1, not node 2: check the addresses"
-        );
+        assert_eq!(refused(wrong), "this is node 1, not node 2: check the addresses");
         let mut wrong = right();
         wrong.cluster = "elsewhere".into();
-        assert_eq!(
-            refused(wrong),
-            "different cluster: here c, there elsewhere; make the configs agree"
-        );
+        assert_eq!(refused(wrong), "different cluster: here c, there elsewhere; make the configs agree");
         let mut wrong = right();
         wrong.protocol = 2;
-        assert_eq!(
-            refused(wrong),
-            "different protocol: here 1, there 2; make the configs agree"
-        );
+        assert_eq!(refused(wrong), "different protocol: here 1, there 2; make the configs agree");
         assert!(answer(&local, &right(), [127, 0, 0, 9].into(), None).is_ok());
     }
 }

@@ -79,11 +79,7 @@ impl CertFiles {
     }
 
     pub(super) fn fault(&self, file: CertFile, problem: impl Into<String>) -> TlsError {
-        TlsError {
-            file,
-            path: self.path(file).to_owned(),
-            problem: problem.into(),
-        }
+        TlsError { file, path: self.path(file).to_owned(), problem: problem.into() }
     }
 
     /// What tells that a file was replaced. A file that cannot be looked at has none.
@@ -123,8 +119,8 @@ impl Certificate {
     ///
     /// If not: a sentence without its subject, with the name and the names in the certificate.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), String> {
-        let expected = ServerName::try_from(name)
-            .map_err(|_| format!("is for no host, and {name:?} is no host's name"))?;
+        let expected =
+            ServerName::try_from(name).map_err(|_| format!("is for no host, and {name:?} is no host's name"))?;
         ParsedCertificate::try_from(&self.0)
             .and_then(|parsed| verify_server_name(&parsed, &expected))
             .map_err(|error| explain(&error))
@@ -140,17 +136,10 @@ impl Certificate {
         // Nobody but the verifier reads dates. Asked at the end of time, it answers with the date.
         let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
         let parsed = ParsedCertificate::try_from(&self.0).ok()?;
-        match verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &RootCertStore::empty(),
-            &[],
-            end_of_time,
-            &[],
-        ) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
-                not_after,
-                ..
-            })) => Some(not_after.as_secs()),
+        match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], end_of_time, &[]) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Some(not_after.as_secs())
+            }
             _ => None,
         }
     }
@@ -207,17 +196,9 @@ impl Credentials {
                 other => format!("a private key that cannot be used ({other})"),
             };
             let cert = files.cert.display();
-            files.fault(
-                CertFile::Key,
-                format!("found {found}: expected the key of {cert}"),
-            )
+            files.fault(CertFile::Key, format!("found {found}: expected the key of {cert}"))
         })?;
-        Ok(Credentials {
-            own,
-            ca_not_after,
-            client: Arc::new(client),
-            server: Arc::new(server),
-        })
+        Ok(Credentials { own, ca_not_after, client: Arc::new(client), server: Arc::new(server) })
     }
 
     /// The certificate that this node shows.
@@ -239,9 +220,7 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("own", &self.own)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").field("own", &self.own).finish_non_exhaustive()
     }
 }
 
@@ -278,14 +257,11 @@ fn check_own(
     side: Side,
 ) -> Result<(), TlsError> {
     let now = UnixTime::now();
-    let algorithms = ring::default_provider()
-        .signature_verification_algorithms
-        .all;
+    let algorithms = ring::default_provider().signature_verification_algorithms.all;
     let as_server = |leaf: &ParsedCertificate<'_>| {
         verify_server_cert_signed_by_trust_anchor(leaf, roots, &chain[1..], now, algorithms)
     };
-    let as_client =
-        || client_verifier(roots.clone()).verify_client_cert(&chain[0], &chain[1..], now);
+    let as_client = || client_verifier(roots.clone()).verify_client_cert(&chain[0], &chain[1..], now);
     ParsedCertificate::try_from(&chain[0])
         .and_then(|leaf| match side {
             Side::Both => as_server(&leaf),
@@ -329,10 +305,7 @@ fn configs(
 }
 
 /// The certificates in a PEM file, at least one.
-fn certificates(
-    files: &CertFiles,
-    file: CertFile,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(files: &CertFiles, file: CertFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     pem_items(files, file, "a CERTIFICATE", |item| match item {
         Item::X509Certificate(certificate) => Some(certificate),
         _ => None,
@@ -341,21 +314,13 @@ fn certificates(
 
 /// The first private key in the key file.
 fn private_key(files: &CertFiles) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let keys = pem_items(
-        files,
-        CertFile::Key,
-        "an unencrypted PRIVATE KEY",
-        |item| match item {
-            Item::Pkcs1Key(key) => Some(key.into()),
-            Item::Pkcs8Key(key) => Some(key.into()),
-            Item::Sec1Key(key) => Some(key.into()),
-            _ => None,
-        },
-    )?;
-    Ok(keys
-        .into_iter()
-        .next()
-        .expect("pem_items finds at least one"))
+    let keys = pem_items(files, CertFile::Key, "an unencrypted PRIVATE KEY", |item| match item {
+        Item::Pkcs1Key(key) => Some(key.into()),
+        Item::Pkcs8Key(key) => Some(key.into()),
+        Item::Sec1Key(key) => Some(key.into()),
+        _ => None,
+    })?;
+    Ok(keys.into_iter().next().expect("pem_items finds at least one"))
 }
 
 /// What `pick` takes of a PEM file, at least one.
@@ -365,17 +330,10 @@ fn pem_items<T>(
     expected: &str,
     pick: impl Fn(Item) -> Option<T>,
 ) -> Result<Vec<T>, TlsError> {
-    let fault = |found: String| {
-        files.fault(
-            file,
-            format!("{found}: expected a PEM file with {expected}"),
-        )
-    };
+    let fault = |found: String| files.fault(file, format!("{found}: expected a PEM file with {expected}"));
     let path = files.path(file);
     let bytes = read_bounded(path).map_err(|problem| {
-        let classic = path
-            .parent()
-            .is_some_and(|folder| folder.ends_with("certs"));
+        let classic = path.parent().is_some_and(|folder| folder.ends_with("certs"));
         let advice = if classic && !path.exists() {
             ": run ./gen_cert.sh, which makes the files in certs/ (see ./gen_cert.sh --help)"
         } else {
@@ -395,11 +353,7 @@ fn pem_items<T>(
     let picked: Vec<T> = items.into_iter().filter_map(pick).collect();
     if picked.is_empty() {
         let text = String::from_utf8_lossy(&bytes);
-        let labels = text.lines().filter_map(|line| {
-            line.strip_prefix("-----BEGIN ")?
-                .trim_end()
-                .strip_suffix("-----")
-        });
+        let labels = text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.trim_end().strip_suffix("-----"));
         return Err(fault(match labels.take(8).collect::<Vec<_>>().join(", ") {
             none if none.is_empty() => {
                 format!("found {} bytes without any PEM section", bytes.len())
@@ -432,13 +386,9 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot_read)?;
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot_read)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!(
-            "found more than {MAX_FILE_BYTES} bytes, expected a file of at most so many"
-        ));
+        return Err(format!("found more than {MAX_FILE_BYTES} bytes, expected a file of at most so many"));
     }
     Ok(bytes)
 }
@@ -472,21 +422,12 @@ pub(crate) fn connect(
 }
 
 /// Does the TLS handshake with whoever dialled this node.
-pub(crate) fn accept(
-    tcp: TcpStream,
-    credentials: &Credentials,
-    deadline: Instant,
-) -> Result<Stream, HandshakeError> {
-    let tls = ServerConnection::new(credentials.server.clone())
-        .map_err(|error| HandshakeError::from_tls(&error))?;
+pub(crate) fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+    let tls = ServerConnection::new(credentials.server.clone()).map_err(|error| HandshakeError::from_tls(&error))?;
     handshake(tls.into(), tcp, deadline)
 }
 
-fn handshake(
-    mut tls: Connection,
-    tcp: TcpStream,
-    deadline: Instant,
-) -> Result<Stream, HandshakeError> {
+fn handshake(mut tls: Connection, tcp: TcpStream, deadline: Instant) -> Result<Stream, HandshakeError> {
     let allowed = deadline.since(clock::now());
     let mut socket = DeadlineSocket { tcp, deadline };
     let mut done = tls.complete_io(&mut socket).map(|_| ());
@@ -498,9 +439,7 @@ fn handshake(
         return Err(HandshakeError::from_io(error, allowed));
     }
     if tls.alpn_protocol() != Some(ALPN) {
-        return Err(HandshakeError::from_tls(
-            &rustls::Error::NoApplicationProtocol,
-        ));
+        return Err(HandshakeError::from_tls(&rustls::Error::NoApplicationProtocol));
     }
     let tls = Some(Box::new(tls));
     Ok(Stream { socket, tls })
@@ -581,11 +520,10 @@ impl Read for Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            tls.complete_io(&mut self.socket)
-                .map_err(|error| match tls_error(&error) {
-                    Some(tls) => io::Error::new(error.kind(), HandshakeError::from_tls(tls)),
-                    None => error,
-                })?;
+            tls.complete_io(&mut self.socket).map_err(|error| match tls_error(&error) {
+                Some(tls) => io::Error::new(error.kind(), HandshakeError::from_tls(tls)),
+                None => error,
+            })?;
         }
     }
 }
@@ -610,9 +548,7 @@ impl Write for Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("socket", &self.socket)
-            .finish_non_exhaustive()
+        f.debug_struct("Stream").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 

@@ -130,11 +130,7 @@ impl Hello {
         same("protocol", &self.protocol, &theirs.protocol)?;
         same("cluster", &self.cluster, &theirs.cluster)?;
         same("nodes", &List(&self.voters), &List(&theirs.voters))?;
-        same(
-            "clock drift in ppm",
-            &self.clock_drift_ppm,
-            &theirs.clock_drift_ppm,
-        )
+        same("clock drift in ppm", &self.clock_drift_ppm, &theirs.clock_drift_ppm)
     }
 }
 
@@ -151,9 +147,7 @@ impl Ask {
             return Ok(());
         }
         let to = self.to;
-        Err(format!(
-            "this is node {me}, not node {to}: check the addresses"
-        ))
+        Err(format!("this is node {me}, not node {to}: check the addresses"))
     }
 }
 
@@ -161,9 +155,7 @@ fn same<T: PartialEq + fmt::Display>(what: &str, ours: &T, theirs: &T) -> Result
     if ours == theirs {
         return Ok(());
     }
-    Err(format!(
-        "different {what}: here {ours}, there {theirs}; make the configs agree"
-    ))
+    Err(format!("different {what}: here {ours}, there {theirs}; make the configs agree"))
 }
 
 #[derive(PartialEq)]
@@ -191,13 +183,8 @@ pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
 pub(crate) fn decode(body: &[u8]) -> Result<Frame, String> {
     match bincode::serde::decode_from_slice(body, FORMAT) {
         Ok((frame, used)) if used == body.len() => Ok(frame),
-        Ok((_, used)) => Err(format!(
-            "expected a frame of {used} bytes, found {}",
-            body.len()
-        )),
-        Err(error) => Err(format!(
-            "expected a frame of protocol {PROTOCOL}, found other bytes: {error}"
-        )),
+        Ok((_, used)) => Err(format!("expected a frame of {used} bytes, found {}", body.len())),
+        Err(error) => Err(format!("expected a frame of protocol {PROTOCOL}, found other bytes: {error}")),
     }
 }
 
@@ -236,41 +223,21 @@ mod tests {
                 promise: Duration::from_millis(500),
                 succession: vec![id(3), id(2)],
             }),
-            Frame::Request(Request::Release {
-                term,
-                seq: 9,
-                successor: Some(id(3)),
-            }),
+            Frame::Request(Request::Release { term, seq: 9, successor: Some(id(3)) }),
             Frame::Reply(Reply::PreVote {
                 term,
                 candidacy,
                 verdict: Err(Refusal::LeaderHeard(id(1))),
                 wait: Duration::from_millis(260),
-                leader: Some(Hint {
-                    leader: id(1),
-                    term,
-                    age: Duration::from_millis(40),
-                }),
+                leader: Some(Hint { leader: id(1), term, age: Duration::from_millis(40) }),
             }),
-            Frame::Reply(Reply::Vote {
-                term,
-                candidacy,
-                verdict: Ok(()),
-                wait: Duration::from_millis(500),
-            }),
-            Frame::Reply(Reply::Heartbeat {
-                term,
-                seq: 9,
-                granted: Duration::from_millis(500),
-                eligible: true,
-            }),
+            Frame::Reply(Reply::Vote { term, candidacy, verdict: Ok(()), wait: Duration::from_millis(500) }),
+            Frame::Reply(Reply::Heartbeat { term, seq: 9, granted: Duration::from_millis(500), eligible: true }),
             Frame::Reply(Reply::Release { term }),
             Frame::Probe,
             Frame::Alive,
             ask(Question::Status),
-            ask(Question::Resign {
-                hold_off: Duration::from_secs(30),
-            }),
+            ask(Question::Resign { hold_off: Duration::from_secs(30) }),
             ask(Question::Transfer { to: id(3) }),
             Frame::Told(Told::Status {
                 role: Role::Leader,
@@ -297,12 +264,7 @@ mod tests {
     }
 
     fn ask(question: Question) -> Frame {
-        Frame::Ask(Ask {
-            protocol: 1,
-            cluster: "c".into(),
-            to: id(1),
-            question,
-        })
+        Frame::Ask(Ask { protocol: 1, cluster: "c".into(), to: id(1), question })
     }
 
     #[test]
@@ -316,14 +278,8 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let golden = include_str!("golden.txt");
-        let found: String = every_frame()
-            .iter()
-            .map(|frame| hex(&encode(frame)) + "\n")
-            .collect();
-        assert_eq!(
-            found, golden,
-            "the bytes of protocol {PROTOCOL} have changed"
-        );
+        let found: String = every_frame().iter().map(|frame| hex(&encode(frame)) + "\n").collect();
+        assert_eq!(found, golden, "the bytes of protocol {PROTOCOL} have changed");
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -390,9 +346,6 @@ mod tests {
         let (ours, mut theirs) = (hello(), hello());
         theirs.voters = vec![id(1), id(3)];
         let error = ours.agree(&theirs).expect_err("different nodes");
-        assert_eq!(
-            error,
-            "different nodes: here [1, 2], there [1, 3]; make the configs agree"
-        );
+        assert_eq!(error, "different nodes: here [1, 2], there [1, 3]; make the configs agree");
     }
 }

@@ -14,10 +14,7 @@ const THREE: [&str; 3] = ["1", "2", "3"];
 
 /// How many lines begin with this word.
 fn count(said: &Said, word: &str) -> usize {
-    said.out
-        .lines()
-        .filter(|line| line.starts_with(word))
-        .count()
+    said.out.lines().filter(|line| line.starts_with(word)).count()
 }
 
 #[test]
@@ -38,11 +35,7 @@ fn a_cluster_in_order_has_no_errors_and_a_shared_certificate_is_a_warning() {
     for id in THREE {
         said.says(&[&format!("ok       node {id} at 127.0.0.1:")]);
     }
-    assert_eq!(
-        (count(&said, "error "), count(&said, "warning ")),
-        (0, 1),
-        "{said:?}"
-    );
+    assert_eq!((count(&said, "error "), count(&said, "warning ")), (0, 1), "{said:?}");
 }
 
 #[test]
@@ -85,18 +78,9 @@ fn offline_no_node_is_asked() {
 fn every_certificate_that_peers_would_refuse_is_an_error() {
     type Slip = fn(&Ca, &mut Certs);
     let slips: [(Slip, &[&str]); 7] = [
-        (
-            |_, certs| certs.cert = "/no/such.pem".into(),
-            &["certs.server.cert: /no/such.pem: cannot be read"],
-        ),
-        (
-            |_, certs| certs.ca = certs.key.clone(),
-            &["certs.ca: ", "expected a PEM file with a CERTIFICATE"],
-        ),
-        (
-            |_, certs| certs.key = certs.cert.clone(),
-            &["certs.server.key: ", "PRIVATE KEY"],
-        ),
+        (|_, certs| certs.cert = "/no/such.pem".into(), &["certs.server.cert: /no/such.pem: cannot be read"]),
+        (|_, certs| certs.ca = certs.key.clone(), &["certs.ca: ", "expected a PEM file with a CERTIFICATE"]),
+        (|_, certs| certs.key = certs.cert.clone(), &["certs.server.key: ", "PRIVATE KEY"]),
         (
             |ca, certs| certs.key = ca.sign("other", &THIS_HOST).key,
             &["certs.server.key: ", "found the key of another certificate"],
@@ -130,15 +114,8 @@ fn every_certificate_that_peers_would_refuse_is_an_error() {
         slip(&cluster.ca, plan.certs.as_mut().unwrap());
         let said = ask_as(&mut cluster, &plan, &["check", "--offline", "--id", "1"]);
         assert_eq!((said.code, count(&said, "error ")), (1, 1), "{said:?}");
-        let line = said
-            .out
-            .lines()
-            .find(|line| line.starts_with("error "))
-            .unwrap();
-        assert!(
-            parts.iter().all(|part| line.contains(part)),
-            "{parts:?}: {line}"
-        );
+        let line = said.out.lines().find(|line| line.starts_with("error ")).unwrap();
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
     }
 }
 
@@ -149,45 +126,19 @@ fn every_slip_in_a_config_is_an_error_with_its_place() {
     let nodes = "nodes:\n  1: { addr: 127.0.0.1, port: 21001 }\n";
     let slips = [
         (String::new(), "found nothing: expected `nodes`"),
-        (
-            format!("insecure: true\nclutser: a\n{nodes}"),
-            "unknown field `clutser`",
-        ),
+        (format!("insecure: true\nclutser: a\n{nodes}"), "unknown field `clutser`"),
         (nodes.to_owned(), "certs"),
-        (
-            format!("insecure: maybe\n{nodes}"),
-            "insecure: found \"maybe\"",
-        ),
-        (
-            format!("insecure: true\ntiming: {{ election_timeout: 5 }}\n{nodes}"),
-            "timing.election_timeout: found \"5\"",
-        ),
-        (
-            format!("insecure: true\ntiming: {{ election_timeout: 150ms }}\n{nodes}"),
-            "leaves no lease",
-        ),
-        (
-            "insecure: true\nnodes:\n  1: { addr: 127.0.0.1, port: 0 }\n".to_owned(),
-            "nodes.1.port",
-        ),
+        (format!("insecure: maybe\n{nodes}"), "insecure: found \"maybe\""),
+        (format!("insecure: true\ntiming: {{ election_timeout: 5 }}\n{nodes}"), "timing.election_timeout: found \"5\""),
+        (format!("insecure: true\ntiming: {{ election_timeout: 150ms }}\n{nodes}"), "leaves no lease"),
+        ("insecure: true\nnodes:\n  1: { addr: 127.0.0.1, port: 0 }\n".to_owned(), "nodes.1.port"),
     ];
     for (yaml, part) in slips {
         fs::write(&config, &yaml).unwrap();
         let said = with_config(&config, &["check", "--offline"]);
-        assert_eq!(
-            (said.code, count(&said, "error ")),
-            (1, 1),
-            "{yaml}: {said:?}"
-        );
-        let line = said
-            .out
-            .lines()
-            .find(|line| line.starts_with("error "))
-            .unwrap();
-        assert!(
-            line.contains(part) && line.contains("cfg.yaml"),
-            "{part:?}: {line}"
-        );
+        assert_eq!((said.code, count(&said, "error ")), (1, 1), "{yaml}: {said:?}");
+        let line = said.out.lines().find(|line| line.starts_with("error ")).unwrap();
+        assert!(line.contains(part) && line.contains("cfg.yaml"), "{part:?}: {line}");
     }
     let said = leadelect(&["check", "--config", "/no/such/file.yaml"]);
     assert_eq!(said.code, 1, "{said:?}");
@@ -208,10 +159,7 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     plan.certs = Some(cluster.ca.sign("operator", &["operator.example"]));
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&[
-        "valid for no node",
-        "may ask for the status, but run no node",
-    ]);
+    said.says(&["valid for no node", "may ask for the status, but run no node"]);
 
     for names in [&["operator.example"][..], &THIS_HOST] {
         plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
@@ -221,10 +169,7 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
         }));
         let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
         assert_eq!(said.code, 0, "{said:?}");
-        let line = said
-            .out
-            .lines()
-            .find(|line| line.contains("ends in 10 days"));
+        let line = said.out.lines().find(|line| line.contains("ends in 10 days"));
         assert!(line.is_some(), "{said:?}");
         let warnings = said.out.lines().filter(|line| line.starts_with("warning "));
         let of_it = warnings.filter(|line| line.contains("ends in 10 days"));

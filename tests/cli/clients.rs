@@ -29,10 +29,7 @@ fn a_certificate_of_another_ca_learns_nothing() {
     // It does not trust the nodes.
     let said = ask_as(&mut cluster, &plan, &["status"]);
     assert_eq!(said.code, 1, "{said:?}");
-    said.says(&[
-        "was the CA made anew?",
-        "nobody leads: 0 of 3 nodes can be reached",
-    ]);
+    said.says(&["was the CA made anew?", "nobody leads: 0 of 3 nodes can be reached"]);
 
     // Nor do they trust it, whatever it trusts.
     let own = cluster.plan.certs.clone().unwrap();
@@ -91,9 +88,7 @@ fn many_clients_at_once_are_answered_or_turned_away_and_disturb_nobody() {
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);
     let codes: Vec<i32> = thread::scope(|scope| {
-        let asked: Vec<_> = (0..48)
-            .map(|_| scope.spawn(|| with_config(&config, &["status"]).code))
-            .collect();
+        let asked: Vec<_> = (0..48).map(|_| scope.spawn(|| with_config(&config, &["status"]).code)).collect();
         asked.into_iter().map(|one| one.join().unwrap()).collect()
     });
     assert!(codes.contains(&0), "{codes:?}");
@@ -115,9 +110,7 @@ fn dial(port: u16) -> TcpStream {
 fn dial_tls(certs: &Certs, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(&certs.ca).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_file(&certs.ca).unwrap()).unwrap();
     let own = CertificateDer::from_pem_file(&certs.cert).unwrap();
     let key = PrivateKeyDer::from_pem_file(&certs.key).unwrap();
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -180,22 +173,14 @@ fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_clo
     let right = says(&question(1, &id, &status));
     assert!(right.contains(env!("CARGO_PKG_VERSION")), "{right:?}");
     let version = says(&question(2, &id, &status));
-    assert!(
-        version.contains("different protocol: here 1, there 2"),
-        "{version:?}"
-    );
+    assert!(version.contains("different protocol: here 1, there 2"), "{version:?}");
     let other = says(&question(1, "2", &status));
     assert!(other.contains("this is node 1, not node 2"), "{other:?}");
     // To itself, or to nobody: of the leader or of a node that is none, and never of this one.
     let transfer = says(&question(1, &id, &[2, 1, b'9']));
     assert!(transfer.contains("node"), "{transfer:?}");
     // A hold-off that lies about its length, a frame of an answer, and a question in pieces.
-    for bytes in [
-        question(1, &id, &[1, 0xfe]),
-        framed(&[8, 2]),
-        framed(&[7, 1]),
-        question(1, &id, &[9]),
-    ] {
+    for bytes in [question(1, &id, &[1, 0xfe]), framed(&[8, 2]), framed(&[7, 1]), question(1, &id, &[9])] {
         says(&bytes);
     }
     cluster.processes[&id].wait_until_it_mentions(&["WARN", "refused 127.0.0.1"]);

@@ -24,10 +24,7 @@ fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     let second = cluster.leader_after(&first);
     assert_ne!(second.id, first.id);
-    assert_eq!(
-        said.out,
-        format!("node {} has handed over to node {}\n", first.id, second.id)
-    );
+    assert_eq!(said.out, format!("node {} has handed over to node {}\n", first.id, second.id));
     cluster.processes[&first.id].wait_until_it_mentions(&["has to resign, says 127.0.0.1"]);
     cluster.judge(Claims::MayBeReleased);
 }
@@ -91,11 +88,7 @@ fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
 
     assert_eq!(said.code, 0, "{said:?}");
     let held = cluster.processes[&first.id].see(|record| record.held.clone());
-    assert_eq!(
-        held.last().map(|(_, valid)| *valid),
-        Some(false),
-        "{held:?}"
-    );
+    assert_eq!(held.last().map(|(_, valid)| *valid), Some(false), "{held:?}");
     cluster.leader_after(&first);
     cluster.judge(Claims::MayBeReleased);
 }
@@ -103,8 +96,7 @@ fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
 #[test]
 fn a_node_that_is_not_in_the_config_is_no_goal() {
     let (mut cluster, leader) = started();
-    ask(&mut cluster, &["transfer", "4"])
-        .fails(2, &["found no node \"4\"", "expected one of 1, 2, 3"]);
+    ask(&mut cluster, &["transfer", "4"]).fails(2, &["found no node \"4\"", "expected one of 1, 2, 3"]);
     cluster.stays(&leader, 0);
 }
 
@@ -175,20 +167,9 @@ fn a_certificate_of_the_ca_for_no_node_may_look_and_not_touch() {
     let other = cluster.others(&leader.id)[0].clone();
     for command in [&["resign"][..], &["transfer", &other]] {
         let said = ask_as(&mut cluster, &plan, command);
-        said.fails(
-            1,
-            &[
-                "refused",
-                "for none of the nodes",
-                "use the certificate of a node",
-            ],
-        );
+        said.fails(1, &["refused", "for none of the nodes", "use the certificate of a node"]);
     }
-    cluster.processes[&leader.id].wait_until_it_mentions(&[
-        "WARN",
-        "refused 127.0.0.1",
-        "for none",
-    ]);
+    cluster.processes[&leader.id].wait_until_it_mentions(&["WARN", "refused 127.0.0.1", "for none"]);
     cluster.stays(&leader, 0);
     cluster.judge(Claims::Stand);
 }

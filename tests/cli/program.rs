@@ -22,11 +22,7 @@ pub(crate) fn program() -> Command {
 
 /// Runs `leadelect` with these arguments.
 pub(crate) fn leadelect(arguments: &[&str]) -> Said {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = program().args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = program().args(arguments).output().unwrap();
     let said = Said {
         code: status.code().unwrap(),
         out: String::from_utf8(stdout).unwrap(),
@@ -93,11 +89,7 @@ fn a_config_that_cannot_be_used_is_named() {
 
 #[test]
 fn the_exit_code_is_the_same_though_nothing_can_be_written_to_stderr() {
-    for arguments in [
-        &["stats"][..],
-        &["status", "--config", "/no/such/file.yaml"],
-        &[],
-    ] {
+    for arguments in [&["stats"][..], &["status", "--config", "/no/such/file.yaml"], &[]] {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let mut program = program();
         let status = program.args(arguments).stderr(full.unwrap()).status();
@@ -133,9 +125,7 @@ fn there_are_completions_for_every_shell() {
 fn bash_completes_a_subcommand() {
     let script = leadelect(&["completions", "bash"]).out;
     let ask = "COMP_WORDS=(leadelect tr) COMP_CWORD=1; _leadelect leadelect tr leadelect; echo \"${COMPREPLY[@]}\"";
-    let bash = Command::new("bash")
-        .args(["-c", &format!("{script}\n{ask}")])
-        .output();
+    let bash = Command::new("bash").args(["-c", &format!("{script}\n{ask}")]).output();
     let Ok(bash) = bash else {
         eprintln!("skipped: needs bash");
         return;
@@ -146,11 +136,7 @@ fn bash_completes_a_subcommand() {
 
 /// Waits until the program says what `claim` wants.
 #[track_caller]
-pub(crate) fn in_the_end(
-    cluster: &mut Cluster,
-    arguments: &[&str],
-    claim: impl Fn(&Said) -> bool,
-) -> Said {
+pub(crate) fn in_the_end(cluster: &mut Cluster, arguments: &[&str], claim: impl Fn(&Said) -> bool) -> Said {
     let mut last = None;
     let found = try_for(AMPLE, || {
         let said = ask(cluster, arguments);

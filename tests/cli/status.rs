@@ -30,31 +30,17 @@ const NAMES: [&str; 14] = [
     "error",
     "peers",
 ];
-const PEER_NAMES: [&str; 8] = [
-    "id",
-    "connected",
-    "last_heard_ms",
-    "round_trip_ms",
-    "certificate_days",
-    "last_error",
-    "requests",
-    "failures",
-];
+const PEER_NAMES: [&str; 8] =
+    ["id", "connected", "last_heard_ms", "round_trip_ms", "certificate_days", "last_error", "requests", "failures"];
 
 #[track_caller]
 fn nodes(said: &Said) -> Vec<Value> {
-    let all: Value =
-        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    let all: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
     all.as_array().unwrap().clone()
 }
 
 fn names(object: &Value) -> Vec<&str> {
-    object
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
+    object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 fn sorted(names: &[&'static str]) -> Vec<&'static str> {
@@ -102,33 +88,19 @@ fn json_has_one_object_per_configured_node_with_the_documented_names() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.settled();
     cluster.kill(&cluster.others(&leader.id)[0]);
-    let down = THREE
-        .iter()
-        .find(|id| !cluster.processes.contains_key(**id))
-        .unwrap();
+    let down = THREE.iter().find(|id| !cluster.processes.contains_key(**id)).unwrap();
 
     let said = ask(&mut cluster, &["status", "--json"]);
 
     assert_eq!(said.code, 0, "{said:?}");
     let nodes = nodes(&said);
-    let ids: Vec<&str> = nodes
-        .iter()
-        .map(|node| node["id"].as_str().unwrap())
-        .collect();
+    let ids: Vec<&str> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
     assert_eq!(ids, THREE);
     for node in &nodes {
         assert_eq!(names(node), sorted(&NAMES), "{node}");
         let reachable = node["id"] != **down;
         assert_eq!(node["reachable"], reachable, "{node}");
-        for name in [
-            "role",
-            "term",
-            "round_trip_ms",
-            "certificate_days",
-            "version",
-            "uptime_s",
-            "peers",
-        ] {
+        for name in ["role", "term", "round_trip_ms", "certificate_days", "version", "uptime_s", "peers"] {
             assert_eq!(node[name].is_null(), !reachable, "{name}: {node}");
         }
         assert_eq!(node["error"].is_null(), reachable, "{node}");
@@ -159,20 +131,12 @@ fn the_names_in_json_are_documented_where_one_looks_for_them() {
     let help = leadelect(&["status", "--help"]).out;
     let manual = include_str!("../../src/manual/operations.md");
     for name in NAMES {
-        let in_help = help
-            .lines()
-            .any(|line| line.trim_start().starts_with(&format!("{name} ")));
+        let in_help = help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
         assert!(in_help, "`{name}` is not in --help");
-        assert!(
-            manual.contains(&format!("| `{name}` |")),
-            "`{name}` is not in operations.md"
-        );
+        assert!(manual.contains(&format!("| `{name}` |")), "`{name}` is not in operations.md");
     }
     for name in PEER_NAMES {
-        assert!(
-            help.contains(name) && manual.contains(&format!("`{name}`")),
-            "`{name}`"
-        );
+        assert!(help.contains(name) && manual.contains(&format!("`{name}`")), "`{name}`");
     }
 }
 
@@ -195,10 +159,7 @@ fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said
     said.says(&["nobody leads: 0 of 3 nodes can be reached, 2 are needed"]);
     let json = ask(&mut cluster, &["status", "--json"]);
     assert_eq!(json.code, 1);
-    assert!(
-        nodes(&json).iter().all(|node| node["reachable"] == false),
-        "{json:?}"
-    );
+    assert!(nodes(&json).iter().all(|node| node["reachable"] == false), "{json:?}");
 }
 
 /// Its followers may hear it; who asks cannot tell.
@@ -279,10 +240,7 @@ fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
 
     let said = ask(&mut cluster, &["status"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&[
-        "2 of 3 nodes agree",
-        "refused by the node: different cluster: here elsewhere, there test",
-    ]);
+    said.says(&["2 of 3 nodes agree", "refused by the node: different cluster: here elsewhere, there test"]);
 
     // A fourth node that nobody else knows of: a majority of these four is none of those three.
     let mut plan = cluster.plan.clone();
@@ -303,12 +261,8 @@ fn watching_goes_on_until_ctrl_c_and_ends_with_the_last_exit_code() {
     cluster.leader();
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);
-    let mut watch = program()
-        .args(["status", "--watch", "--json", "--config"])
-        .arg(config)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut watch =
+        program().args(["status", "--watch", "--json", "--config"]).arg(config).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     for _ in 0..2 {
         let line = lines.next().unwrap().unwrap();
@@ -352,9 +306,7 @@ fn a_config_that_is_damaged_while_one_watches_is_named_once_and_the_last_good_on
     // And the next good one counts again.
     plan.node("1").2 = free_port();
     std::fs::write(&config, plan.yaml()).unwrap();
-    wait_for("a look with the new config", || {
-        (!reachable()).then_some(())
-    });
+    wait_for("a look with the new config", || (!reachable()).then_some(()));
     // The exit code of a look is known when the next one is shown.
     assert!(!reachable());
 
@@ -374,17 +326,10 @@ fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     let mut cluster = Cluster::planned(&["1"], CALM);
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);
-    let line = format!(
-        "{} status --watch --config {} | head -n 1",
-        env!("CARGO_BIN_EXE_leadelect"),
-        config.display()
-    );
+    let line = format!("{} status --watch --config {} | head -n 1", env!("CARGO_BIN_EXE_leadelect"), config.display());
     let ended = Command::new("sh").args(["-c", &line]).output().unwrap();
     let err = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        err.starts_with("leadelect: cannot write to stdout: Broken pipe"),
-        "{ended:?}"
-    );
+    assert!(err.starts_with("leadelect: cannot write to stdout: Broken pipe"), "{ended:?}");
     assert!(!err.contains("panicked"), "{ended:?}");
 }
 

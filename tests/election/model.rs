@@ -90,12 +90,7 @@ fn world(step: u64) -> World {
 }
 
 fn up_to(crashes: u8, orders: u8, others: u8, together: u8) -> Left {
-    Left {
-        crashes,
-        orders,
-        others,
-        together,
-    }
+    Left { crashes, orders, others, together }
 }
 
 /// Whose clocks are fast, one bit for each node.
@@ -111,18 +106,10 @@ fn bounds(which: &str) -> (Vec<(u64, Left, Clocks)>, &'static [&'static str]) {
     match which {
         // For the mutants.
         "brief" => (vec![(10, up_to(2, 1, 2, 2), &[0b011, 0b110])], &[]),
-        "tiny" => (
-            vec![(10, up_to(1, 1, 1, 1), all)],
-            reached::BEYOND_ONE_DEPARTURE,
-        ),
-        "small" => (
-            vec![
-                (10, up_to(2, 1, 2, 2), all),
-                (10, up_to(2, 1, 0, 3), all),
-                (5, up_to(2, 1, 1, 2), ONE_SLOW),
-            ],
-            &[],
-        ),
+        "tiny" => (vec![(10, up_to(1, 1, 1, 1), all)], reached::BEYOND_ONE_DEPARTURE),
+        "small" => {
+            (vec![(10, up_to(2, 1, 2, 2), all), (10, up_to(2, 1, 0, 3), all), (5, up_to(2, 1, 1, 2), ONE_SLOW)], &[])
+        }
         "large" => (vec![(10, up_to(2, 1, 1, 3), ONE_SLOW)], &[]),
         other => panic!("MODEL={other}: expected small or large"),
     }
@@ -143,11 +130,7 @@ fn model_has_no_course_that_breaks_a_promise() {
         assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
         return;
     }
-    let usual = if cfg!(debug_assertions) {
-        "tiny"
-    } else {
-        "small"
-    };
+    let usual = if cfg!(debug_assertions) { "tiny" } else { "small" };
     let which = std::env::var("MODEL").unwrap_or(usual.to_owned());
     let (all, too_little_for) = bounds(&which);
     let mut whole = Report::default();
@@ -156,21 +139,12 @@ fn model_has_no_course_that_breaks_a_promise() {
         println!("up to {left}, in steps of {step} ms:");
         for fast in clocks.iter().copied() {
             let began = Instant::now();
-            let bounds = Bounds {
-                world: world(step),
-                left,
-                clocks: vec![fast],
-            };
+            let bounds = Bounds { world: world(step), left, clocks: vec![fast] };
             let report = bounds.search(threads());
-            println!(
-                "  {}: {report}, {:.1?}",
-                moves::rates(fast),
-                began.elapsed()
-            );
+            println!("  {}: {report}, {:.1?}", moves::rates(fast), began.elapsed());
             if let Some((wrong, course)) = &report.wrong {
                 let (story, _) = world(step).replay(course);
-                let command =
-                    "cargo test --release --test election -- model_has_no_course --nocapture";
+                let command = "cargo test --release --test election -- model_has_no_course --nocapture";
                 print!("{story}");
                 panic!("{wrong}\nCOURSE={step}/{course} {command}\n");
             }

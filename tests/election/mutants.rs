@@ -79,9 +79,7 @@ struct Tally {
 #[test]
 fn mutants_are_found() {
     if cfg!(debug_assertions) {
-        println!(
-            "mutants: SKIPPED in a debug build; cargo test --release --test election -- mutants --nocapture"
-        );
+        println!("mutants: SKIPPED in a debug build; cargo test --release --test election -- mutants --nocapture");
         return;
     }
     let copy = Copy::build("mutants");
@@ -96,11 +94,7 @@ fn mutants_are_found() {
         if let Some(seed) = run.seed {
             // What the whole election does as well says nothing about the mutant.
             let whole = copy.simulate(&chosen(search)[1..], seed, FEW);
-            assert!(
-                whole.violation.is_none(),
-                "not the mutant's fault: {}",
-                whole.out
-            );
+            assert!(whole.violation.is_none(), "not the mutant's fault: {}", whole.out);
         }
         findings.lock().expect("no panic").push((*search, run));
     });
@@ -115,12 +109,8 @@ fn mutants_are_found() {
             let mine = |search: &Search| search.mutant == place && search.unsticky == unsticky;
             Tally::of(findings.iter().filter(|(search, _)| mine(search)))
         };
-        let verdict = Verdict {
-            mutant,
-            as_it_is: of(false),
-            unsticky: of(true),
-            papers: copy.failing_papers(mutant.name),
-        };
+        let verdict =
+            Verdict { mutant, as_it_is: of(false), unsticky: of(true), papers: copy.failing_papers(mutant.name) };
         println!("{verdict}");
         wrong.extend(verdict.trouble());
     }
@@ -134,15 +124,11 @@ fn mutants_none_of_which_is_switched_on_are_harmless() {
     }
     let copy = Copy::build("mutants");
     let none: &[&str] = &[];
-    let searches: Vec<(&[&str], u64)> = (0..CONTROL_RANGES)
-        .flat_map(|range| [(none, range * APART), (&[UNSTICKY], range * APART)])
-        .collect();
+    let searches: Vec<(&[&str], u64)> =
+        (0..CONTROL_RANGES).flat_map(|range| [(none, range * APART), (&[UNSTICKY], range * APART)]).collect();
     in_parallel(&searches, |(names, from)| {
         let run = copy.simulate(names, *from, CONTROL_SEEDS);
-        println!(
-            "control {names:?}: {CONTROL_SEEDS} seeds from {from}: {}",
-            run.summary()
-        );
+        println!("control {names:?}: {CONTROL_SEEDS} seeds from {from}: {}", run.summary());
         assert!(run.violation.is_none(), "control {names:?}: {}", run.out);
     });
     assert_eq!(copy.failing_papers(""), Vec::<String>::new());
@@ -155,28 +141,18 @@ fn mutants_replay_to_the_same_story() {
         return; // see above
     }
     let copy = Copy::build("mutants");
-    for name in [
-        "release_before_work_stopped",
-        "own_work_ignored",
-        "quarantine_left_out",
-    ] {
+    for name in ["release_before_work_stopped", "own_work_ignored", "quarantine_left_out"] {
         let first = copy.simulate(&[name], 0, 2000);
         let (seed, violation) = (first.seed.expect("a seed"), first.violation.clone());
         let command = first.command.clone().expect("a command");
-        assert_eq!(
-            command,
-            format!("SEED={seed} cargo test --release --test election -- simulation --nocapture")
-        );
+        assert_eq!(command, format!("SEED={seed} cargo test --release --test election -- simulation --nocapture"));
         assert!(first.story.lines().count() > 10, "{}", first.out);
         for _ in 0..2 {
             let again = copy.obey(&[name], &command);
             assert_eq!(again.story, first.story);
             assert_eq!((again.seed, &again.violation), (Some(seed), &violation));
         }
-        println!(
-            "{name}: seed {seed} replayed twice by `{command}`: {} equal bytes",
-            first.story.len()
-        );
+        println!("{name}: seed {seed} replayed twice by `{command}`: {} equal bytes", first.story.len());
     }
 }
 
@@ -206,12 +182,7 @@ fn searches(ranges: u64, only: &str) -> Vec<Search> {
         let most = number("WITHIN").unwrap_or(u64::MAX);
         for (unsticky, seeds) in modes.into_iter().filter(|_| wanted(what.name, only)) {
             let seeds = seeds.min(most);
-            searches.extend((0..ranges).map(|range| Search {
-                mutant,
-                unsticky,
-                from: range * APART,
-                seeds,
-            }));
+            searches.extend((0..ranges).map(|range| Search { mutant, unsticky, from: range * APART, seeds }));
         }
     }
     // The long ones first, so that no core is left alone with one of them at the end.
@@ -221,9 +192,7 @@ fn searches(ranges: u64, only: &str) -> Vec<Search> {
 
 fn chosen(search: &Search) -> Vec<&'static str> {
     let stickiness = search.unsticky.then_some(UNSTICKY);
-    std::iter::once(MUTANTS[search.mutant].name)
-        .chain(stickiness)
-        .collect()
+    std::iter::once(MUTANTS[search.mutant].name).chain(stickiness).collect()
 }
 
 impl Search {
@@ -299,12 +268,9 @@ impl Verdict<'_> {
             Found::Safety(within) | Found::Liveness(within) if missed(&self.as_it_is) => {
                 // Not found so soon, and not promised so soon.
                 let looked_enough = number("WITHIN").is_none_or(|most| within <= most);
-                looked_enough
-                    .then(|| format!("{name}: not found within {within} seeds in each range"))
+                looked_enough.then(|| format!("{name}: not found within {within} seeds in each range"))
             }
-            Found::Paper(_) if self.papers.is_empty() => {
-                Some(format!("{name}: no paper test finds it"))
-            }
+            Found::Paper(_) if self.papers.is_empty() => Some(format!("{name}: no paper test finds it")),
             Found::Safety(_) | Found::Liveness(_) | Found::Paper(_) => None,
         }
     }
@@ -312,14 +278,8 @@ impl Verdict<'_> {
 
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mutant {
-            name,
-            breaks,
-            found,
-            ..
-        } = self.mutant;
-        let mut properties =
-            [&self.as_it_is.properties[..], &self.unsticky.properties[..]].concat();
+        let Mutant { name, breaks, found, .. } = self.mutant;
+        let mut properties = [&self.as_it_is.properties[..], &self.unsticky.properties[..]].concat();
         properties.sort();
         properties.dedup();
         let violated = match found {
@@ -327,9 +287,6 @@ impl fmt::Display for Verdict<'_> {
             _ => properties.join(", "),
         };
         let (as_it_is, unsticky, papers) = (&self.as_it_is, &self.unsticky, self.papers.len());
-        write!(
-            f,
-            "| {name} | {breaks} | {as_it_is} | {unsticky} | {violated} | {papers} |"
-        )
+        write!(f, "| {name} | {breaks} | {as_it_is} | {unsticky} | {violated} | {papers} |")
     }
 }

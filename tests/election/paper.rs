@@ -28,8 +28,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use leadelect::election::{
-    Cause, Deadline, Effects, Election, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal,
-    Reply, Request, Role, Setup, Store, Term, Timing, Voter,
+    Cause, Deadline, Effects, Election, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal, Reply, Request,
+    Role, Setup, Store, Term, Timing, Voter,
 };
 
 /// When node 1 starts. Not the start of its clock, so that a moment that was never set shows.
@@ -61,21 +61,12 @@ fn ms(millis: u64) -> Duration {
 
 /// `of` equal nodes, seen by node 1.
 fn cluster(of: u16) -> Setup {
-    Setup {
-        me: id(1),
-        voters: (1..=of).map(|n| (id(n), Voter::default())).collect(),
-        timing: Timing::default(),
-    }
+    Setup { me: id(1), voters: (1..=of).map(|n| (id(n), Voter::default())).collect(), timing: Timing::default() }
 }
 
 /// A node that comes back with this behind it, and has not been away for any time that is certain.
 fn restored(term: u64, voted_for: Option<u16>, cap: Duration) -> Recovery {
-    let state = HardState {
-        term: Term(term),
-        voted_for: voted_for.map(id),
-        cap,
-        in_doubt: false,
-    };
+    let state = HardState { term: Term(term), voted_for: voted_for.map(id), cap, in_doubt: false };
     let down_for = Duration::ZERO;
     Recovery::Restored { state, down_for }
 }
@@ -199,11 +190,7 @@ impl Node {
 
     fn step(&mut self, now: Instant, input: Input) -> Effects {
         let Ok(effects) = self.election.step(now, input).store(&mut self.disk);
-        assert_eq!(
-            effects.lease,
-            self.election.lease(),
-            "the whole truth about the lease"
-        );
+        assert_eq!(effects.lease, self.election.lease(), "the whole truth about the lease");
         for (_, request) in &effects.messages {
             if let Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. } = request {
                 self.candidacy = *candidacy;
@@ -264,11 +251,7 @@ impl Node {
     /// A peer hears a leader that this node does not, and has done so `age` ago.
     fn gets_hint(&mut self, now: Instant, from: u16, leader: u16, age: Duration) -> Effects {
         let term = self.election.term();
-        let hint = Hint {
-            leader: id(leader),
-            term,
-            age,
-        };
+        let hint = Hint { leader: id(leader), term, age };
         let reply = Reply::PreVote {
             term,
             candidacy: self.candidacy,
@@ -299,10 +282,7 @@ impl Node {
 
     /// The program wants to lead no more.
     fn relinquish(&mut self, now: Instant, successor: Option<u16>) -> Effects {
-        let input = Input::Relinquish {
-            successor: successor.map(id),
-            hold_off: Duration::ZERO,
-        };
+        let input = Input::Relinquish { successor: successor.map(id), hold_off: Duration::ZERO };
         self.step(now, input)
     }
 
@@ -344,61 +324,30 @@ fn pre_vote(term: u64) -> Request {
 }
 
 fn heartbeat(term: u64, seq: u64, promise: Duration) -> Request {
-    Request::Heartbeat {
-        term: Term(term),
-        seq,
-        promise,
-        succession: Vec::new(),
-    }
+    Request::Heartbeat { term: Term(term), seq, promise, succession: Vec::new() }
 }
 
 /// The heartbeat 1 of term 1 with a line of succession.
 fn heartbeat_with(succession: &[u16]) -> Request {
-    Request::Heartbeat {
-        term: Term(1),
-        seq: 1,
-        promise: D,
-        succession: succession.iter().copied().map(id).collect(),
-    }
+    Request::Heartbeat { term: Term(1), seq: 1, promise: D, succession: succession.iter().copied().map(id).collect() }
 }
 
 fn release(term: u64, seq: u64, successor: Option<u16>) -> Request {
-    Request::Release {
-        term: Term(term),
-        seq,
-        successor: successor.map(id),
-    }
+    Request::Release { term: Term(term), seq, successor: successor.map(id) }
 }
 
 fn vote_reply(term: Term, candidacy: u64, verdict: Result<(), Refusal>, wait: Duration) -> Reply {
-    Reply::Vote {
-        term,
-        candidacy,
-        verdict,
-        wait,
-    }
+    Reply::Vote { term, candidacy, verdict, wait }
 }
 
 fn ack(term: u64, seq: u64, granted: Duration) -> Reply {
-    Reply::Heartbeat {
-        term: Term(term),
-        seq,
-        granted,
-        eligible: true,
-    }
+    Reply::Heartbeat { term: Term(term), seq, granted, eligible: true }
 }
 
 /// The same ack, of a peer that is not able to lead.
 fn unable(ack: Reply) -> Reply {
     match ack {
-        Reply::Heartbeat {
-            term, seq, granted, ..
-        } => Reply::Heartbeat {
-            term,
-            seq,
-            granted,
-            eligible: false,
-        },
+        Reply::Heartbeat { term, seq, granted, .. } => Reply::Heartbeat { term, seq, granted, eligible: false },
         other => panic!("an ack, not {other}"),
     }
 }
@@ -431,45 +380,32 @@ fn granted(reply: &Reply) -> Duration {
 
 /// The term in which votes are asked for, if they are.
 fn asks_votes(effects: &Effects) -> Option<u64> {
-    effects
-        .messages
-        .iter()
-        .find_map(|(_, request)| match request {
-            Request::Vote { term, .. } => Some(term.0),
-            _ => None,
-        })
+    effects.messages.iter().find_map(|(_, request)| match request {
+        Request::Vote { term, .. } => Some(term.0),
+        _ => None,
+    })
 }
 
 /// The term in which pre-votes are asked for, if they are.
 fn asks_pre_votes(effects: &Effects) -> Option<u64> {
-    effects
-        .messages
-        .iter()
-        .find_map(|(_, request)| match request {
-            Request::PreVote { term, .. } => Some(term.0),
-            _ => None,
-        })
+    effects.messages.iter().find_map(|(_, request)| match request {
+        Request::PreVote { term, .. } => Some(term.0),
+        _ => None,
+    })
 }
 
 /// The number of the heartbeat that is sent, if one is.
 fn heartbeat_sent(effects: &Effects) -> Option<u64> {
-    effects
-        .messages
-        .iter()
-        .find_map(|(_, request)| match request {
-            Request::Heartbeat { seq, .. } => Some(*seq),
-            _ => None,
-        })
+    effects.messages.iter().find_map(|(_, request)| match request {
+        Request::Heartbeat { seq, .. } => Some(*seq),
+        _ => None,
+    })
 }
 
 /// Who is told of a release, of which term and heartbeat, and who should follow.
 fn releases(effects: &Effects) -> Vec<(NodeId, u64, u64, Option<NodeId>)> {
     let release = |(to, request): &(NodeId, Request)| match request {
-        Request::Release {
-            term,
-            seq,
-            successor,
-        } => Some((*to, term.0, *seq, *successor)),
+        Request::Release { term, seq, successor } => Some((*to, term.0, *seq, *successor)),
         _ => None,
     };
     effects.messages.iter().filter_map(release).collect()

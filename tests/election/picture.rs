@@ -113,9 +113,7 @@ pub(crate) fn draw(record: &Record, name: &str, window: Window) -> String {
 
 /// Writes the picture where a person wants it.
 pub(crate) fn write(path: &Path, record: &Record, name: &str, window: Window) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let made = folder.map_or(Ok(()), fs::create_dir_all);
     let written = made.and_then(|()| fs::write(path, draw(record, name, window)));
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -151,10 +149,7 @@ impl<'a> Sheet<'a> {
         let nodes_top = top + NETWORK_ROW;
         let place = |(count, node): (usize, &NodeId)| (*node, nodes_top + ROW * count as f64);
         let rows: BTreeMap<NodeId, f64> = record.nodes.keys().enumerate().map(place).collect();
-        let leases = record
-            .nodes
-            .keys()
-            .map(|node| (*node, bands::leases(record, *node)));
+        let leases = record.nodes.keys().map(|node| (*node, bands::leases(record, *node)));
         let leases = leases.collect();
         Sheet {
             record,
@@ -192,33 +187,19 @@ impl<'a> Sheet<'a> {
             self.record.timeout,
             self.window
         );
-        self.line(format_args!(
-            "<text x=\"12\" y=\"24\" class=\"name\">{}</text>",
-            escaped(&text)
-        ));
+        self.line(format_args!("<text x=\"12\" y=\"24\" class=\"name\">{}</text>", escaped(&text)));
         let Some((at, what)) = violation(self.record) else {
             return;
         };
         let text = format!("{}: {}", millis(at), what.replace('\n', " "));
-        let text = bands::overlaps(self.record)
-            .iter()
-            .fold(text, |text, both| {
-                let ([one, other], span) = (both.nodes, both.bar.to.0 - both.bar.from.0);
-                format!(
-                    "{text}; {one} and {other} may both act for {:.6} ms",
-                    span as f64 / 1e6
-                )
-            });
-        self.line(format_args!(
-            "<g class=\"wrong\"><title>{}</title>",
-            escaped(&text)
-        ));
+        let text = bands::overlaps(self.record).iter().fold(text, |text, both| {
+            let ([one, other], span) = (both.nodes, both.bar.to.0 - both.bar.from.0);
+            format!("{text}; {one} and {other} may both act for {:.6} ms", span as f64 / 1e6)
+        });
+        self.line(format_args!("<g class=\"wrong\"><title>{}</title>", escaped(&text)));
         for (count, text) in wrapped(&text).into_iter().enumerate() {
             let y = 44.0 + 16.0 * count as f64;
-            self.line(format_args!(
-                "<text x=\"12\" y=\"{y}\">{}</text>",
-                escaped(&text)
-            ));
+            self.line(format_args!("<text x=\"12\" y=\"{y}\">{}</text>", escaped(&text)));
         }
         self.line(format_args!("</g>"));
     }
@@ -242,14 +223,10 @@ impl<'a> Sheet<'a> {
         let (top, bottom) = (self.top, self.bottom);
         while at <= self.window.to.0 {
             let x = self.x(Real(at));
-            self.line(format_args!(
-                "<path class=\"axis\" d=\"M{x:.1} {top}V{bottom}\"/>"
-            ));
+            self.line(format_args!("<path class=\"axis\" d=\"M{x:.1} {top}V{bottom}\"/>"));
             for y in [top - 5.0, bottom + 13.0] {
                 let text = at / 1_000_000;
-                self.line(format_args!(
-                    "<text class=\"axis\" x=\"{x:.1}\" y=\"{y}\">{text} ms</text>"
-                ));
+                self.line(format_args!("<text class=\"axis\" x=\"{x:.1}\" y=\"{y}\">{text} ms</text>"));
             }
             at += step;
         }
@@ -289,30 +266,14 @@ impl<'a> Sheet<'a> {
         };
         let mut chosen: Vec<Line> = Vec::new();
         for (at, mark) in &self.record.marks {
-            if let Mark::Message {
-                from,
-                to,
-                said,
-                arrives,
-            } = mark
-            {
+            if let Mark::Message { from, to, said, arrives } = mark {
                 if shown(*at, arrives) {
-                    chosen.push(Line {
-                        from: *from,
-                        to: *to,
-                        at: *at,
-                        said,
-                        arrives,
-                    });
+                    chosen.push(Line { from: *from, to: *to, at: *at, said, arrives });
                 }
             }
         }
         let mut left_out = Vec::new();
-        for common in [
-            Common::PlainHeartbeats,
-            Common::OtherHeartbeats,
-            Common::PreVotes,
-        ] {
+        for common in [Common::PlainHeartbeats, Common::OtherHeartbeats, Common::PreVotes] {
             if chosen.len() > MOST_MESSAGES {
                 chosen.retain(|line| line.is_common() != Some(common));
                 left_out.push(common.name());
@@ -335,9 +296,7 @@ impl<'a> Sheet<'a> {
 
     /// Where a line leaves or meets a node: at its band, or at the bar below, if there is one at the moment.
     fn rim(&self, node: NodeId, below: bool, at: Real) -> f64 {
-        let has_bar = self.leases[&node]
-            .iter()
-            .any(|bar| bar.from <= at && at <= bar.to);
+        let has_bar = self.leases[&node].iter().any(|bar| bar.from <= at && at <= bar.to);
         self.rows[&node]
             + match (below, has_bar) {
                 (false, _) => BAND,
@@ -367,21 +326,12 @@ impl<'a> Sheet<'a> {
                 .expect("a string takes all");
             }
         }
-        let mut text = format!(
-            "{} -> {} {}\nsent {}",
-            line.from,
-            line.to,
-            line.said.text,
-            millis(line.at)
-        );
+        let mut text = format!("{} -> {} {}\nsent {}", line.from, line.to, line.said.text, millis(line.at));
         if line.arrives.is_empty() {
             let y = if down { y1 + 15.0 } else { y1 - 15.0 };
             let (left, right, up, low) = (x1 - 3.0, x1 + 3.0, y - 3.0, y + 3.0);
-            write!(
-                path,
-                "M{x1:.1} {y1}V{y}M{left:.1} {up}L{right:.1} {low}M{left:.1} {low}L{right:.1} {up}"
-            )
-            .expect("a string takes all");
+            write!(path, "M{x1:.1} {y1}V{y}M{left:.1} {up}L{right:.1} {low}M{left:.1} {low}L{right:.1} {up}")
+                .expect("a string takes all");
             text += ", lost";
         }
         for at in line.arrives {
@@ -389,9 +339,7 @@ impl<'a> Sheet<'a> {
         }
         let class = line.class();
         let text = escaped(&text);
-        self.line(format_args!(
-            "<path class=\"{class}\" d=\"{path}\"><title>{text}</title></path>"
-        ));
+        self.line(format_args!("<path class=\"{class}\" d=\"{path}\"><title>{text}</title></path>"));
     }
 
     fn bars(&mut self) {
@@ -408,16 +356,10 @@ impl<'a> Sheet<'a> {
     /// What was done to each node.
     fn done(&mut self) {
         for (node, y) in self.rows.clone() {
-            let done = self
-                .record
-                .marks
-                .iter()
-                .filter_map(|(at, mark)| match mark {
-                    Mark::Fault { node: to, text } if *to == node => {
-                        Some((*at, text.as_str(), text.as_str()))
-                    }
-                    _ => None,
-                });
+            let done = self.record.marks.iter().filter_map(|(at, mark)| match mark {
+                Mark::Fault { node: to, text } if *to == node => Some((*at, text.as_str(), text.as_str())),
+                _ => None,
+            });
             let done: Vec<_> = done.filter(|(at, ..)| self.window.contains(*at)).collect();
             self.words(&done, y, y + BAND);
         }
@@ -474,9 +416,7 @@ impl<'a> Sheet<'a> {
             done.insert(0, (self.window.from, was.as_str(), state.as_str()));
         }
         let (top, y) = (self.top, self.top + 26.0);
-        self.line(format_args!(
-            "<text x=\"12\" y=\"{y}\" class=\"node\">links</text>"
-        ));
+        self.line(format_args!("<text x=\"12\" y=\"{y}\" class=\"node\">links</text>"));
         self.words(&done, top + 4.0, top + NETWORK_ROW - 6.0);
     }
 
@@ -488,9 +428,7 @@ impl<'a> Sheet<'a> {
         for (count, (at, text, title)) in done.iter().enumerate() {
             let x = self.edge(*at);
             // A long one may not keep out the next.
-            let next = done
-                .get(count + WORDS.len())
-                .map_or(edge, |next| self.edge(next.0));
+            let next = done.get(count + WORDS.len()).map_or(edge, |next| self.edge(next.0));
             let text = shortened(text, ((next - x).max(200.0) / LETTER) as usize);
             let width = wide(&text);
             let left = (x + 2.0).min(edge - width);
@@ -521,8 +459,7 @@ impl<'a> Sheet<'a> {
                 self.bar(&both.bar, y, BAR_HEIGHT);
             }
         }
-        let Some((at, text)) = violation(self.record).filter(|(at, _)| self.window.contains(*at))
-        else {
+        let Some((at, text)) = violation(self.record).filter(|(at, _)| self.window.contains(*at)) else {
             return;
         };
         let (x, text) = (self.x(at), escaped(text));
@@ -568,11 +505,7 @@ impl<'a> Sheet<'a> {
             ("key", "lost", "m-3 -3l6 6m-6 0l6 -6"),
         ] {
             let (middle, beside) = (y - 4.0, x + 34.0);
-            let end = if class == "Heartbeat news" {
-                "m0 -4v8"
-            } else {
-                end
-            };
+            let end = if class == "Heartbeat news" { "m0 -4v8" } else { end };
             self.line(format_args!(
                 "<path class=\"{class}\" d=\"M{x} {middle}h26{end}\"/><text x=\"{beside}\" y=\"{y}\">{text}</text>"
             ));

@@ -59,12 +59,7 @@ fn every_story_goes_as_it_is_told() {
             Ok(goes) if write => fs::write(&path, goes).unwrap(),
             Ok(goes) if goes == told => {}
             Ok(goes) => {
-                writeln!(
-                    wrong,
-                    "{name} goes otherwise:\n{}",
-                    difference(&told, &goes)
-                )
-                .unwrap();
+                writeln!(wrong, "{name} goes otherwise:\n{}", difference(&told, &goes)).unwrap();
             }
         }
     }
@@ -100,9 +95,7 @@ fn replay(told: &str) -> Result<String, String> {
             }
             goes.push('\n');
         } else if !line.is_empty() && !line.starts_with('#') {
-            stage
-                .command(line)
-                .map_err(|why| format!("`{line}`: {why}"))?;
+            stage.command(line).map_err(|why| format!("`{line}`: {why}"))?;
         }
     }
     let unsaid = stage.said()?;
@@ -118,9 +111,7 @@ struct Stage {
 
 impl Stage {
     fn world(&mut self) -> Result<&mut World, String> {
-        self.world
-            .as_mut()
-            .ok_or("there are no nodes yet".to_owned())
+        self.world.as_mut().ok_or("there are no nodes yet".to_owned())
     }
 
     /// What was said since the last time, if it was safe.
@@ -221,18 +212,9 @@ impl Stage {
             }
             ("relinquish", [id]) => {
                 let successor = named.get("to").map(|word| node(word)).transpose()?;
-                let hold_off = named
-                    .get("hold_off")
-                    .map(|word| duration(word))
-                    .transpose()?;
+                let hold_off = named.get("hold_off").map(|word| duration(word)).transpose()?;
                 let hold_off = hold_off.unwrap_or(Duration::ZERO);
-                world.order(
-                    node(id)?,
-                    Input::Relinquish {
-                        successor,
-                        hold_off,
-                    },
-                );
+                world.order(node(id)?, Input::Relinquish { successor, hold_off });
             }
             ("work", [id, span]) => {
                 world.node_mut(node(id)?).winds_up_in = WindUp::After(duration(span)?);
@@ -246,9 +228,7 @@ impl Stage {
             ("until", ["lease"]) => wait(world, |world| world.acting().is_some())?,
             ("until", ["lease", id]) => {
                 let id = node(id)?;
-                wait(world, |world| {
-                    world.acting().is_some_and(|(node, _)| node == id)
-                })?;
+                wait(world, |world| world.acting().is_some_and(|(node, _)| node == id))?;
             }
             ("until", ["no", "lease"]) => wait(world, |world| world.acting().is_none())?,
             ("until", ["says", id, word]) => {
@@ -256,8 +236,7 @@ impl Stage {
                 let done = world.story.as_ref().map_or(0, Vec::len);
                 wait(world, |world| {
                     let said = world.story.as_ref().map_or(&[][..], |story| &story[done..]);
-                    said.iter()
-                        .any(|line| line.contains(&id) && line.contains(&word))
+                    said.iter().any(|line| line.contains(&id) && line.contains(&word))
                 })?;
             }
             ("heartbeats", [what]) => world.every_heartbeat = *what == "on",
@@ -288,9 +267,7 @@ fn cluster(plain: &[&str], named: &BTreeMap<&str, &str>) -> Result<World, String
     let span = |name, usual| named.get(name).map_or(Ok(usual), |word| duration(word));
     let number = |name, usual: u64| {
         let word = named.get(name);
-        word.map_or(Ok(usual), |word| {
-            word.parse().map_err(|_| format!("{name}?"))
-        })
+        word.map_or(Ok(usual), |word| word.parse().map_err(|_| format!("{name}?")))
     };
     let timing = Timing::new(
         span("heartbeat", Timing::DEFAULT_HEARTBEAT_INTERVAL)?,
@@ -308,11 +285,7 @@ fn cluster(plain: &[&str], named: &BTreeMap<&str, &str>) -> Result<World, String
             (NodeId::from(id), voter)
         })
         .collect();
-    let setups = voters.keys().map(|me| Setup {
-        me: *me,
-        voters: voters.clone(),
-        timing,
-    });
+    let setups = voters.keys().map(|me| Setup { me: *me, voters: voters.clone(), timing });
     let mut world = World::new(setups.collect(), number("seed", 1)?);
     world.story = Some(Vec::new());
     Ok(world)
@@ -324,9 +297,7 @@ fn node(word: &str) -> Result<NodeId, String> {
 
 fn duration(word: &str) -> Result<Duration, String> {
     let digits = word.trim_end_matches(|letter: char| letter.is_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{word} is not a time"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("{word} is not a time"))?;
     match &word[digits.len()..] {
         "us" => Ok(Duration::from_micros(number)),
         "ms" => Ok(Duration::from_millis(number)),
@@ -341,10 +312,7 @@ fn wait(world: &mut World, enough: impl Fn(&World) -> bool) -> Result<(), String
     if came || world.checker.violation.is_some() {
         return Ok(());
     }
-    Err(format!(
-        "it has not come within a minute:\n{}",
-        world.story.as_ref().unwrap().join("\n")
-    ))
+    Err(format!("it has not come within a minute:\n{}", world.story.as_ref().unwrap().join("\n")))
 }
 
 /// Lines that are gone and lines that are new, by the longest common subsequence.

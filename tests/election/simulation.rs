@@ -56,8 +56,7 @@ fn number(name: &str) -> Option<u64> {
 /// Runs one seed and tells what was said; a failure says so in the first line, and how to see it again in the last.
 fn replay(seed: u64) {
     println!("seed {seed}");
-    let again =
-        format!("SEED={seed} cargo test --release --test election -- simulation --nocapture");
+    let again = format!("SEED={seed} cargo test --release --test election -- simulation --nocapture");
     let world = catch_unwind(AssertUnwindSafe(|| run(seed, true)));
     let Ok(mut world) = world else {
         panic!("seed {seed}\nthe election panicked, see above\n{again}");
@@ -71,10 +70,7 @@ fn replay(seed: u64) {
         let path = Path::new(&path);
         let window = picture::Window::of(record, number("FROM_MS"), number("TO_MS"));
         picture::write(path, record, &format!("seed {seed}"), window);
-        println!(
-            "{} shows {window}; FROM_MS and TO_MS choose another part",
-            path.display()
-        );
+        println!("{} shows {window}; FROM_MS and TO_MS choose another part", path.display());
     }
     if let Some(violation) = &world.checker.violation {
         panic!("seed {seed}\n{violation}\n{again}\nPICTURE=target/run-{seed}.svg {again}");
@@ -182,16 +178,9 @@ impl Trouble {
                 (NodeId::from(id), Voter { priority, witness })
             })
             .collect();
-        let timings: Vec<Timing> = voters
-            .keys()
-            .map(|_| timing(&mut dice, shortest, alike, drift))
-            .collect();
+        let timings: Vec<Timing> = voters.keys().map(|_| timing(&mut dice, shortest, alike, drift)).collect();
         let timeout = timings.iter().map(Timing::election_timeout).max().unwrap();
-        let setups = voters.keys().zip(timings).map(|(me, timing)| Setup {
-            me: *me,
-            voters: voters.clone(),
-            timing,
-        });
+        let setups = voters.keys().zip(timings).map(|(me, timing)| Setup { me: *me, voters: voters.clone(), timing });
         let mut world = World::new(setups.collect(), dice.next());
         world.story = tell.then(Vec::new);
         world.record = tell.then(Record::default);
@@ -199,11 +188,7 @@ impl Trouble {
         let wall_runs = dice.chance(500);
         for id in world.ids() {
             let span = i64::from(drift);
-            let ppm = [
-                -span,
-                span,
-                i64::try_from(dice.below(2 * u64::from(drift) + 1)).unwrap() - span,
-            ];
+            let ppm = [-span, span, i64::try_from(dice.below(2 * u64::from(drift) + 1)).unwrap() - span];
             let node = world.node_mut(id);
             node.clock.ppm = *dice.pick(&ppm);
             node.clock.showed = Instant::from_nanos(dice.between(1, 1 << 50));
@@ -242,10 +227,7 @@ impl Trouble {
         let pause = *self.dice.pick(&[30_000_000, 200_000_000, 1_500_000_000]);
         let mut next = Real(self.dice.below(pause));
         while self.world.now < end && self.world.checker.violation.is_none() {
-            let due = self
-                .later
-                .first_key_value()
-                .map(|(key, later)| (*key, *later));
+            let due = self.later.first_key_value().map(|(key, later)| (*key, *later));
             match due {
                 Some(((at, id), later)) if at <= next => {
                     self.later.remove(&(at, id));
@@ -287,10 +269,7 @@ impl Trouble {
 
     fn mend(&mut self) {
         self.world.narrate(|| "all links are good".to_owned());
-        self.world
-            .network
-            .links()
-            .for_each(|link| *link = Link::GOOD);
+        self.world.network.links().for_each(|link| *link = Link::GOOD);
     }
 
     fn repair(&mut self, id: NodeId) {
@@ -305,19 +284,15 @@ impl Trouble {
 
     fn strike(&mut self, fault: Fault) {
         let victim = self.victim();
-        self.world
-            .narrate(|| format!("{victim} is struck: {fault:?}"));
+        self.world.narrate(|| format!("{victim} is struck: {fault:?}"));
         let ids = self.world.ids();
         let others: Vec<NodeId> = ids.iter().copied().filter(|id| *id != victim).collect();
         let other = *self.dice.pick(&others);
         let much_later = self.soon(self.timeout * 8);
         let later = match fault {
-            Fault::CutOneWay
-            | Fault::CutPair
-            | Fault::Isolate
-            | Fault::Divide
-            | Fault::Shape
-            | Fault::BadLink => Some(Later::Mend),
+            Fault::CutOneWay | Fault::CutPair | Fault::Isolate | Fault::Divide | Fault::Shape | Fault::BadLink => {
+                Some(Later::Mend)
+            }
             Fault::Disk => Some(Later::Repair),
             _ => None,
         };
@@ -342,8 +317,7 @@ impl Trouble {
             Fault::CutPair => self.cut(victim, other),
             Fault::Isolate => others.into_iter().for_each(|other| self.cut(victim, other)),
             Fault::Divide => {
-                let (ones, rest): (Vec<NodeId>, Vec<NodeId>) =
-                    ids.into_iter().partition(|_| self.dice.chance(500));
+                let (ones, rest): (Vec<NodeId>, Vec<NodeId>) = ids.into_iter().partition(|_| self.dice.chance(500));
                 for one in ones {
                     rest.iter().for_each(|other| self.cut(one, *other));
                 }
@@ -357,18 +331,13 @@ impl Trouble {
             }
             Fault::Disk => {
                 let slow = Mood::Slow(self.span(self.timeout));
-                let mood = *self
-                    .dice
-                    .pick(&[Mood::Works, Mood::Works, slow, slow, Mood::Fails]);
+                let mood = *self.dice.pick(&[Mood::Works, Mood::Works, slow, slow, Mood::Fails]);
                 self.world.node_mut(victim).disk.mood = mood;
             }
             Fault::HandOver => {
                 let successor = self.dice.chance(500).then_some(other);
                 let hold_off = self.span(self.timeout * 2);
-                let order = Input::Relinquish {
-                    successor,
-                    hold_off,
-                };
+                let order = Input::Relinquish { successor, hold_off };
                 self.world.order(victim, order);
             }
             Fault::Eligible => {
@@ -457,16 +426,8 @@ impl Trouble {
     }
 
     fn worsen_all_links(&mut self) {
-        let Trouble {
-            dice,
-            world,
-            timeout,
-            ..
-        } = self;
-        world
-            .network
-            .links()
-            .for_each(|link| *link = bad_link(dice, *timeout));
+        let Trouble { dice, world, timeout, .. } = self;
+        world.network.links().for_each(|link| *link = bad_link(dice, *timeout));
     }
 
     fn span(&mut self, most: Duration) -> Duration {
@@ -504,8 +465,7 @@ impl Trouble {
         // A write and a hand-over may still last two timeouts each; quarantine of two timeouts, an election of as
         // much, a second one if a node comes with a higher term, and all of it on clocks that differ by a fifth.
         self.world.checker.yielded = false;
-        self.world
-            .run_until(self.world.now.after(self.timeout * 15));
+        self.world.run_until(self.world.now.after(self.timeout * 15));
         if self.world.checker.yielded {
             // It may just be handing over to a better one.
             let end = self.world.now.after(self.timeout * 4);
@@ -513,18 +473,11 @@ impl Trouble {
         }
         let leader = self.world.acting();
         if leader.is_none() {
-            let text = format!(
-                "no leader at {:?}, 15 timeouts after the last fault",
-                self.world.now
-            );
+            let text = format!("no leader at {:?}, 15 timeouts after the last fault", self.world.now);
             self.world.checker.fail("SomeoneLeads", text);
         }
         // A node without state jumps to its wall clock.
-        let remembers = self
-            .world
-            .ids()
-            .iter()
-            .all(|id| self.world.node(*id).stateless.is_none());
+        let remembers = self.world.ids().iter().all(|id| self.world.node(*id).stateless.is_none());
         let (before, after) = (before?, highest(&self.world)?);
         if remembers && after.0 > before.0 + MOST_TERMS_IN_PEACE {
             let text = format!("from {before} to {after} in 15 timeouts without a fault");
@@ -586,10 +539,7 @@ impl Trouble {
                 if self.world.checker.yielded {
                     return; // nobody disturbed it: it made room for a better one
                 }
-                let text = format!(
-                    "{leader:?} leads no more at {:?}, and had a timely quorum",
-                    self.world.now
-                );
+                let text = format!("{leader:?} leads no more at {:?}, and had a timely quorum", self.world.now);
                 self.world.checker.fail("NobodyDisturbs", text);
             }
         }
@@ -637,8 +587,7 @@ impl Trouble {
 
     fn trouble_one(&mut self, victim: NodeId, other: NodeId) {
         let what = self.dice.below(8);
-        self.world
-            .narrate(|| format!("{victim} is troubled: {what}"));
+        self.world.narrate(|| format!("{victim} is troubled: {what}"));
         let (up, paused) = {
             let node = self.world.node(victim);
             (node.is_up(), node.is_paused())
@@ -677,10 +626,7 @@ fn timing(dice: &mut Dice, shortest: u64, alike: bool, drift: u32) -> Timing {
     let usual = shortest / 5;
     let (heartbeat, timeout) = match alike {
         true => (usual, shortest),
-        false => (
-            dice.between(shortest / 10, shortest * 2 / 7),
-            dice.between(shortest, 2 * shortest),
-        ),
+        false => (dice.between(shortest / 10, shortest * 2 / 7), dice.between(shortest, 2 * shortest)),
     };
     let millis = Duration::from_millis;
     Timing::new(millis(heartbeat), millis(timeout), drift).unwrap()

@@ -161,11 +161,7 @@ impl CheckLog {
         let left = lease.as_ref().map_or(Duration::ZERO, Lease::remaining);
         let token = lease.as_ref().map_or(0, Lease::token);
         drop(lease);
-        let line = format!(
-            "check {before} {after} {} {token} {}",
-            u8::from(valid),
-            left.as_nanos()
-        );
+        let line = format!("check {before} {after} {} {token} {}", u8::from(valid), left.as_nanos());
         let now = (valid, token);
         let news = match &self.last {
             None => true,
@@ -189,11 +185,7 @@ impl CheckLog {
         let held = held.map(Lease::is_valid);
         if held != self.last_held {
             if let Some(valid) = held {
-                say(&format!(
-                    "held {before} {} {}",
-                    boot_nanos(),
-                    u8::from(valid)
-                ));
+                say(&format!("held {before} {} {}", boot_nanos(), u8::from(valid)));
             }
             self.last_held = held;
         }
@@ -210,9 +202,7 @@ impl ViewLog {
     fn look(&mut self, node: &Node) {
         let status = node.status();
         let leader = status.leader.map_or("-".to_owned(), |id| id.to_string());
-        let token = status
-            .token
-            .map_or("-".to_owned(), |token| token.to_string());
+        let token = status.token.map_or("-".to_owned(), |token| token.to_string());
         let view = format!("view {} {} {leader} {token}", status.role, status.term);
         if view != self.view {
             say(&view);

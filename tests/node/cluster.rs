@@ -25,21 +25,12 @@ use super::process::{AMPLE, Process, Record, View, try_for, wait_for};
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let first_outgoing: u16 = range
-        .split_whitespace()
-        .next()
-        .and_then(|first| first.parse().ok())
-        .unwrap_or(32768);
+    let first_outgoing: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
     // Where every port is for outgoing connections, any will have to do.
-    let ports = if first_outgoing > 12_000 {
-        10_000..first_outgoing
-    } else {
-        10_000..65_000
-    };
+    let ports = if first_outgoing > 12_000 { 10_000..first_outgoing } else { 10_000..65_000 };
     loop {
         let chance = SysRng.try_next_u32().unwrap();
-        let port =
-            ports.start + u16::try_from(chance % u32::from(ports.end - ports.start)).unwrap();
+        let port = ports.start + u16::try_from(chance % u32::from(ports.end - ports.start)).unwrap();
         let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             given.insert(port);
@@ -70,13 +61,7 @@ impl Plan {
             let (addr, more) = ("127.0.0.1".to_owned(), String::new());
             ((*id).to_owned(), addr, free_port(), more)
         });
-        Plan {
-            cluster: "test".into(),
-            certs,
-            state_dir: None,
-            election_timeout_ms,
-            nodes: nodes.collect(),
-        }
+        Plan { cluster: "test".into(), certs, state_dir: None, election_timeout_ms, nodes: nodes.collect() }
     }
 
     pub(crate) fn yaml(&self) -> String {
@@ -95,18 +80,9 @@ impl Plan {
         if let Some(folder) = &self.state_dir {
             writeln!(yaml, "state_dir: {}", folder.display()).unwrap();
         }
-        writeln!(
-            yaml,
-            "timing:\n  election_timeout: {}ms\nnodes:",
-            self.election_timeout_ms
-        )
-        .unwrap();
+        writeln!(yaml, "timing:\n  election_timeout: {}ms\nnodes:", self.election_timeout_ms).unwrap();
         for (id, addr, port, more) in &self.nodes {
-            writeln!(
-                yaml,
-                "  {id}:\n    addr: {addr}\n    port: {port}\n    {more}"
-            )
-            .unwrap();
+            writeln!(yaml, "  {id}:\n    addr: {addr}\n    port: {port}\n    {more}").unwrap();
         }
         yaml
     }
@@ -141,20 +117,9 @@ impl Cluster {
     pub(crate) fn planned(ids: &[&str], election_timeout_ms: u64) -> Cluster {
         let ca = Ca::new();
         let folder = tempfile::tempdir().unwrap();
-        let mut plan = Plan::new(
-            Some(ca.sign("shared", &THIS_HOST)),
-            ids,
-            election_timeout_ms,
-        );
+        let mut plan = Plan::new(Some(ca.sign("shared", &THIS_HOST)), ids, election_timeout_ms);
         plan.state_dir = Some(folder.path().join("state"));
-        Cluster {
-            ca,
-            plan,
-            processes: BTreeMap::new(),
-            folder,
-            past: Vec::new(),
-            configs: 0,
-        }
+        Cluster { ca, plan, processes: BTreeMap::new(), folder, past: Vec::new(), configs: 0 }
     }
 
     /// A cluster of which every node runs.
@@ -218,10 +183,7 @@ impl Cluster {
     /// Writes a config.
     pub(crate) fn write(&mut self, plan: &Plan) -> PathBuf {
         self.configs += 1;
-        let path = self
-            .folder
-            .path()
-            .join(format!("cfg-{}.yaml", self.configs));
+        let path = self.folder.path().join(format!("cfg-{}.yaml", self.configs));
         fs::write(&path, plan.yaml()).unwrap();
         path
     }
@@ -284,22 +246,13 @@ impl Cluster {
     }
 
     pub(crate) fn agreed_by(&self, names: &[&str]) -> Option<Leader> {
-        let views: Option<Vec<View>> = names
-            .iter()
-            .map(|name| self.processes[*name].view())
-            .collect();
+        let views: Option<Vec<View>> = names.iter().map(|name| self.processes[*name].view()).collect();
         let views = views?;
         let leader = views.iter().find(|view| view.role == "leader")?;
-        let agreed = Leader {
-            id: leader.leader.clone()?,
-            term: leader.term,
-            token: leader.token?,
-        };
-        let same =
-            |view: &View| view.term == agreed.term && view.leader.as_ref() == Some(&agreed.id);
+        let agreed = Leader { id: leader.leader.clone()?, term: leader.term, token: leader.token? };
+        let same = |view: &View| view.term == agreed.term && view.leader.as_ref() == Some(&agreed.id);
         let leaders = views.iter().filter(|view| view.role == "leader").count();
-        (leaders == 1 && views.iter().all(same) && names.contains(&agreed.id.as_str()))
-            .then_some(agreed)
+        (leaders == 1 && views.iter().all(same) && names.contains(&agreed.id.as_str())).then_some(agreed)
     }
 
     /// Waits until all running processes agree on a leader.
@@ -314,10 +267,7 @@ impl Cluster {
     pub(crate) fn leader_of(&self, names: &[&str]) -> Leader {
         match try_for(AMPLE, || self.agreed_by(names)) {
             Some(leader) => leader,
-            None => panic!(
-                "{names:?} agree on no leader within {AMPLE:?}:\n{}",
-                self.dump()
-            ),
+            None => panic!("{names:?} agree on no leader within {AMPLE:?}:\n{}", self.dump()),
         }
     }
 
@@ -336,20 +286,13 @@ impl Cluster {
         let after = || self.agreed().filter(|leader| leader.token > last.token);
         match try_for(AMPLE, after) {
             Some(leader) => leader,
-            None => panic!(
-                "nobody leads after {last:?} within {AMPLE:?}:\n{}",
-                self.dump()
-            ),
+            None => panic!("nobody leads after {last:?} within {AMPLE:?}:\n{}", self.dump()),
         }
     }
 
     /// The processes that are not `name`.
     pub(crate) fn others(&self, name: &str) -> Vec<String> {
-        self.processes
-            .keys()
-            .filter(|other| *other != name)
-            .cloned()
-            .collect()
+        self.processes.keys().filter(|other| *other != name).cloned().collect()
     }
 
     /// Waits until `leader` has gone on for some time, and says whether it stayed. Its checks are the clock.
@@ -364,12 +307,7 @@ impl Cluster {
             })
         });
         assert_eq!(self.agreed().as_ref(), Some(leader), "{}", self.dump());
-        let lost = process.see(|record| {
-            record
-                .checks
-                .iter()
-                .any(|check| check.before > start && !check.valid)
-        });
+        let lost = process.see(|record| record.checks.iter().any(|check| check.before > start && !check.valid));
         assert!(!lost, "the leader was interrupted: {}", self.dump());
     }
 
@@ -425,10 +363,7 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
         // What cargo tells a test of its package would have a build script of a dependency run again, and back.
         for (name, _) in env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-            if of_package
-                .iter()
-                .any(|begin| name.to_string_lossy().starts_with(begin))
-            {
+            if of_package.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
                 build.env_remove(name);
             }
         }
@@ -437,9 +372,6 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
         }
         assert!(build.status().unwrap().success(), "{build:?}");
     }
-    assert!(
-        program.exists(),
-        "build it first: cargo build --example {name}"
-    );
+    assert!(program.exists(), "build it first: cargo build --example {name}");
     program
 }

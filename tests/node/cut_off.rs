@@ -32,15 +32,8 @@ impl Namespace {
     /// `command`, as it is run inside.
     fn wrap(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
-        inside
-            .arg(format!("--net=/proc/{}/ns/net", self.0.id()))
-            .arg(command.get_program())
-            .args(command.get_args());
-        inside.envs(
-            command
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        inside.arg(format!("--net=/proc/{}/ns/net", self.0.id())).arg(command.get_program()).args(command.get_args());
+        inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         inside
     }
 
@@ -71,21 +64,14 @@ impl Network {
         bridge.ip("link set bridge up");
         let mut cluster = Cluster::planned(&THREE, election_timeout_ms);
         let addrs = THREE.map(|id| format!("10.77.0.{id}"));
-        cluster.plan.certs = Some(
-            cluster
-                .ca
-                .sign("hosts", &addrs.each_ref().map(String::as_str)),
-        );
+        cluster.plan.certs = Some(cluster.ca.sign("hosts", &addrs.each_ref().map(String::as_str)));
         for (node, addr) in cluster.plan.nodes.iter_mut().zip(&addrs) {
             node.1.clone_from(addr);
         }
         let mut hosts = Vec::new();
         for (id, addr) in THREE.iter().zip(&addrs) {
             let host = Namespace::new("host");
-            bridge.ip(&format!(
-                "link add to{id} type veth peer name out netns {}",
-                host.0.id()
-            ));
+            bridge.ip(&format!("link add to{id} type veth peer name out netns {}", host.0.id()));
             bridge.ip(&format!("link set to{id} master bridge up"));
             host.ip(&format!("addr add {addr}/24 dev out"));
             host.ip("link set out up");
@@ -95,11 +81,7 @@ impl Network {
             cluster.run(id, command);
             hosts.push(host);
         }
-        Some(Network {
-            cluster,
-            bridge,
-            _hosts: hosts,
-        })
+        Some(Network { cluster, bridge, _hosts: hosts })
     }
 
     /// Nothing reaches this node, and nothing that it sends reaches anybody. Nor is anybody told.
@@ -115,10 +97,7 @@ impl Network {
 /// Whether `unshare` runs this; says so if not.
 fn is_possible(arguments: &[&str]) -> bool {
     let mut probe = Command::new("unshare");
-    probe
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    probe.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
     let possible = probe.status().is_ok_and(|status| status.success());
     if !possible {
         eprintln!("skipped: needs root, and the commands unshare, nsenter and ip");
@@ -139,10 +118,7 @@ fn a_leader_that_is_cut_off_loses_its_lease_before_the_next_one_leads() {
         network.cut(&first.id);
 
         wait_for("the survivors' leader", || {
-            network
-                .cluster
-                .agreed_by(&survivors)
-                .filter(|next| next.token > first.token)
+            network.cluster.agreed_by(&survivors).filter(|next| next.token > first.token)
         });
         wait_for("the old leader to know", || {
             let view = network.cluster.processes[&first.id].view()?;
@@ -174,21 +150,14 @@ fn a_follower_that_was_cut_off_comes_back_and_disturbs_nobody() {
     assert_eq!(network.cluster.leader_of(&[&leader.id, friend]), leader);
     network.mend(follower);
     let back = network.cluster.leader();
-    assert_eq!(
-        back,
-        leader,
-        "same term, same token: {}",
-        network.cluster.dump()
-    );
+    assert_eq!(back, leader, "same term, same token: {}", network.cluster.dump());
     network.cluster.stays(&leader, CALM);
     assert_eq!(network.cluster.judge(Claims::Stand).len(), 1);
 }
 
 #[test]
 fn a_node_whose_disk_is_full_does_not_start_and_names_the_file() {
-    if !is_possible(&[
-        "--mount", "mount", "-t", "tmpfs", "-o", "size=4k", "none", "/mnt",
-    ]) {
+    if !is_possible(&["--mount", "mount", "-t", "tmpfs", "-o", "size=4k", "none", "/mnt"]) {
         return;
     }
     let mut cluster = Cluster::planned(&["1"], SWIFT);
@@ -199,15 +168,8 @@ fn a_node_whose_disk_is_full_does_not_start_and_names_the_file() {
     let mut command = Command::new("unshare");
     // One page, and the vote file has more.
     let script = "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"";
-    command
-        .args(["--mount", "sh", "-c", script])
-        .arg(&state)
-        .arg(node.get_program())
-        .args(node.get_args());
-    command.envs(
-        node.get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    command.args(["--mount", "sh", "-c", script]).arg(&state).arg(node.get_program()).args(node.get_args());
+    command.envs(node.get_envs().filter_map(|(name, value)| Some((name, value?))));
 
     cluster.run("1", command);
 

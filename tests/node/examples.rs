@@ -19,9 +19,7 @@ fn embed_elects_a_leader_and_after_its_stop_another() {
     let acts: Vec<(&str, u64)> = said
         .iter()
         .filter_map(|line| {
-            let (node, rest) = line
-                .strip_prefix("node ")?
-                .split_once(" acts with token ")?;
+            let (node, rest) = line.strip_prefix("node ")?.split_once(" acts with token ")?;
             Some((node, rest.strip_suffix(", and is stopped")?.parse().ok()?))
         })
         .collect();

@@ -62,9 +62,7 @@ fn a_leader_that_resigns_hands_over_and_follows() {
     cluster.process(&first.id).command("resign");
 
     cluster.processes[&first.id].wait_until_it_mentions(&["done resign true"]);
-    let second = wait_for("another leader", || {
-        cluster.agreed().filter(|leader| leader.token > first.token)
-    });
+    let second = wait_for("another leader", || cluster.agreed().filter(|leader| leader.token > first.token));
     assert!(second.token > first.token);
     cluster.judge(Claims::MayBeReleased);
 }
@@ -89,29 +87,20 @@ fn a_leader_that_gets_sigterm_exits_with_success_and_hands_over() {
     let config = cluster.plan.clone();
     let config = cluster.write(&config);
     let mut command = Command::new(example());
-    command
-        .args(["3", "--config"])
-        .arg(&config)
-        .env("RUST_LOG", "info");
+    command.args(["3", "--config"]).arg(&config).env("RUST_LOG", "info");
     let mut program = Process::start("program", command);
     cluster.start("1");
     program.wait_until_it_mentions(&["lease won"]);
     cluster.start("2");
     let before = wait_for("node 2 to see the leader", || {
-        cluster.processes["2"]
-            .view()
-            .filter(|view| view.leader.as_deref() == Some("3"))
+        cluster.processes["2"].view().filter(|view| view.leader.as_deref() == Some("3"))
     });
 
     program.signal(Signal::TERM);
 
     let status = program.wait_for_end();
     assert!(status.success(), "{status}: {}", program.dump());
-    assert!(
-        program.see(|record| record.mentions(&["released to"])),
-        "{}",
-        program.dump()
-    );
+    assert!(program.see(|record| record.mentions(&["released to"])), "{}", program.dump());
     let next = cluster.leader();
     assert!(next.token > before.term, "{before:?} {next:?}");
     cluster.nobody_panicked();
@@ -129,10 +118,7 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
         if held_until_it_stopped == ROUNDS {
             break;
         }
-        assert!(
-            round < ROUNDS * 5,
-            "the leader changes before it can be stopped"
-        );
+        assert!(round < ROUNDS * 5, "the leader changes before it can be stopped");
         let leader = cluster.leader();
         let survivors = cluster.others(&leader.id);
         let survivors: Vec<&str> = survivors.iter().map(String::as_str).collect();
@@ -142,34 +128,20 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
         let stopped_at = boot_nanos();
         cluster.process(&leader.id).signal(Signal::STOP);
         let next = wait_for("the survivors' leader", || {
-            cluster
-                .agreed_by(&survivors)
-                .filter(|next| next.token > leader.token)
+            cluster.agreed_by(&survivors).filter(|next| next.token > leader.token)
         });
         tokens.push(next.token);
-        wait_for("two seconds", || {
-            (boot_nanos() > stopped_at + STOPPED_NANOS).then_some(())
-        });
+        wait_for("two seconds", || (boot_nanos() > stopped_at + STOPPED_NANOS).then_some(()));
         let continued_at = boot_nanos();
         cluster.process(&leader.id).signal(Signal::CONT);
 
         let first = wait_for("a check after the stop", || {
-            cluster.processes[&leader.id].see(|record| {
-                record
-                    .checks
-                    .iter()
-                    .find(|check| check.before >= continued_at)
-                    .copied()
-            })
-        });
-        assert!(
-            !first.valid,
-            "{first:?} after {continued_at}: {}",
-            cluster.dump()
-        );
-        let held = wait_for("a look at the held lease", || {
             cluster.processes[&leader.id]
-                .see(|record| record.held.last().copied().filter(|(_, valid)| !valid))
+                .see(|record| record.checks.iter().find(|check| check.before >= continued_at).copied())
+        });
+        assert!(!first.valid, "{first:?} after {continued_at}: {}", cluster.dump());
+        let held = wait_for("a look at the held lease", || {
+            cluster.processes[&leader.id].see(|record| record.held.last().copied().filter(|(_, valid)| !valid))
         });
         // Or else the machine was so busy that the lease was lost before.
         held_until_it_stopped += usize::from(held.0 > stopped_at);
@@ -192,10 +164,7 @@ fn terms_and_tokens_grow_over_restarts_of_all_nodes_orderly_or_not() {
         cluster.start(id);
     }
     let second = cluster.leader();
-    assert!(
-        second.term > first.term && second.token > first.token,
-        "{first:?} {second:?}"
-    );
+    assert!(second.term > first.term && second.token > first.token, "{first:?} {second:?}");
 
     for id in THREE {
         cluster.process(id).signal(Signal::KILL);
@@ -207,10 +176,7 @@ fn terms_and_tokens_grow_over_restarts_of_all_nodes_orderly_or_not() {
         cluster.start(id);
     }
     let third = cluster.leader();
-    assert!(
-        third.term > second.term && third.token > second.token,
-        "{second:?} {third:?}"
-    );
+    assert!(third.term > second.term && third.token > second.token, "{second:?} {third:?}");
     cluster.judge(Claims::MayBeReleased);
 }
 
@@ -280,8 +246,7 @@ fn of_two_nodes_neither_leads_without_the_other() {
     let never_led = |cluster: &Cluster, since: u64| {
         let until = since + 3 * SWIFT * 1_000_000;
         wait_for("checks", || {
-            cluster.processes["1"]
-                .see(|record| (record.checks.last()?.before > until).then_some(()))
+            cluster.processes["1"].see(|record| (record.checks.last()?.before > until).then_some(()))
         });
         cluster.processes["1"].see(|record| {
             let mut checks = record.checks.iter();
@@ -294,9 +259,7 @@ fn of_two_nodes_neither_leads_without_the_other() {
 
     cluster.kill("2");
 
-    wait_for("the lease to end", || {
-        cluster.processes["1"].view()?.token.is_none().then_some(())
-    });
+    wait_for("the lease to end", || cluster.processes["1"].view()?.token.is_none().then_some(()));
     assert!(never_led(&cluster, boot_nanos()), "{}", cluster.dump());
     cluster.judge(Claims::Stand);
 }

@@ -81,9 +81,7 @@ fn judge_work(work: &[Work], checks: &[(String, Vec<Check>)]) -> Result<(), Stri
             let inside = |work: &&Work| work.start < check.before && check.after < work.end;
             let other = |work: &&Work| work.token != check.token;
             if let Some(work) = work.iter().filter(inside).find(other) {
-                return Err(format!(
-                    "node {node} holds a lease while another is at work:\n  {check:?}\n  {work:?}"
-                ));
+                return Err(format!("node {node} holds a lease while another is at work:\n  {check:?}\n  {work:?}"));
             }
         }
     }
@@ -92,19 +90,8 @@ fn judge_work(work: &[Work], checks: &[(String, Vec<Check>)]) -> Result<(), Stri
 
 #[test]
 fn work_that_overlaps_the_work_or_the_lease_of_another_is_found() {
-    let work = |node, token, start, end| Work {
-        node,
-        token,
-        start,
-        end,
-    };
-    let check = |token| Check {
-        before: 20,
-        after: 21,
-        valid: true,
-        token,
-        left: 5,
-    };
+    let work = |node, token, start, end| Work { node, token, start, end };
+    let check = |token| Check { before: 20, after: 21, valid: true, token, left: 5 };
     let checks = |token| [("2".to_owned(), vec![check(token)])];
     let in_order = [work(0, 1, 10, 30), work(1, 2, 30, 40)];
     judge_work(&in_order, &checks(1)).unwrap();
@@ -175,14 +162,10 @@ impl Stage {
         while !self.over.load(Ordering::SeqCst) {
             let node = Arc::new(start_node(&self.config, IDS[at]));
             *self.nodes[at].lock().unwrap() = Some(node.clone());
-            let options = LeadOptions::default()
-                .drain_time(Duration::from_millis(40))
-                .hold_off(TIMEOUT);
+            let options = LeadOptions::default().drain_time(Duration::from_millis(40)).hold_off(TIMEOUT);
             loop {
                 let led = catch_unwind(AssertUnwindSafe(|| {
-                    node.lead_with(&options, |leading| {
-                        self.act(at, &node, leading, &mut dice, lend)
-                    })
+                    node.lead_with(&options, |leading| self.act(at, &node, leading, &mut dice, lend))
                 }));
                 // After a failure it leads on; else it has left, or was stopped.
                 if let Ok(Ok(())) = led {
@@ -213,8 +196,7 @@ impl Stage {
             deadline = now + nanos(leading.hard_remaining());
         }
         if let Some(guard) = node.lease().filter(|_| dice.below(3) == 0) {
-            lend.send((guard, at, dice.micros_below(8000), deadline))
-                .unwrap();
+            lend.send((guard, at, dice.micros_below(8000), deadline)).unwrap();
         }
         let result = match way {
             Way::Return => Ok(Next::Rejoin),
@@ -266,12 +248,7 @@ impl Stage {
 
     fn log(&self, node: usize, token: u64, start: u64, end: u64) {
         let mut work = self.work.lock().unwrap();
-        work.push(Work {
-            node,
-            token,
-            start,
-            end,
-        });
+        work.push(Work { node, token, start, end });
     }
 
     /// Asks every node for its lease, again and again.
@@ -318,15 +295,11 @@ fn nanos(span: Duration) -> u64 {
 
 #[test]
 fn over_500_random_hand_overs_no_work_overlaps_the_work_or_the_lease_of_another_node() {
-    let many = env::var("HANDOVERS")
-        .ok()
-        .and_then(|many| many.parse().ok());
+    let many = env::var("HANDOVERS").ok().and_then(|many| many.parse().ok());
     let many: usize = many.unwrap_or(500);
     let seed = Dice::seed();
     let local = Local::planned_as(&IDS, |builder| {
-        builder
-            .heartbeat_interval(Duration::from_millis(15))
-            .election_timeout(TIMEOUT)
+        builder.heartbeat_interval(Duration::from_millis(15)).election_timeout(TIMEOUT)
     });
     let stage = Stage {
         config: local.config.clone(),
@@ -380,10 +353,7 @@ fn over_500_random_hand_overs_no_work_overlaps_the_work_or_the_lease_of_another_
     // Otherwise the test has tried nothing.
     let ways = stage.ways.lock().unwrap();
     let late = stage.late.load(Ordering::SeqCst);
-    eprintln!(
-        "{ways:?}, {late} of them late, {} pieces of work",
-        work.len()
-    );
+    eprintln!("{ways:?}, {late} of them late, {} pieces of work", work.len());
     assert_eq!(ways.len(), WAYS.len(), "every way was taken: {ways:?}");
     let mut in_order = work.clone();
     in_order.sort_by_key(|work| work.start);
@@ -418,9 +388,7 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
         let hand_over = |_| {
             // Whoever led is able to again.
             thread::sleep(timeout + timeout / 4);
-            let leader = wait_for("a leader", || {
-                local.nodes.iter().find(|node| node.lease().is_some())
-            });
+            let leader = wait_for("a leader", || local.nodes.iter().find(|node| node.lease().is_some()));
             let token = begun.lock().unwrap().0;
             let start = boot_nanos();
             leader.resign().unwrap();
@@ -433,10 +401,7 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
     });
     took.sort_unstable();
     let (median, most) = (took[rounds / 2], took[rounds - 1]);
-    eprintln!(
-        "without a leader: median {median:.1?}, min {:.1?}, max {most:.1?}, n={rounds}",
-        took[0]
-    );
+    eprintln!("without a leader: median {median:.1?}, min {:.1?}, max {most:.1?}, n={rounds}", took[0]);
     // Far above what it takes, and below what it would take if the successor had to wait for anything.
     assert!(median < timeout / 4, "{took:?}");
 }

@@ -31,34 +31,22 @@ impl Local {
     }
 
     /// A cluster of which no node runs yet, with whatever else is to be configured.
-    pub(crate) fn planned_as(
-        ids: &[&str],
-        configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder,
-    ) -> Local {
+    pub(crate) fn planned_as(ids: &[&str], configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Local {
         let ca = Ca::new();
         let certs = ca.sign("shared", &THIS_HOST);
-        let mut builder = Config::builder()
-            .certs(certs.ca, certs.cert, certs.key)
-            .state_dir(certs_folder(&ca));
+        let mut builder = Config::builder().certs(certs.ca, certs.cert, certs.key).state_dir(certs_folder(&ca));
         for id in ids {
             builder = builder.node((*id, "127.0.0.1", free_port()));
         }
         let (config, nodes) = (configure(builder).build().unwrap(), Vec::new());
-        Local {
-            config,
-            nodes,
-            _ca: ca,
-        }
+        Local { config, nodes, _ca: ca }
     }
 
     pub(crate) fn started(ids: &[&str], election_timeout: Duration) -> Local {
         Local::started_as(ids, |builder| builder.election_timeout(election_timeout))
     }
 
-    pub(crate) fn started_as(
-        ids: &[&str],
-        configure: impl Fn(ConfigBuilder) -> ConfigBuilder,
-    ) -> Local {
+    pub(crate) fn started_as(ids: &[&str], configure: impl Fn(ConfigBuilder) -> ConfigBuilder) -> Local {
         for _ in 0..5 {
             let mut local = Local::planned_as(ids, &configure);
             if ids.iter().all(|id| local.start(id)) {
@@ -83,10 +71,7 @@ impl Local {
         wait_for("a leader", || {
             let at = self.nodes.iter().position(|node| node.lease().is_some())?;
             let id = Some(self.nodes[at].id());
-            self.nodes
-                .iter()
-                .all(|node| node.status().leader == id)
-                .then_some(at)
+            self.nodes.iter().all(|node| node.status().leader == id).then_some(at)
         })
     }
 
@@ -98,19 +83,15 @@ impl Local {
 
 /// Starts a node whose port nobody else has taken, unless it was a moment ago by the same node.
 pub(crate) fn start_node(config: &Config, id: &str) -> Node {
-    wait_for("the port of a node", || {
-        match Node::start(config.clone().for_node(id).unwrap()) {
-            Ok(node) => Some(node),
-            Err(StartError::Listen { .. }) => None,
-            Err(error) => panic!("{error}"),
-        }
+    wait_for("the port of a node", || match Node::start(config.clone().for_node(id).unwrap()) {
+        Ok(node) => Some(node),
+        Err(StartError::Listen { .. }) => None,
+        Err(error) => panic!("{error}"),
     })
 }
 
 fn certs_folder(ca: &Ca) -> std::path::PathBuf {
-    ca.sign("folder", &["folder.example"])
-        .ca
-        .with_file_name("state")
+    ca.sign("folder", &["folder.example"]).ca.with_file_name("state")
 }
 
 /// The threads of a node, by their names.
@@ -131,24 +112,16 @@ fn a_dropped_node_leaves_no_thread_behind_even_with_silent_strangers_and_a_dead_
     // A peer that accepts and never speaks; the third is not there at all.
     let _dead = TcpListener::bind(("127.0.0.1", local.port("d2"))).unwrap();
     assert!(local.start("d1"));
-    let silent: Vec<TcpStream> = (0..40)
-        .map(|_| TcpStream::connect(("127.0.0.1", local.port("d1"))).unwrap())
-        .collect();
+    let silent: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(("127.0.0.1", local.port("d1"))).unwrap()).collect();
     wait_for("threads that wait for strangers", || {
-        (threads("d1")
-            .iter()
-            .filter(|name| name.contains("accept"))
-            .count()
-            > 20)
-            .then_some(())
+        (threads("d1").iter().filter(|name| name.contains("accept")).count() > 20).then_some(())
     });
 
     drop(local.nodes.pop());
 
     // The last words of a thread may come after the call has returned.
-    wait_for("the end of every thread", || {
-        threads("d1").is_empty().then_some(())
-    });
+    wait_for("the end of every thread", || threads("d1").is_empty().then_some(()));
     drop(silent);
 }
 
@@ -167,9 +140,7 @@ fn every_node_of_a_cluster_ends_its_threads_and_its_events() {
         let _ = stream.count();
     }
     for id in ["e1", "e2", "e3"] {
-        wait_for("the end of every thread", || {
-            threads(id).is_empty().then_some(())
-        });
+        wait_for("the end of every thread", || threads(id).is_empty().then_some(()));
     }
 }
 
@@ -185,9 +156,7 @@ fn after_shutdown_a_node_answers_and_holds_nothing() {
             node.shutdown();
             calls.fetch_add(1, Ordering::SeqCst);
         });
-        wait_for("the lease to be taken away", || {
-            (!held.is_valid()).then_some(())
-        });
+        wait_for("the lease to be taken away", || (!held.is_valid()).then_some(()));
         drop(held);
     });
     assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -209,11 +178,7 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
     let first_lease_of_another = thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             wait_for("the next leader", || {
-                let mut others = local
-                    .nodes
-                    .iter()
-                    .enumerate()
-                    .filter(|(other, _)| *other != at);
+                let mut others = local.nodes.iter().enumerate().filter(|(other, _)| *other != at);
                 let lease = others.find_map(|(_, node)| node.lease())?;
                 Some((boot_nanos(), lease.token()))
             })
@@ -222,9 +187,7 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
             leader.resign().unwrap();
             returned_at.store(boot_nanos(), Ordering::SeqCst);
         });
-        wait_for("the lease to be taken away", || {
-            (!guard.is_valid()).then_some(())
-        });
+        wait_for("the lease to be taken away", || (!guard.is_valid()).then_some(()));
         assert!(leader.lease().is_none());
         // Long enough that a hand-over that does not wait would be seen: it takes a few round trips.
         thread::sleep(Duration::from_millis(300));
@@ -261,9 +224,7 @@ fn the_status_of_a_leader_shows_its_peers_their_round_trips_and_certificates() {
     let status = wait_for("two peers that have answered", || {
         let status = node.status();
         let mut peers = status.peers.iter();
-        peers
-            .all(|peer| peer.connected && peer.round_trip.is_some())
-            .then_some(status)
+        peers.all(|peer| peer.connected && peer.round_trip.is_some()).then_some(status)
     });
     assert_eq!(status.role, Role::Leader);
     assert_eq!(status.leader, Some(node.id()));
@@ -271,22 +232,13 @@ fn the_status_of_a_leader_shows_its_peers_their_round_trips_and_certificates() {
     assert!(status.lease > Duration::ZERO && status.lease < SLOW);
     assert_eq!(status.peers.len(), 2);
     for peer in &status.peers {
-        assert_eq!(
-            peer.addr,
-            format!("127.0.0.1:{}", local.port(peer.id.as_str()))
-        );
-        assert!(
-            peer.certificate_days.is_some_and(|days| days > 365),
-            "{peer:?}"
-        );
+        assert_eq!(peer.addr, format!("127.0.0.1:{}", local.port(peer.id.as_str())));
+        assert!(peer.certificate_days.is_some_and(|days| days > 365), "{peer:?}");
         assert!(peer.last_heard.is_some_and(|ago| ago < SLOW), "{peer:?}");
         assert_eq!(peer.last_error, None);
     }
     let text = status.to_string();
-    assert!(
-        text.contains("leader term=") && text.contains("up ("),
-        "{text}"
-    );
+    assert!(text.contains("leader term=") && text.contains("up ("), "{text}");
 }
 
 #[test]
@@ -303,12 +255,8 @@ fn events_tell_the_way_to_leadership_in_order() {
         causes.push(event.cause.to_string());
         event.token.filter(|token| token.0 > 1)
     });
-    let first = causes
-        .iter()
-        .position(|cause| cause.starts_with("relinquishing"));
-    let last = causes
-        .iter()
-        .position(|cause| cause.starts_with("lease won"));
+    let first = causes.iter().position(|cause| cause.starts_with("relinquishing"));
+    let last = causes.iter().position(|cause| cause.starts_with("lease won"));
     assert!(first < last && first.is_some(), "{causes:?}");
 }
 
@@ -321,9 +269,7 @@ fn a_node_that_resigns_and_is_stopped_at_once_still_tells_its_successor() {
     leader.shutdown();
     let told = Cause::NamedSuccessor { by: leader.id() };
     wait_for("a successor that was told", || {
-        let mut news = events
-            .iter_mut()
-            .filter_map(|events| events.next_within(Duration::ZERO));
+        let mut news = events.iter_mut().filter_map(|events| events.next_within(Duration::ZERO));
         news.any(|event| event.cause == told).then_some(())
     });
 }

@@ -54,9 +54,7 @@ impl Drop for Ending<'_> {
 
 /// Waits until `tokens` has so many.
 fn runs(tokens: &Mutex<Vec<u64>>, many: usize) {
-    wait_for("the closure to run", || {
-        (tokens.lock().unwrap().len() >= many).then_some(())
-    });
+    wait_for("the closure to run", || (tokens.lock().unwrap().len() >= many).then_some(()));
 }
 
 #[test]
@@ -116,10 +114,7 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
         assert_eq!(result, Err("the disk is full"));
         let lost = local.nodes[at].status().counters.leases_lost;
         assert!(lost.failed > 0, "{lost:?}");
-        assert!(
-            local.nodes[at].status().role != Role::Leader,
-            "released before it returns"
-        );
+        assert!(local.nodes[at].status().role != Role::Leader, "released before it returns");
         another_leads(&local.nodes, at);
         shut_down(&local.nodes);
     });
@@ -156,9 +151,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
         lead_all_but(scope, &local.nodes, at);
         assert_eq!(node.lead(|_| Ok::<_, Lost>(Next::Leave)), Ok(()));
         for _ in 0..6 {
-            let next = wait_for("a leader", || {
-                local.nodes.iter().find(|node| node.lease().is_some())
-            });
+            let next = wait_for("a leader", || local.nodes.iter().find(|node| node.lease().is_some()));
             assert_ne!(next.id(), node.id());
             // The others hold off for an election timeout each, and win all the same.
             let _ = next.resign();
@@ -168,9 +161,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
             other.set_eligible(false);
             let _ = other.resign();
         }
-        wait_for("some leader", || {
-            local.nodes.iter().find_map(Node::lease).map(drop)
-        });
+        wait_for("some leader", || local.nodes.iter().find_map(Node::lease).map(drop));
         shut_down(&local.nodes);
     });
 }
@@ -206,10 +197,7 @@ fn calls_from_inside_the_closure_return_at_once_and_tell_the_work_to_stop() {
             assert_eq!(leading.wait(LONG), Err(Lost::HandedOver));
             assert_eq!(leading.remaining(), Duration::ZERO);
             assert!(!leading.hard_remaining().is_zero(), "time to stop");
-            assert_eq!(
-                node.transfer_to(another.as_str()),
-                Err(TransferError::UnderWay)
-            );
+            assert_eq!(node.transfer_to(another.as_str()), Err(TransferError::UnderWay));
             node.shutdown();
             Ok::<_, Lost>(Next::Rejoin)
         })
@@ -246,10 +234,7 @@ fn a_second_call_of_lead_panics_and_the_first_goes_on() {
     })
     .unwrap();
     let text = nested.into_inner().unwrap();
-    assert!(
-        text.contains("node li1") && text.contains("one at a time"),
-        "{text}"
-    );
+    assert!(text.contains("node li1") && text.contains("one at a time"), "{text}");
 }
 
 /// With a drain time of nearly the whole lease, so that a busy machine does not use it up.
@@ -279,10 +264,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
     });
     let (lost, left) = told.unwrap();
     assert_eq!(lost, Lost::LeaseEnding);
-    assert!(
-        left > Duration::ZERO && left <= Duration::from_secs(9),
-        "{left:?}"
-    );
+    assert!(left > Duration::ZERO && left <= Duration::from_secs(9), "{left:?}");
 }
 
 #[test]
@@ -354,24 +336,19 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
     let local = Local::started(&["lm1", "lm2", "lm3"], BRISK);
     let at = local.leader();
     let node = &local.nodes[at];
-    let (healthy, hangs) = (
-        Arc::new(AtomicBool::new(true)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let (healthy, hangs) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let (is_healthy, does_hang) = (healthy.clone(), hangs.clone());
-    let options = LeadOptions::default()
-        .hold_off(Duration::from_millis(1))
-        .health_check(
-            Duration::from_millis(20),
-            Duration::from_secs(1),
-            move || {
-                while does_hang.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(5));
-                }
-                let healthy = is_healthy.load(Ordering::SeqCst);
-                healthy.then_some(()).ok_or_else(|| "ill".to_owned())
-            },
-        );
+    let options = LeadOptions::default().hold_off(Duration::from_millis(1)).health_check(
+        Duration::from_millis(20),
+        Duration::from_secs(1),
+        move || {
+            while does_hang.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let healthy = is_healthy.load(Ordering::SeqCst);
+            healthy.then_some(()).ok_or_else(|| "ill".to_owned())
+        },
+    );
     let lost = Mutex::new(Vec::new());
     thread::scope(|scope| {
         let _ending = Ending(&local.nodes);
@@ -393,15 +370,10 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
                 None
             });
             thread::sleep(Duration::from_millis(100));
-            assert!(
-                node.lease().is_some(),
-                "a check that is passed ends nothing"
-            );
+            assert!(node.lease().is_some(), "a check that is passed ends nothing");
             sick.fetch_xor(true, Ordering::SeqCst);
             another_leads(&local.nodes, at);
-            wait_for("the reason", || {
-                (lost.lock().unwrap().len() >= round).then_some(())
-            });
+            wait_for("the reason", || (lost.lock().unwrap().len() >= round).then_some(()));
             sick.fetch_xor(true, Ordering::SeqCst);
         }
         shut_down(&local.nodes);
@@ -411,9 +383,7 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
     assert!(ill.count() >= 2, "{lost:?}");
     let lost = node.status().counters.leases_lost;
     assert!(lost.unhealthy >= 2, "{lost:?}");
-    wait_for("the end of the health check's thread", || {
-        threads(node.id().as_str()).is_empty().then_some(())
-    });
+    wait_for("the end of the health check's thread", || threads(node.id().as_str()).is_empty().then_some(()));
 }
 
 #[test]
@@ -438,49 +408,24 @@ fn a_transfer_reaches_the_node_that_was_named() {
 fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
     let mut local = Local::planned_as(&["lo1", "lo2", "lo3", "lo4"], |builder| {
         let witness = NodeSpec::new("lo5", "127.0.0.1", free_port()).witness();
-        builder
-            .election_timeout(Duration::from_secs(2))
-            .node(witness)
+        builder.election_timeout(Duration::from_secs(2)).node(witness)
     });
     // Node 4 does not run.
-    assert!(
-        ["lo1", "lo2", "lo3", "lo5"]
-            .iter()
-            .all(|id| local.start(id))
-    );
+    assert!(["lo1", "lo2", "lo3", "lo5"].iter().all(|id| local.start(id)));
     let at = local.leader();
     let leader = &local.nodes[at];
     let others = (0..3).filter(|other| *other != at);
-    let [second, third]: [&Node; 2] = others
-        .map(|other| &local.nodes[other])
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
-    assert_eq!(
-        second.transfer_to(third.id().as_str()),
-        Err(TransferError::NotLeader)
-    );
-    assert_eq!(
-        leader.transfer_to(leader.id().as_str()),
-        Err(TransferError::Oneself)
-    );
+    let [second, third]: [&Node; 2] = others.map(|other| &local.nodes[other]).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(second.transfer_to(third.id().as_str()), Err(TransferError::NotLeader));
+    assert_eq!(leader.transfer_to(leader.id().as_str()), Err(TransferError::Oneself));
     for unknown in ["lo7", "no id", ""] {
         let id = unknown.to_owned();
-        assert_eq!(
-            leader.transfer_to(unknown),
-            Err(TransferError::Unknown { id })
-        );
+        assert_eq!(leader.transfer_to(unknown), Err(TransferError::Unknown { id }));
     }
     let witness = "lo5".parse().unwrap();
-    assert_eq!(
-        leader.transfer_to("lo5"),
-        Err(TransferError::Witness(witness))
-    );
+    assert_eq!(leader.transfer_to("lo5"), Err(TransferError::Witness(witness)));
     let silent = "lo4".parse().unwrap();
-    assert_eq!(
-        leader.transfer_to("lo4"),
-        Err(TransferError::Silent(silent))
-    );
+    assert_eq!(leader.transfer_to("lo4"), Err(TransferError::Silent(silent)));
     third.set_eligible(false);
     // The leader learns of it by the answers to its heartbeats.
     let error = wait_for("a refusal", || {
@@ -525,9 +470,7 @@ fn shutdown_within_a_limit_returns_and_the_node_stops_when_the_work_has() {
         assert!(node.lease().is_none());
         assert!(!threads(node.id().as_str()).is_empty());
         go.send(()).unwrap();
-        wait_for("the end of every thread", || {
-            threads(node.id().as_str()).is_empty().then_some(())
-        });
+        wait_for("the end of every thread", || threads(node.id().as_str()).is_empty().then_some(()));
         assert!(node.shutdown_within(Duration::ZERO));
     });
 }

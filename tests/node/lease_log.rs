@@ -42,13 +42,7 @@ impl Check {
         let [before, after, valid, token, left] = numbers?[..] else {
             return None;
         };
-        Some(Check {
-            before,
-            after,
-            valid: valid == 1,
-            token,
-            left,
-        })
+        Some(Check { before, after, valid: valid == 1, token, left })
     }
 }
 
@@ -78,21 +72,12 @@ fn runs(node: &str, checks: &[Check]) -> Vec<Run> {
             continue;
         }
         let (span, claim) = ((check.before, check.after), check.before + check.left);
-        match runs
-            .last_mut()
-            .filter(|run| open && run.token == check.token)
-        {
+        match runs.last_mut().filter(|run| open && run.token == check.token) {
             Some(run) => {
                 run.last = span;
                 run.claim = run.claim.max(claim);
             }
-            None => runs.push(Run {
-                node: node.to_owned(),
-                token: check.token,
-                first: span,
-                last: span,
-                claim,
-            }),
+            None => runs.push(Run { node: node.to_owned(), token: check.token, first: span, last: span, claim }),
         }
         open = true;
     }
@@ -105,10 +90,7 @@ fn runs(node: &str, checks: &[Check]) -> Vec<Run> {
 ///
 /// The first two runs that contradict each other.
 pub(crate) fn judge(logs: &[(String, Vec<Check>)], claims: Claims) -> Result<Vec<Run>, String> {
-    let mut all: Vec<Run> = logs
-        .iter()
-        .flat_map(|(node, checks)| runs(node, checks))
-        .collect();
+    let mut all: Vec<Run> = logs.iter().flat_map(|(node, checks)| runs(node, checks)).collect();
     all.sort_by_key(|run| run.first);
     for (at, run) in all.iter().enumerate() {
         for later in &all[at + 1..] {
@@ -129,9 +111,7 @@ pub(crate) fn judge(logs: &[(String, Vec<Check>)], claims: Claims) -> Result<Vec
             // A node that had to step down knows that its own claim is void.
             let stands = claims == Claims::Stand && run.node != later.node;
             if stands && run.token < later.token && run.claim > later.first.1 {
-                return fault(
-                    "LeaseExclusion: a claim that reaches into the time of the next leader",
-                );
+                return fault("LeaseExclusion: a claim that reaches into the time of the next leader");
             }
         }
     }
@@ -140,13 +120,7 @@ pub(crate) fn judge(logs: &[(String, Vec<Check>)], claims: Claims) -> Result<Vec
 
 fn check(before: u64, valid: bool, token: u64, left: u64) -> Check {
     let after = before + 1;
-    Check {
-        before,
-        after,
-        valid,
-        token,
-        left,
-    }
+    Check { before, after, valid, token, left }
 }
 
 fn logs(one: &[Check], two: &[Check]) -> [(String, Vec<Check>); 2] {
@@ -155,16 +129,8 @@ fn logs(one: &[Check], two: &[Check]) -> [(String, Vec<Check>); 2] {
 
 #[test]
 fn one_leader_after_the_other_is_fine() {
-    let one = [
-        check(10, true, 1, 5),
-        check(20, true, 1, 5),
-        check(30, false, 0, 0),
-    ];
-    let two = [
-        check(5, false, 0, 0),
-        check(26, true, 2, 5),
-        check(40, true, 2, 5),
-    ];
+    let one = [check(10, true, 1, 5), check(20, true, 1, 5), check(30, false, 0, 0)];
+    let two = [check(5, false, 0, 0), check(26, true, 2, 5), check(40, true, 2, 5)];
     let runs = judge(&logs(&one, &two), Claims::Stand).expect("in order");
     assert_eq!(runs.iter().map(|run| run.token).collect::<Vec<_>>(), [1, 2]);
 }
@@ -175,30 +141,20 @@ fn two_leaders_at_once_are_found() {
     let two = [check(15, true, 2, 0), check(40, true, 2, 0)];
     for logs in [logs(&one, &two), logs(&two, &one)] {
         let fault = judge(&logs, Claims::Stand).expect_err("an overlap");
-        assert!(
-            fault.starts_with("LeaseExclusion: two leaders at once"),
-            "{fault}"
-        );
+        assert!(fault.starts_with("LeaseExclusion: two leaders at once"), "{fault}");
     }
 }
 
 #[test]
 fn a_single_check_inside_the_time_of_another_leader_is_found() {
     let one = [check(10, true, 1, 0), check(30, true, 1, 0)];
-    let two = [
-        check(19, false, 0, 0),
-        check(20, true, 2, 0),
-        check(21, false, 0, 0),
-    ];
+    let two = [check(19, false, 0, 0), check(20, true, 2, 0), check(21, false, 0, 0)];
     assert!(judge(&logs(&one, &two), Claims::Stand).is_err());
 }
 
 #[test]
 fn a_check_that_a_stop_has_stretched_proves_nothing_about_the_stop() {
-    let stretched = Check {
-        after: 900,
-        ..check(20, true, 1, 5)
-    };
+    let stretched = Check { after: 900, ..check(20, true, 1, 5) };
     let one = [check(10, true, 1, 5), stretched, check(901, false, 0, 0)];
     let two = [check(100, true, 2, 5), check(800, true, 2, 5)];
     judge(&logs(&one, &two), Claims::Stand).expect("valid before the stop");
@@ -215,11 +171,7 @@ fn a_claim_that_reaches_into_the_next_leadership_is_found_unless_it_was_released
 
 #[test]
 fn a_node_that_stepped_down_and_leads_again_takes_nothing_from_itself() {
-    let one = [
-        check(10, true, 1, 50),
-        check(20, false, 0, 0),
-        check(40, true, 2, 50),
-    ];
+    let one = [check(10, true, 1, 50), check(20, false, 0, 0), check(40, true, 2, 50)];
     let nobody = [check(10, false, 0, 0)];
     judge(&logs(&one, &nobody), Claims::Stand).expect("the same node");
 }

@@ -74,9 +74,8 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
     let node = &local.nodes[at];
     let (told, stubborn) = (Arc::new(Mutex::new(Vec::new())), Stubborn::default());
     let tell = told.clone();
-    let options = LeadOptions::default().on_overrun(Overrun::Call(Arc::new(move |token| {
-        tell.lock().unwrap().push(token)
-    })));
+    let options =
+        LeadOptions::default().on_overrun(Overrun::Call(Arc::new(move |token| tell.lock().unwrap().push(token))));
     let next = Mutex::new(None);
     thread::scope(|scope| {
         let _ending = Ending(&stubborn, &local.nodes);
@@ -91,27 +90,18 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
             });
         }
         scope.spawn(|| node.lead_with(&options, |leading| stubborn.work(leading)));
-        wait_for("the work", || {
-            (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(())
-        });
+        wait_for("the work", || (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(()));
 
         let token = stubborn.token.load(Ordering::SeqCst);
-        let is_overrun =
-            |cause: &Cause| matches!(cause, Cause::WorkOverran { term } if term.0 == token);
+        let is_overrun = |cause: &Cause| matches!(cause, Cause::WorkOverran { term } if term.0 == token);
         sees(node, "the overrun", is_overrun, || node.resign().unwrap());
 
         let next = wait_for("the work of another node", || *next.lock().unwrap());
         let held_at = stubborn.held_at.load(Ordering::SeqCst);
         assert!(next.0 > held_at, "{next:?} {held_at}");
         assert!(next.1 > token);
-        wait_for("the callback", || {
-            (*told.lock().unwrap() == [token]).then_some(())
-        });
-        assert_eq!(
-            node.resign(),
-            Err(leadelect::NotLeader),
-            "its end was not waited for"
-        );
+        wait_for("the callback", || (*told.lock().unwrap() == [token]).then_some(()));
+        assert_eq!(node.resign(), Err(leadelect::NotLeader), "its end was not waited for");
     });
     assert_eq!(told.lock().unwrap().len(), 1, "once");
 }
@@ -126,18 +116,14 @@ fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
     thread::scope(|scope| {
         let _ending = Ending(&stubborn, &local.nodes);
         scope.spawn(|| node.lead(|leading| stubborn.work(leading)));
-        wait_for("the work", || {
-            (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(())
-        });
+        wait_for("the work", || (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(()));
         // The others never lead if the first can: whoever does not campaign here is held back by its work alone.
         for other in others {
             other.set_eligible(false);
         }
         let is_overrun = |cause: &Cause| matches!(cause, Cause::WorkOverran { .. });
         sees(node, "the overrun", is_overrun, || node.resign().unwrap());
-        wait_for("another leader", || {
-            others.iter().find_map(Node::lease).map(drop)
-        });
+        wait_for("another leader", || others.iter().find_map(Node::lease).map(drop));
         for _ in 0..3 {
             wait_for("a hand-over", || {
                 let leader = others.iter().find(|other| other.lease().is_some())?;
@@ -168,18 +154,11 @@ fn a_lease_that_is_not_dropped_is_said_once_to_keep_its_node_from_elections() {
     cluster.process("1").command("resign");
 
     let term = format!("the lease of term {}", first.term);
-    let says = [
-        "WARN",
-        "stands for no election",
-        &term,
-        "drop every `Lease`",
-    ];
+    let says = ["WARN", "stands for no election", &term, "drop every `Lease`"];
     cluster.processes["1"].wait_until_it_mentions(&says);
 
     let again = boot_nanos() + 3 * SWIFT * 1_000_000;
-    wait_for("three election timeouts", || {
-        (boot_nanos() > again).then_some(())
-    });
+    wait_for("three election timeouts", || (boot_nanos() > again).then_some(()));
     cluster.process("1").command("drop");
     cluster.leader_after(&first);
     let said = cluster.processes["1"].see(|record| {
@@ -198,10 +177,7 @@ fn run() {
     let Some(port) = env::var(PORT).ok().and_then(|port| port.parse().ok()) else {
         return;
     };
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Info)
-        .target(env_logger::Target::Stderr)
-        .init();
+    env_logger::Builder::new().filter_level(log::LevelFilter::Info).target(env_logger::Target::Stderr).init();
     let config = Config::builder().insecure().node(("1", "127.0.0.1", port));
     let node = Node::start(config.build().unwrap().for_node("1").unwrap()).unwrap();
     let options = LeadOptions::default().on_overrun(Overrun::Abort);
@@ -215,9 +191,7 @@ fn run() {
 #[test]
 fn a_program_that_rather_aborts_than_overruns_is_aborted() {
     let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["overrun::run", "--exact", "--ignored", "--nocapture"])
-        .env(PORT, free_port().to_string());
+    command.args(["overrun::run", "--exact", "--ignored", "--nocapture"]).env(PORT, free_port().to_string());
     let mut program = Process::start("program", command);
     let status = program.wait_for_end();
     let abort = Signal::ABORT.as_raw();

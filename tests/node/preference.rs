@@ -43,18 +43,14 @@ fn a_favourite_that_comes_late_leads_in_the_end_and_takes_over_in_order() {
         }
         // On a busy machine the wait begins anew now and then.
         let yielded = try_for(AMPLE * 4, || {
-            let mut news = events
-                .iter_mut()
-                .filter_map(|events| events.next_within(Duration::ZERO));
+            let mut news = events.iter_mut().filter_map(|events| events.next_within(Duration::ZERO));
             let yields = Cause::Yielding { to: favourite };
             news.any(|event| event.cause == yields).then_some(())
         });
         assert!(yielded.is_some(), "{:?}", local.nodes[0].status());
         wait_for("the favourite to work", || {
             let works = works.lock().unwrap();
-            let last = works
-                .last()
-                .filter(|(_, node, begins)| *node == favourite && *begins);
+            let last = works.last().filter(|(_, node, begins)| *node == favourite && *begins);
             last.map(drop)
         });
         shut_down(&local.nodes);

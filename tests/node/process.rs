@@ -100,28 +100,14 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(name: &str, mut command: Command) -> Process {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let record = Arc::new(Mutex::new(Record::default()));
         let out = lines(child.stdout.take().unwrap(), record.clone(), Record::take);
-        let err = lines(
-            child.stderr.take().unwrap(),
-            record.clone(),
-            |record, line| {
-                record.log.push(line);
-            },
-        );
-        Process {
-            name: name.to_owned(),
-            child,
-            record,
-            readers: vec![out, err],
-        }
+        let err = lines(child.stderr.take().unwrap(), record.clone(), |record, line| {
+            record.log.push(line);
+        });
+        Process { name: name.to_owned(), child, record, readers: vec![out, err] }
     }
 
     /// What `look` makes of all that was said so far.
@@ -135,19 +121,13 @@ impl Process {
 
     pub(crate) fn command(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
-        writeln!(stdin, "{line}")
-            .and_then(|()| stdin.flush())
-            .unwrap();
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).unwrap();
     }
 
     /// Waits until a line has all of `parts`.
     #[track_caller]
     pub(crate) fn wait_until_it_mentions(&self, parts: &[&str]) {
-        if try_for(AMPLE, || {
-            self.see(|record| record.mentions(parts)).then_some(())
-        })
-        .is_none()
-        {
+        if try_for(AMPLE, || self.see(|record| record.mentions(parts)).then_some(())).is_none() {
             panic!("in vain waited for {parts:?} in\n{}", self.dump());
         }
     }
@@ -216,10 +196,7 @@ fn lines(
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {
             let Ok(line) = line else { return };
-            take(
-                &mut record.lock().unwrap_or_else(PoisonError::into_inner),
-                line,
-            );
+            take(&mut record.lock().unwrap_or_else(PoisonError::into_inner), line);
         }
     })
 }

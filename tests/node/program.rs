@@ -15,10 +15,7 @@ use super::process::{Process, wait_for};
 /// A program that was started with these arguments.
 fn start(arguments: &[&OsStr]) -> Process {
     let mut command = Command::new(example());
-    command
-        .args(arguments)
-        .env("RUST_LOG", "info")
-        .env("RUST_BACKTRACE", "0");
+    command.args(arguments).env("RUST_LOG", "info").env("RUST_BACKTRACE", "0");
     Process::start("program", command)
 }
 
@@ -37,11 +34,7 @@ fn refuses(arguments: &[&OsStr], code: i32, says: &[&str]) {
 
 #[track_caller]
 fn refuses_node_1(config: &Path, says: &[&str]) {
-    refuses(
-        &["1".as_ref(), "--config".as_ref(), config.as_ref()],
-        1,
-        says,
-    );
+    refuses(&["1".as_ref(), "--config".as_ref(), config.as_ref()], 1, says);
 }
 
 fn planned() -> Cluster {
@@ -54,11 +47,7 @@ fn path_text(path: &Path) -> &str {
 
 #[test]
 fn without_an_id_it_shows_its_usage() {
-    refuses(
-        &[],
-        2,
-        &["expected a node id, found none", "usage: node ID"],
-    );
+    refuses(&[], 2, &["expected a node id, found none", "usage: node ID"]);
 }
 
 #[test]
@@ -69,21 +58,13 @@ fn an_unknown_option_is_named_beside_the_usage() {
 
 #[test]
 fn a_second_id_is_named_beside_the_usage() {
-    refuses(
-        &["1".as_ref(), "2".as_ref()],
-        2,
-        &["found \"2\"", "usage: node ID"],
-    );
+    refuses(&["1".as_ref(), "2".as_ref()], 2, &["found \"2\"", "usage: node ID"]);
 }
 
 #[test]
 fn an_option_without_its_value_is_named_beside_the_usage() {
     let arguments = ["1".as_ref(), "--config".as_ref()];
-    refuses(
-        &arguments,
-        2,
-        &["expected a file after --config", "usage: node ID"],
-    );
+    refuses(&arguments, 2, &["expected a file after --config", "usage: node ID"]);
 }
 
 #[test]
@@ -147,11 +128,7 @@ fn an_unknown_id_is_refused_with_the_known_ones() {
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);
     let arguments = ["7".as_ref(), "--config".as_ref(), config.as_ref()];
-    refuses(
-        &arguments,
-        1,
-        &["found no node \"7\"", "1, 2 or 3", path_text(&config)],
-    );
+    refuses(&arguments, 1, &["found no node \"7\"", "1, 2 or 3", path_text(&config)]);
 }
 
 #[test]
@@ -168,10 +145,7 @@ fn a_missing_certificate_is_named() {
     let missing = cluster.folder().join("missing.pem");
     plan.certs.as_mut().unwrap().cert.clone_from(&missing);
     let config = cluster.write(&plan);
-    refuses_node_1(
-        &config,
-        &[path_text(&missing), "certs.server.cert", "cannot be read"],
-    );
+    refuses_node_1(&config, &[path_text(&missing), "certs.server.cert", "cannot be read"]);
 }
 
 #[test]
@@ -203,10 +177,7 @@ fn a_state_that_is_locked_is_named() {
     // Another port: so that it is the state that stands in the way.
     plan.node("1").2 = super::cluster::free_port();
     let config = cluster.write(&plan);
-    refuses_node_1(
-        &config,
-        &["another process uses this state", path_text(&file)],
-    );
+    refuses_node_1(&config, &["another process uses this state", path_text(&file)]);
 }
 
 /// The classic start: the script's certificates, a config file, three terminals.
@@ -215,21 +186,14 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("gen_cert.sh");
     std::fs::copy(script, folder.path().join("gen_cert.sh")).unwrap();
-    let made = Command::new("sh")
-        .arg(folder.path().join("gen_cert.sh"))
-        .output();
+    let made = Command::new("sh").arg(folder.path().join("gen_cert.sh")).output();
     let made = made.unwrap();
-    if !made.status.success() && String::from_utf8_lossy(&made.stderr).contains("needs the openssl")
-    {
+    if !made.status.success() && String::from_utf8_lossy(&made.stderr).contains("needs the openssl") {
         eprintln!("skipped: needs openssl");
         return;
     }
     assert!(made.status.success(), "{made:?}");
-    let mut plan = Plan::new(
-        Some(Ca::new().sign("unused", &THIS_HOST)),
-        &["1", "2", "3"],
-        SWIFT,
-    );
+    let mut plan = Plan::new(Some(Ca::new().sign("unused", &THIS_HOST)), &["1", "2", "3"], SWIFT);
     let certs = plan.certs.as_mut().unwrap();
     // Relative paths count from the config's folder.
     certs.ca = "certs/ca-cert.pem".into();
@@ -238,14 +202,11 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
     let config = folder.path().join("cfg.yaml");
     std::fs::write(&config, plan.yaml()).unwrap();
 
-    let mut programs: Vec<Process> = ["1", "2", "3"]
-        .map(|id| start(&[id.as_ref(), "--config".as_ref(), config.as_ref()]))
-        .into();
+    let mut programs: Vec<Process> =
+        ["1", "2", "3"].map(|id| start(&[id.as_ref(), "--config".as_ref(), config.as_ref()])).into();
 
     let leader = wait_for("a leader", || {
-        programs
-            .iter()
-            .position(|program| program.see(|record| record.mentions(&["lease won"])))
+        programs.iter().position(|program| program.see(|record| record.mentions(&["lease won"])))
     });
     let id = (leader + 1).to_string();
     for (at, program) in programs.iter().enumerate().filter(|(at, _)| *at != leader) {
@@ -258,11 +219,7 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
     for program in &mut programs {
         let status = program.wait_for_end();
         assert!(status.success(), "{status}: {}", program.dump());
-        assert!(
-            !program.see(|record| record.mentions(&["panicked"])),
-            "{}",
-            program.dump()
-        );
+        assert!(!program.see(|record| record.mentions(&["panicked"])), "{}", program.dump());
     }
 }
 
@@ -286,16 +243,10 @@ fn the_job_of_the_singleton_runs_on_one_node_and_goes_on_with_another_when_that_
     programs[stopped_first].signal(Signal::TERM);
 
     let status = programs[stopped_first].wait_for_end();
-    assert!(
-        status.success(),
-        "{status}: {}",
-        programs[stopped_first].dump()
-    );
+    assert!(status.success(), "{status}: {}", programs[stopped_first].dump());
     wait_for("the job on another node", || {
         let mut others = programs.iter().enumerate();
-        others
-            .find(|(at, program)| *at != stopped_first && runs_job(program))
-            .map(drop)
+        others.find(|(at, program)| *at != stopped_first && runs_job(program)).map(drop)
     });
     let mut tokens = Vec::new();
     for mut program in programs {
@@ -305,10 +256,7 @@ fn the_job_of_the_singleton_runs_on_one_node_and_goes_on_with_another_when_that_
             assert!(status.success(), "{status}: {}", program.dump());
         }
         let told = program.see(|record| record.said.clone());
-        let token = |line: &String| {
-            line.rsplit_once("token=")
-                .map(|(_, token)| token.to_owned())
-        };
+        let token = |line: &String| line.rsplit_once("token=").map(|(_, token)| token.to_owned());
         let mut own: Vec<String> = told.iter().filter_map(token).collect();
         own.dedup();
         tokens.extend(own);

@@ -32,19 +32,11 @@ fn a_client_sees_what_each_node_sees() {
     for (node, status) in client.status_of_all() {
         let status = status.unwrap();
         let seen = &status;
-        assert_eq!(
-            (seen.id, seen.term, seen.leader),
-            (node, leader.term, Some(id(&leader.id)))
-        );
+        assert_eq!((seen.id, seen.term, seen.leader), (node, leader.term, Some(id(&leader.id))));
         assert_eq!(seen.role == Role::Leader, node == id(&leader.id));
         assert_eq!(seen.token.is_some(), !seen.lease.is_zero());
         tokens.extend(seen.token);
-        let (_, addr, port, _) = cluster
-            .plan
-            .nodes
-            .iter()
-            .find(|(id, ..)| *id != node.as_str())
-            .unwrap();
+        let (_, addr, port, _) = cluster.plan.nodes.iter().find(|(id, ..)| *id != node.as_str()).unwrap();
         let at = format!("{addr}:{port}");
         assert!(seen.peers.iter().any(|peer| peer.addr == at), "{seen:?}");
         assert!(status.uptime > Duration::ZERO && status.round_trip > Duration::ZERO);
@@ -66,10 +58,7 @@ fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
     refused(client.transfer(follows, leads), "does not lead");
     refused(client.transfer(leads, leads), "leads already");
     refused(client.transfer(leads, id("4")), "no node \"4\"");
-    assert_eq!(
-        client.resign(id("4"), Duration::ZERO),
-        Err(RemoteError::UnknownNode(id("4")))
-    );
+    assert_eq!(client.resign(id("4"), Duration::ZERO), Err(RemoteError::UnknownNode(id("4"))));
     cluster.stays(&leader, 0);
     assert_eq!(client.resign(leads, Duration::from_secs(30)), Ok(()));
     cluster.leader_after(&leader);
@@ -79,11 +68,7 @@ fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
 /// Whoever gives the order cannot tell what has become of it.
 #[test]
 fn an_order_that_was_given_and_not_answered_may_still_be_carried_out_and_the_error_says_so() {
-    let (in_doubt, leads, zero) = (
-        "may still do what it was asked for",
-        id("1"),
-        Duration::ZERO,
-    );
+    let (in_doubt, leads, zero) = ("may still do what it was asked for", id("1"), Duration::ZERO);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let config = Config::builder().insecure();

@@ -40,13 +40,9 @@ fn rolling_restart(ids: &[&str], rounds: u64) {
     let runs = cluster.judge(Claims::MayBeReleased);
     let mut gaps: Vec<u64> = runs.windows(2).map(|two| two[0].gap_to(&two[1])).collect();
     gaps.sort_unstable();
-    let [least, median, most, total] = [
-        gaps.first().copied(),
-        gaps.get(gaps.len() / 2).copied(),
-        gaps.last().copied(),
-        Some(gaps.iter().sum()),
-    ]
-    .map(|nanos| Duration::from_nanos(nanos.unwrap_or_default()));
+    let [least, median, most, total] =
+        [gaps.first().copied(), gaps.get(gaps.len() / 2).copied(), gaps.last().copied(), Some(gaps.iter().sum())]
+            .map(|nanos| Duration::from_nanos(nanos.unwrap_or_default()));
     eprintln!(
         "{} nodes: {leaders_restarted} leaders restarted, {} changes of leader, without a leader for {total:.1?} in \
          all: median {median:.1?}, min {least:.1?}, max {most:.1?}",
@@ -54,11 +50,7 @@ fn rolling_restart(ids: &[&str], rounds: u64) {
         gaps.len(),
     );
     assert!(leaders_restarted > 0, "otherwise nothing was tried");
-    assert_eq!(
-        gaps.len(),
-        leaders_restarted,
-        "one change for each: {runs:?}"
-    );
+    assert_eq!(gaps.len(), leaders_restarted, "one change for each: {runs:?}");
 }
 
 #[test]

@@ -93,29 +93,22 @@ impl Storm<'_> {
     }
 
     fn total(&self) -> u64 {
-        self.calls
-            .iter()
-            .map(|calls| calls.load(Ordering::SeqCst))
-            .sum()
+        self.calls.iter().map(|calls| calls.load(Ordering::SeqCst)).sum()
     }
 }
 
 fn storm(seed: u64, nodes: &[Node]) -> [u64; 12] {
-    let storm = Storm {
-        nodes,
-        calls: [const { AtomicU64::new(0) }; 12],
-        over: AtomicBool::new(false),
-    };
+    let storm = Storm { nodes, calls: [const { AtomicU64::new(0) }; 12], over: AtomicBool::new(false) };
     let storm = &storm;
     thread::scope(|scope| {
         for (at, node) in nodes.iter().enumerate() {
             scope.spawn(move || {
                 let mut dice = Dice::new(seed, at as u64);
-                let options = LeadOptions::default()
-                    .max_silence(Duration::from_millis(50))
-                    .health_check(Duration::from_millis(5), Duration::from_millis(50), || {
-                        Ok(())
-                    });
+                let options = LeadOptions::default().max_silence(Duration::from_millis(50)).health_check(
+                    Duration::from_millis(5),
+                    Duration::from_millis(50),
+                    || Ok(()),
+                );
                 while !storm.over.load(Ordering::SeqCst) {
                     let led = catch_unwind(AssertUnwindSafe(|| {
                         node.lead_with(&options, |leading| storm.work(leading, &mut dice))
@@ -152,10 +145,7 @@ fn storm(seed: u64, nodes: &[Node]) -> [u64; 12] {
             storm.over.store(true, Ordering::SeqCst);
         });
     });
-    storm
-        .calls
-        .each_ref()
-        .map(|calls| calls.load(Ordering::SeqCst))
+    storm.calls.each_ref().map(|calls| calls.load(Ordering::SeqCst))
 }
 
 #[test]
@@ -164,9 +154,7 @@ fn a_thousand_random_calls_from_everywhere_hang_nothing_and_leave_no_thread() {
     let (done, end) = channel();
     let test = thread::spawn(move || {
         let local = Local::started_as(&IDS, |builder| {
-            builder
-                .heartbeat_interval(Duration::from_millis(15))
-                .election_timeout(TIMEOUT)
+            builder.heartbeat_interval(Duration::from_millis(15)).election_timeout(TIMEOUT)
         });
         let calls = storm(seed, &local.nodes);
         // After the end, too, every call returns.
@@ -175,9 +163,7 @@ fn a_thousand_random_calls_from_everywhere_hang_nothing_and_leave_no_thread() {
             assert!(node.resign().is_err() && node.transfer_to(IDS[0]).is_err());
         }
         for id in IDS {
-            wait_for("the end of every thread", || {
-                threads(id).is_empty().then_some(())
-            });
+            wait_for("the end of every thread", || threads(id).is_empty().then_some(()));
         }
         let _ = done.send(calls);
     });

@@ -100,11 +100,7 @@ fn a_node_of_another_cluster_is_refused_with_both_names() {
 
 #[test]
 fn a_node_that_goes_without_encryption_is_refused() {
-    node_3_is_refused(
-        |plan| plan.certs = None,
-        &["error "],
-        &["WARN", "refused 127.0.0.1", "insecure: true"],
-    );
+    node_3_is_refused(|plan| plan.certs = None, &["error "], &["WARN", "refused 127.0.0.1", "insecure: true"]);
 }
 
 /// Three nodes with a leader, and somebody who dials them.
@@ -145,9 +141,7 @@ fn is_closed(stream: &mut impl Read) {
 fn dial_tls(certs: &Certs, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(&certs.ca).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_file(&certs.ca).unwrap()).unwrap();
     let own = CertificateDer::from_pem_file(&certs.cert).unwrap();
     let key = PrivateKeyDer::from_pem_file(&certs.key).unwrap();
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -170,14 +164,10 @@ fn own_certs(cluster: &Cluster) -> Certs {
 fn garbage_instead_of_tls_is_refused_and_named() {
     let attack = |_: &Cluster, port| {
         let mut tcp = dial(port);
-        tcp.write_all(b"GET / HTTP/1.1\r\nHost: leader\r\n\r\n")
-            .unwrap();
+        tcp.write_all(b"GET / HTTP/1.1\r\nHost: leader\r\n\r\n").unwrap();
         is_closed(&mut tcp);
     };
-    attacked(
-        attack,
-        &["WARN", "refused 127.0.0.1", "the peer does not speak TLS"],
-    );
+    attacked(attack, &["WARN", "refused 127.0.0.1", "the peer does not speak TLS"]);
 }
 
 #[test]
@@ -187,11 +177,7 @@ fn a_frame_too_large_inside_tls_is_refused_with_its_size() {
         tls.write_all(&1_000_000_u32.to_be_bytes()).unwrap();
         is_closed(&mut tls);
     };
-    let says = [
-        "WARN",
-        "refused 127.0.0.1",
-        "at most 4096 bytes, found 1000000",
-    ];
+    let says = ["WARN", "refused 127.0.0.1", "at most 4096 bytes, found 1000000"];
     attacked(attack, &says);
 }
 
@@ -202,14 +188,7 @@ fn a_frame_of_garbage_inside_tls_is_refused_and_named() {
         tls.write_all(b"\0\0\0\x05\xff\xff\xff\xff\xff").unwrap();
         is_closed(&mut tls);
     };
-    attacked(
-        attack,
-        &[
-            "WARN",
-            "refused 127.0.0.1",
-            "expected a frame of protocol 1",
-        ],
-    );
+    attacked(attack, &["WARN", "refused 127.0.0.1", "expected a frame of protocol 1"]);
 }
 
 /// 40 connections that say nothing, more than one address may have under way: existing connections do not need a
@@ -248,8 +227,7 @@ fn a_handshake_that_drips_is_cut() {
     // The beginning of a TLS record that announces 512 bytes.
     let mut drops = [0x16, 3, 1, 2, 0].into_iter().chain(std::iter::repeat(1));
     let mut tcp = dial(cluster.plan.nodes[0].2);
-    tcp.set_read_timeout(Some(Duration::from_millis(50)))
-        .unwrap();
+    tcp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     wait_for("the end of the connection", || {
         let dripped = tcp.write_all(&[drops.next().unwrap()]);
         let ended = match tcp.read(&mut [0; 64]) {

@@ -18,8 +18,7 @@ fn a_second_process_with_the_same_state_folder_does_not_start_and_names_the_file
 
     let status = cluster.process("twin").wait_for_end();
     assert!(!status.success());
-    cluster.processes["twin"]
-        .wait_until_it_mentions(&["another process uses this state", "node-1.vote"]);
+    cluster.processes["twin"].wait_until_it_mentions(&["another process uses this state", "node-1.vote"]);
     cluster.bury("twin");
     assert_eq!(cluster.leader(), leader);
 }
@@ -60,16 +59,9 @@ fn a_leader_whose_process_is_started_twice_neither_shares_nor_loses_its_leadersh
     cluster.processes["twin"].wait_until_it_mentions(&["two processes run as node 1"]);
     cluster.processes["1"].wait_until_it_mentions(&["two processes run as node 1"]);
     let start = boot_nanos();
-    wait_for("many refusals", || {
-        (boot_nanos() > start + 10 * SWIFT * 1_000_000).then_some(())
-    });
+    wait_for("many refusals", || (boot_nanos() > start + 10 * SWIFT * 1_000_000).then_some(()));
     let view = cluster.processes["1"].view();
-    assert_eq!(
-        view.and_then(|view| view.token),
-        Some(leader.token),
-        "{}",
-        cluster.dump()
-    );
+    assert_eq!(view.and_then(|view| view.token), Some(leader.token), "{}", cluster.dump());
     cluster.nobody_panicked();
     let runs = cluster.judge(Claims::Stand);
     assert_eq!(runs.len(), 1, "{runs:?}");
@@ -93,10 +85,7 @@ fn two_processes_with_one_id_apart_are_both_told_and_one_leader_remains() {
     cluster.processes["twin"].wait_until_it_mentions(&["error ", told[1], told[2]]);
     // The others go on under one leader, whoever it is.
     let leading = || {
-        let views: Option<Vec<_>> = ["2", "3"]
-            .iter()
-            .map(|id| cluster.processes[*id].view())
-            .collect();
+        let views: Option<Vec<_>> = ["2", "3"].iter().map(|id| cluster.processes[*id].view()).collect();
         let views = views?;
         let same = views[0].leader == views[1].leader && views[0].term == views[1].term;
         (same && views[0].leader.is_some()).then_some(())

@@ -27,13 +27,8 @@ fn a_leader_that_loses_its_quorum_tells_that_nobody_leads() {
 
     local.nodes.clear();
 
-    let lost = event(&mut events, "the end of the lease", |event| {
-        event.cause == Cause::LeaseLost
-    });
-    assert_eq!(
-        (lost.role, lost.leader, lost.token),
-        (Role::Follower, None, None)
-    );
+    let lost = event(&mut events, "the end of the lease", |event| event.cause == Cause::LeaseLost);
+    assert_eq!((lost.role, lost.leader, lost.token), (Role::Follower, None, None));
     assert_eq!(lost.term.0, led.term);
     let status = wait_for("the status to say so", || {
         let status = leader.status();
@@ -50,16 +45,9 @@ fn a_leader_that_resigns_tells_that_nobody_leads_before_anybody_does() {
     let leader = &local.nodes[local.leader()];
     let mut events = leader.events();
     leader.resign().unwrap();
-    let released = event(&mut events, "the release", |event| {
-        matches!(event.cause, Cause::Released { .. })
-    });
-    assert_eq!(
-        (released.role, released.leader, released.token),
-        (Role::Follower, None, None)
-    );
-    let next = event(&mut events, "the next leader", |event| {
-        event.leader.is_some()
-    });
+    let released = event(&mut events, "the release", |event| matches!(event.cause, Cause::Released { .. }));
+    assert_eq!((released.role, released.leader, released.token), (Role::Follower, None, None));
+    let next = event(&mut events, "the next leader", |event| event.leader.is_some());
     assert!(next.leader != Some(leader.id()) && next.term > released.term);
 }
 
@@ -102,11 +90,7 @@ fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_ot
     assert!(unread.missed() > 0 && unread.has_ended());
     assert_eq!(kept_terms.len() as u64 + unread.missed(), all.len() as u64);
     assert!(kept_terms.is_subset(&all) && kept_terms.last() == all.last());
-    assert!(
-        absent
-            .iter()
-            .all(|events| events.missed() == unread.missed())
-    );
+    assert!(absent.iter().all(|events| events.missed() == unread.missed()));
 }
 
 #[test]
@@ -122,10 +106,7 @@ fn who_polls_the_stream_with_other_descriptors_is_woken_by_an_event_and_by_the_e
             while !events.has_ended() {
                 {
                     let fd = events.poll_fd().unwrap();
-                    let mut both = [
-                        PollFd::new(&fd, PollFlags::IN),
-                        PollFd::new(&other, PollFlags::IN),
-                    ];
+                    let mut both = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&other, PollFlags::IN)];
                     ready.send(()).unwrap();
                     let limit = Timespec::try_from(AMPLE).unwrap();
                     let woken = poll(&mut both, Some(&limit)).unwrap();
@@ -187,9 +168,7 @@ fn counters_tell_of_a_hand_over_and_of_a_return() {
     let id = local.nodes[at].id();
     let refused = |local: &Local| -> u64 {
         let others = local.nodes.iter().filter(|node| node.id() != id);
-        others
-            .map(|node| node.status().counters.pre_votes_refused.leader_heard)
-            .sum()
+        others.map(|node| node.status().counters.pre_votes_refused.leader_heard).sum()
     };
     let earlier = refused(&local);
     wait_for("a refusal", || {
@@ -252,19 +231,11 @@ mod text {
 
     /// The ids of these tests have nothing that is escaped.
     fn assert_labels(labels: &str) {
-        let labels: Vec<_> = labels
-            .split(',')
-            .map(|l| l.split_once('=').unwrap())
-            .collect();
+        let labels: Vec<_> = labels.split(',').map(|l| l.split_once('=').unwrap()).collect();
         assert_eq!(labels[0].0, "node");
         for (name, value) in labels {
-            assert!(
-                ["node", "peer", "reason", "role", "which"].contains(&name),
-                "{name}"
-            );
-            let value = value
-                .strip_prefix('"')
-                .and_then(|value| value.strip_suffix('"'));
+            assert!(["node", "peer", "reason", "role", "which"].contains(&name), "{name}");
+            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
             assert!(value.is_some_and(|value| !value.is_empty() && !value.contains('"')));
         }
     }
@@ -281,16 +252,11 @@ mod text {
         };
         let read = |text: &BTreeMap<String, f64>, name: &str, node: &str, more: &str| {
             let series = format!("leadelect_{name}{{node=\"{node}\"{more}}}");
-            *text
-                .get(&series)
-                .unwrap_or_else(|| panic!("{series} is not in {text:?}"))
+            *text.get(&series).unwrap_or_else(|| panic!("{series} is not in {text:?}"))
         };
         let before = texts(&local);
         let leader_id = local.nodes[old].id();
-        assert_eq!(
-            read(&before[old], "role", leader_id.as_str(), ",role=\"leader\""),
-            1.0
-        );
+        assert_eq!(read(&before[old], "role", leader_id.as_str(), ",role=\"leader\""), 1.0);
         assert!(read(&before[old], "token", leader_id.as_str(), "") > 0.0);
 
         local.nodes.remove(old);

@@ -18,10 +18,7 @@ fn start(options: &[&str], command: &[&str]) -> Alone {
     let folder = tempfile::tempdir().unwrap();
     let mut run = rig::run(&rig::alone(folder.path()), "1");
     run.args(options).arg("--").args(command);
-    Alone {
-        process: Process::start("supervisor", run),
-        _folder: folder,
-    }
+    Alone { process: Process::start("supervisor", run), _folder: folder }
 }
 
 impl Alone {
@@ -59,19 +56,13 @@ fn with_never_a_command_killed_by_a_signal_gives_128_and_the_signal() {
 #[test]
 fn a_command_that_is_not_found_is_named_and_gives_127() {
     let log = ends_with(127, &NEVER, &["/nowhere/at-all"]);
-    assert!(
-        log.contains("cannot run \"/nowhere/at-all\": No such file"),
-        "{log}"
-    );
+    assert!(log.contains("cannot run \"/nowhere/at-all\": No such file"), "{log}");
 }
 
 #[test]
 fn a_command_that_cannot_be_executed_is_named_and_gives_126() {
     let log = ends_with(126, &NEVER, &["/etc/passwd"]);
-    assert!(
-        log.contains("cannot run \"/etc/passwd\": Permission denied"),
-        "{log}"
-    );
+    assert!(log.contains("cannot run \"/etc/passwd\": Permission denied"), "{log}");
 }
 
 #[test]
@@ -96,26 +87,10 @@ fn a_wrong_id_a_wrong_time_and_a_missing_command_are_refused_with_2() {
         assert!(log.contains(says), "{log}");
     };
     refused("7", &["--", "true"], "found no node \"7\"");
-    refused(
-        "1",
-        &["--drain-time", "soon", "--", "true"],
-        "expected a time such as",
-    );
-    refused(
-        "1",
-        &["--drain-time", "50ms", "--", "true"],
-        "use more than 50ms",
-    );
-    refused(
-        "1",
-        &["--drain-time", "249ms", "--", "true"],
-        "at most 248.",
-    );
-    refused(
-        "1",
-        &["--stop-signal", "STOP", "--", "true"],
-        "expected TERM, INT",
-    );
+    refused("1", &["--drain-time", "soon", "--", "true"], "expected a time such as");
+    refused("1", &["--drain-time", "50ms", "--", "true"], "use more than 50ms");
+    refused("1", &["--drain-time", "249ms", "--", "true"], "at most 248.");
+    refused("1", &["--stop-signal", "STOP", "--", "true"], "expected TERM, INT");
     refused("1", &[], "<COMMAND>");
 }
 
@@ -127,9 +102,7 @@ fn input_output_and_error_output_are_passed_through() {
     let (code, log) = alone.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("err hello"), "{log}");
-    alone
-        .process
-        .see(|record| assert_eq!(record.said, ["out hello"]));
+    alone.process.see(|record| assert_eq!(record.said, ["out hello"]));
 }
 
 #[test]
@@ -137,9 +110,7 @@ fn arguments_reach_the_command_as_they_are() {
     let command = ["printf", "%s|", "--id", "a b", "", "-x", "--", "$HOME"];
     let mut alone = start(&NEVER, &command);
     assert_eq!(alone.end().0, Some(0));
-    alone
-        .process
-        .see(|record| assert_eq!(record.said, ["--id|a b||-x|--|$HOME|"]));
+    alone.process.see(|record| assert_eq!(record.said, ["--id|a b||-x|--|$HOME|"]));
 }
 
 #[test]
@@ -152,30 +123,21 @@ fn sigterm_and_sigint_end_the_command_and_all_is_well() {
         let (code, log) = alone.end();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("the command ended: exit code 3"), "{log}");
-        alone
-            .process
-            .see(|record| assert_eq!(record.said, ["ready", "told"]));
+        alone.process.see(|record| assert_eq!(record.said, ["ready", "told"]));
     }
 }
 
 #[test]
 fn the_stop_signal_is_the_one_that_was_asked_for() {
-    let script =
-        "trap 'echo told; exit 0' QUIT; trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo told; exit 0' QUIT; trap '' TERM; echo ready; while :; do sleep 0.05; done";
     let mut alone = start(&["--stop-signal", "QUIT"], &["sh", "-c", script]);
     alone.process.wait_until_it_mentions(&["ready"]);
     alone.process.signal(Signal::TERM);
     assert_eq!(alone.end().0, Some(0));
-    alone
-        .process
-        .see(|record| assert_eq!(record.said, ["ready", "told"]));
+    alone.process.see(|record| assert_eq!(record.said, ["ready", "told"]));
 }
 
-const DEAF: [&str; 3] = [
-    "sh",
-    "-c",
-    "trap '' TERM; echo ready; while :; do sleep 0.05; done",
-];
+const DEAF: [&str; 3] = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"];
 
 #[test]
 fn a_command_that_does_not_end_in_its_time_is_killed() {
@@ -246,11 +208,7 @@ fn other_signals_are_passed_on() {
                   while :; do sleep 0.05; done";
     let mut alone = start(&[], &["sh", "-c", script]);
     alone.process.wait_until_it_mentions(&["ready"]);
-    for (signal, word) in [
-        (Signal::HUP, "hup"),
-        (Signal::USR1, "usr1"),
-        (Signal::USR2, "usr2"),
-    ] {
+    for (signal, word) in [(Signal::HUP, "hup"), (Signal::USR1, "usr1"), (Signal::USR2, "usr2")] {
         alone.process.signal(signal);
         alone.process.wait_until_it_mentions(&[word]);
     }
@@ -262,8 +220,7 @@ fn other_signals_are_passed_on() {
 fn a_hangup_that_is_ignored_from_the_start_is_not_passed_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = rig::run(&rig::alone(folder.path()), "1");
-    let script =
-        "trap 'echo hup' HUP; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo hup' HUP; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.05; done";
     let mut nohup = std::process::Command::new("sh");
     nohup
         .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
@@ -287,14 +244,7 @@ fn the_help_says_what_every_exit_code_means() {
     let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_leadelect"));
     let output = run.args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for part in [
-        "Exit codes:",
-        "128+N",
-        "126, 127",
-        "125",
-        "LEADELECT_TOKEN",
-        "--hold-off",
-    ] {
+    for part in ["Exit codes:", "128+N", "126, 127", "125", "LEADELECT_TOKEN", "--hold-off"] {
         assert!(help.contains(part), "{part}: {help}");
     }
     assert!(!help.contains("guard-exec"), "{help}");

@@ -28,11 +28,7 @@ fn a_supervisor_that_is_killed_takes_everything_that_its_command_has_started_wit
     rig.wait_until_over(&lives);
     // At once, and not only when the lease runs out.
     let last = rig.lives().iter().map(|life| life.last).max().unwrap();
-    assert!(
-        last < killed_at + TIMEOUT * 1_000_000 / 2,
-        "{} ms",
-        (last - killed_at) / 1_000_000
-    );
+    assert!(last < killed_at + TIMEOUT * 1_000_000 / 2, "{} ms", (last - killed_at) / 1_000_000);
     rig.next_after(lives[0].token, 3);
     assert_eq!(rig.judge(), 2);
 }
@@ -47,12 +43,7 @@ fn a_supervisor_that_is_stopped_has_its_command_killed_before_another_leads() {
     let next = rig.next_after(lives[0].token, 3);
     rig.wait_until_over(&lives);
     // No promise that was asked for before the stop lasts longer.
-    let last = rig
-        .lives()
-        .iter()
-        .filter(|life| life.token == lives[0].token)
-        .map(|life| life.last)
-        .max();
+    let last = rig.lives().iter().filter(|life| life.token == lives[0].token).map(|life| life.last).max();
     assert!(last.unwrap() < stopped_at + TIMEOUT * 1_000_000);
     assert_ne!(&next[0].node, node);
 
@@ -107,8 +98,7 @@ fn a_guard_that_is_stopped_is_killed_with_its_command_before_the_lease_ends() {
     rig.wait_until_over(&lives);
     let last = rig.lives().iter().map(|life| life.last).max().unwrap();
     assert!(last < alone_since + TIMEOUT * 1_000_000);
-    rig.supervisors[node]
-        .wait_until_it_mentions(&["kills the guard of the command, which is late"]);
+    rig.supervisors[node].wait_until_it_mentions(&["kills the guard of the command, which is late"]);
     for other in rig.others(node) {
         rig.signal(&other, Signal::CONT);
     }
@@ -181,15 +171,8 @@ fn an_orderly_stop_gives_the_command_its_time_while_the_node_still_leads() {
     let next = rig.next_after(lives[0].token, 1);
     let status = leader.wait_for_end();
     assert_eq!(status.code(), Some(0), "{}", leader.dump());
-    assert!(
-        leader.see(|record| record.mentions(&["the command ended: exit code 0"])),
-        "{}",
-        leader.dump()
-    );
-    assert!(
-        next[0].first > told_at + 1_000_000_000,
-        "the next one came too early"
-    );
+    assert!(leader.see(|record| record.mentions(&["the command ended: exit code 0"])), "{}", leader.dump());
+    assert!(next[0].first > told_at + 1_000_000_000, "the next one came too early");
     assert_eq!(rig.judge(), 2);
     for supervisor in rig.supervisors.values() {
         supervisor.signal(Signal::TERM);

@@ -42,10 +42,6 @@ fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseco
     // By a release, that is, and not because a lease ran out.
     assert!(millis(median) < 250.0, "{gaps:?}\n{}", rig.dump());
     // The node of a command that failed holds off, and leads again only if the others cannot.
-    assert!(
-        moves >= rounds * 4 / 5,
-        "{moves} of {rounds}\n{}",
-        rig.dump()
-    );
+    assert!(moves >= rounds * 4 / 5, "{moves} of {rounds}\n{}", rig.dump());
     assert_eq!(rig.judge(), rounds + 1);
 }

@@ -39,14 +39,7 @@ impl Life {
     /// The process that started it: of a command, its guard.
     pub(crate) fn parent(&self) -> u32 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
-        stat.rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap()
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 
@@ -71,12 +64,7 @@ impl Rig {
         Rig::of(&["1", "2", "3"], election_timeout_ms, traits, options)
     }
 
-    pub(crate) fn of(
-        ids: &[&str],
-        election_timeout_ms: u64,
-        traits: &str,
-        options: &[&str],
-    ) -> Rig {
+    pub(crate) fn of(ids: &[&str], election_timeout_ms: u64, traits: &str, options: &[&str]) -> Rig {
         let cluster = Cluster::planned(ids, election_timeout_ms);
         let mut rig = Rig {
             cluster,
@@ -96,10 +84,7 @@ impl Rig {
     pub(crate) fn ask(&mut self, arguments: &[&str]) {
         let plan = self.cluster.plan.clone();
         let mut command = Command::new(env!("CARGO_BIN_EXE_leadelect"));
-        command
-            .args(arguments)
-            .arg("--config")
-            .arg(self.cluster.write(&plan));
+        command.args(arguments).arg("--config").arg(self.cluster.write(&plan));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}\n{}", self.dump());
     }
@@ -119,8 +104,7 @@ impl Rig {
             .args(work::ARGUMENTS)
             .env(work::FOLDER, self.work_folder())
             .env(work::TRAITS, &self.traits);
-        self.supervisors
-            .insert(id.to_owned(), Process::start(id, command));
+        self.supervisors.insert(id.to_owned(), Process::start(id, command));
     }
 
     /// Everything that was written down, in the order in which it began.
@@ -158,12 +142,7 @@ impl Rig {
         }
         let doubt = 2 * self.cluster.plan.election_timeout_ms + 500;
         let over = boot_nanos() + doubt * 1_000_000;
-        let found = try_for(AMPLE, || {
-            self.lives()
-                .iter()
-                .any(|life| life.last > over)
-                .then_some(())
-        });
+        let found = try_for(AMPLE, || self.lives().iter().any(|life| life.last > over).then_some(()));
         assert!(found.is_some(), "no command works:\n{}", self.dump());
     }
 
@@ -192,18 +171,12 @@ impl Rig {
         let supervisor = &self.supervisors[node];
         supervisor.signal(signal);
         if signal == Signal::STOP {
-            wait_for("a supervisor that is stopped", || {
-                (state(supervisor.id()) == Some('T')).then_some(())
-            });
+            wait_for("a supervisor that is stopped", || (state(supervisor.id()) == Some('T')).then_some(()));
         }
     }
 
     pub(crate) fn others(&self, node: &str) -> Vec<String> {
-        self.supervisors
-            .keys()
-            .filter(|other| *other != node)
-            .cloned()
-            .collect()
+        self.supervisors.keys().filter(|other| *other != node).cloned().collect()
     }
 
     /// No process of one leader lived when a process of a later one did. Returns how many leaders there were.
@@ -220,10 +193,7 @@ impl Rig {
             }
             let same = lives.iter().filter(|other| other.token == life.token);
             let nodes: Vec<_> = same.map(|life| &life.node).collect();
-            assert!(
-                nodes.iter().all(|node| **node == life.node),
-                "one token on two nodes"
-            );
+            assert!(nodes.iter().all(|node| **node == life.node), "one token on two nodes");
         }
         let mut tokens: Vec<u64> = lives.iter().map(|life| life.token).collect();
         tokens.sort_unstable();
@@ -261,10 +231,7 @@ pub(crate) fn run(config: &std::path::Path, id: &str) -> Command {
 /// A config of one node, which is a quorum.
 pub(crate) fn alone(folder: &std::path::Path) -> PathBuf {
     let path = folder.join("cfg.yaml");
-    let yaml = format!(
-        "insecure: true\nnodes:\n  1:\n    addr: 127.0.0.1\n    port: {}\n",
-        free_port()
-    );
+    let yaml = format!("insecure: true\nnodes:\n  1:\n    addr: 127.0.0.1\n    port: {}\n", free_port());
     fs::write(&path, yaml).unwrap();
     path
 }

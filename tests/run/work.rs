@@ -73,16 +73,12 @@ fn run() {
 
 fn log(folder: &std::path::Path, id: u32) -> File {
     let path = file(folder, id);
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .unwrap()
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
 fn file(folder: &std::path::Path, id: u32) -> PathBuf {
-    let [node, token, term] = ["NODE", "TOKEN", "TERM"]
-        .map(|name| env::var(format!("LEADELECT_{name}")).expect("told by its supervisor"));
+    let [node, token, term] =
+        ["NODE", "TOKEN", "TERM"].map(|name| env::var(format!("LEADELECT_{name}")).expect("told by its supervisor"));
     assert_eq!(token, term);
     folder.join(format!("{node}-{token}-{id}"))
 }

@@ -7,11 +7,7 @@ use super::tokens::Token;
 
 /// The package, or the other module at the top of this crate, that an import in `file` is from; `lib` for what is taken
 /// from the root itself.
-pub(super) fn used(
-    file: &[String],
-    import: &Import,
-    packages: &BTreeSet<String>,
-) -> Option<String> {
+pub(super) fn used(file: &[String], import: &Import, packages: &BTreeSet<String>) -> Option<String> {
     let mut here: Vec<String> = file.to_vec();
     here.extend(import.inside.iter().cloned());
     let (first, mut rest) = import.path.split_first()?;
@@ -49,11 +45,7 @@ pub(super) fn imports(tokens: &[Token]) -> Vec<Import> {
     let mut depth = 0;
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
-        let text = |ahead: usize| {
-            tokens
-                .get(at + ahead)
-                .map_or("", |token| token.text.as_str())
-        };
+        let text = |ahead: usize| tokens.get(at + ahead).map_or("", |token| token.text.as_str());
         let mut paths = Vec::new();
         match token.text.as_str() {
             "{" => depth += 1,
@@ -99,12 +91,7 @@ fn continues_a_path(tokens: &[Token], at: usize) -> bool {
 }
 
 /// Takes apart the tree of a `use` from `at` on. Returns where it ends.
-fn use_tree(
-    tokens: &[Token],
-    mut at: usize,
-    prefix: &[String],
-    paths: &mut Vec<(Vec<String>, usize)>,
-) -> usize {
+fn use_tree(tokens: &[Token], mut at: usize, prefix: &[String], paths: &mut Vec<(Vec<String>, usize)>) -> usize {
     let mut path = prefix.to_vec();
     let mut line = 0;
     while let Some(token) = tokens.get(at) {

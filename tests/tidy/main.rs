@@ -23,16 +23,8 @@ struct Row {
     packages: &'static [&'static str],
 }
 
-const fn row(
-    module: &'static str,
-    uses: &'static [&'static str],
-    packages: &'static [&'static str],
-) -> Row {
-    Row {
-        module,
-        uses,
-        packages,
-    }
+const fn row(module: &'static str, uses: &'static [&'static str], packages: &'static [&'static str]) -> Row {
+    Row { module, uses, packages }
 }
 
 /// Imports point inward, to the election, which knows nobody.
@@ -41,53 +33,21 @@ const ROWS: [Row; 21] = [
     row("clock", &["election"], &["log", "rustix"]),
     row("handover", &["config", "election"], &[]),
     row("counters", &["election"], &[]),
-    row(
-        "metrics",
-        &["counters", "election", "status"],
-        &["prometheus_client"],
-    ),
-    row(
-        "inbox",
-        &["election", "handover", "lease"],
-        &["crossbeam_channel"],
-    ),
+    row("metrics", &["counters", "election", "status"], &["prometheus_client"]),
+    row("inbox", &["election", "handover", "lease"], &["crossbeam_channel"]),
     row("lease", &["clock", "election"], &["log"]),
     row("office", &["clock", "election", "lease"], &[]),
-    row(
-        "lead",
-        &["clock", "election", "handover", "inbox", "lease", "office"],
-        &["crossbeam_channel", "log"],
-    ),
-    row(
-        "status",
-        &["clock", "counters", "election"],
-        &["crossbeam_channel", "log", "rustix"],
-    ),
+    row("lead", &["clock", "election", "handover", "inbox", "lease", "office"], &["crossbeam_channel", "log"]),
+    row("status", &["clock", "counters", "election"], &["crossbeam_channel", "log", "rustix"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
-    row(
-        "store",
-        &["clock", "election"],
-        &["crc32fast", "log", "rustix"],
-    ),
+    row("store", &["clock", "election"], &["crc32fast", "log", "rustix"]),
     // A certificate that does not fit its node is an error of the config.
-    row(
-        "config",
-        &["election", "transport"],
-        &["log", "serde", "serde_yaml"],
-    ),
+    row("config", &["election", "transport"], &["log", "serde", "serde_yaml"]),
     row("transport", LINKS, &["crossbeam_channel", "log", "rand"]),
-    row(
-        "transport::tls",
-        LINKS,
-        &["log", "rustls", "rustls_pemfile", "webpki"],
-    ),
+    row("transport::tls", LINKS, &["log", "rustls", "rustls_pemfile", "webpki"]),
     row("transport::wire", LINKS, &["bincode", "serde"]),
     // A client knows the frames that are for clients, and how to dial.
-    row(
-        "remote",
-        &["clock", "config", "election", "status", "transport"],
-        &[],
-    ),
+    row("remote", &["clock", "config", "election", "status", "transport"], &[]),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
@@ -111,21 +71,9 @@ const ROWS: [Row; 21] = [
     ),
 ];
 
-const LINKS: &[&str] = &[
-    "clock", "config", "election", "handover", "inbox", "office", "status",
-];
-const PARTS: &[&str] = &[
-    "clock",
-    "config",
-    "election",
-    "handover",
-    "inbox",
-    "lease",
-    "office",
-    "status",
-    "store",
-    "transport",
-];
+const LINKS: &[&str] = &["clock", "config", "election", "handover", "inbox", "office", "status"];
+const PARTS: &[&str] =
+    &["clock", "config", "election", "handover", "inbox", "lease", "office", "status", "store", "transport"];
 const WHOLE: &[&str] = &[
     "clock",
     "config",

@@ -23,10 +23,7 @@ fn page(name: &str) -> String {
 fn named_tests(page: &str) -> BTreeSet<&str> {
     let quoted = page.split('`').skip(1).step_by(2);
     let letters = |name: &&str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    quoted
-        .filter(letters)
-        .filter(|name| name.matches('_').count() >= 2)
-        .collect()
+    quoted.filter(letters).filter(|name| name.matches('_').count() >= 2).collect()
 }
 
 /// The functions below `#[test]` in some source, ignored ones included.
@@ -73,11 +70,7 @@ fn texts(folder: &str) -> Vec<String> {
 fn every_test_that_the_manual_names_is_there() {
     let (page, texts) = (page("safety.md"), [texts("src"), texts("tests")].concat());
     let named = named_tests(&page);
-    assert!(
-        named.len() >= LEAST_TESTS,
-        "only {} names read",
-        named.len()
-    );
+    assert!(named.len() >= LEAST_TESTS, "only {} names read", named.len());
     let known: BTreeSet<&str> = texts.iter().flat_map(|text| tests_in(text)).collect();
     let lost: Vec<_> = named.difference(&known).collect();
     assert!(lost.is_empty(), "safety.md names what is no test: {lost:?}");
@@ -91,11 +84,7 @@ fn the_properties_of_the_manual_are_those_of_the_checker() {
     let simulation = fs::read_to_string(root().join("tests/election/simulation.rs"));
     let texts = [texts.concat(), vec![simulation.expect("UTF-8")]].concat();
     let listed = listed_properties(&page);
-    assert!(
-        listed.len() >= LEAST_PROPERTIES,
-        "only {} rows read",
-        listed.len()
-    );
+    assert!(listed.len() >= LEAST_PROPERTIES, "only {} rows read", listed.len());
     let checked: BTreeSet<&str> = texts.iter().flat_map(|text| properties_in(text)).collect();
     assert_eq!(listed, checked, "left: safety.md, right: the checker");
 }
@@ -104,10 +93,8 @@ fn the_properties_of_the_manual_are_those_of_the_checker() {
 fn every_property_is_violated_by_a_mutant_of_the_manual() {
     let (safety, mutants) = (page("safety.md"), page("mutants.md"));
     let rows = mutants.lines().filter(|line| line.starts_with("| `"));
-    let violated: BTreeSet<&str> = rows
-        .filter_map(|row| row.split('|').nth(5))
-        .flat_map(|cell| cell.split(',').map(str::trim))
-        .collect();
+    let violated: BTreeSet<&str> =
+        rows.filter_map(|row| row.split('|').nth(5)).flat_map(|cell| cell.split(',').map(str::trim)).collect();
     let listed = listed_properties(&safety);
     let spared: Vec<_> = listed.difference(&violated).collect();
     assert!(spared.is_empty(), "no mutant violates {spared:?}");
@@ -117,12 +104,8 @@ fn every_property_is_violated_by_a_mutant_of_the_manual() {
 fn names_are_read_from_a_page_and_from_source() {
     let page = "\n# Properties\n\n| property | x |\n|---|---|\n| VoteOnce * | `a_vote_is_one` |\n\n# B\n| No | |";
     assert_eq!(listed_properties(page), BTreeSet::from(["VoteOnce"]));
-    assert_eq!(
-        named_tests("`a_vote_is_one`, `clock_drift` and `Lease::is_valid`"),
-        BTreeSet::from(["a_vote_is_one"])
-    );
-    let source =
-        "fn a_help_er() {}\n#[test]\n#[ignore]\nfn it_is_so() {\n x.fail(\n  \"VoteOnce\", y)";
+    assert_eq!(named_tests("`a_vote_is_one`, `clock_drift` and `Lease::is_valid`"), BTreeSet::from(["a_vote_is_one"]));
+    let source = "fn a_help_er() {}\n#[test]\n#[ignore]\nfn it_is_so() {\n x.fail(\n  \"VoteOnce\", y)";
     assert_eq!(tests_in(source), BTreeSet::from(["it_is_so"]));
     assert_eq!(properties_in(source), BTreeSet::from(["VoteOnce"]));
 }

@@ -85,18 +85,11 @@ fn find_clocks(source: &Source, tokens: &[Token], found: &mut Vec<Finding>) {
     if source.path == "src/clock.rs" {
         return;
     }
-    let readings: [&[&str]; 4] = [
-        &["Instant", "::", "now"],
-        &["SystemTime", "::", "now"],
-        &["clock_gettime"],
-        &[".", "elapsed", "("],
-    ];
+    let readings: [&[&str]; 4] =
+        [&["Instant", "::", "now"], &["SystemTime", "::", "now"], &["clock_gettime"], &[".", "elapsed", "("]];
     for reading in readings {
         for line in occurrences(tokens, reading) {
-            let why = format!(
-                "`{}` reads a clock: only src/clock.rs may",
-                reading.concat()
-            );
+            let why = format!("`{}` reads a clock: only src/clock.rs may", reading.concat());
             found.push(source.finding(Rule::Clock, line, "reads a clock", why));
         }
     }
@@ -109,17 +102,9 @@ fn find_unwraps(source: &Source, tokens: &[Token], found: &mut Vec<Finding>) {
     }
 }
 
-fn occurrences<'t>(
-    tokens: &'t [Token],
-    pattern: &'t [&'t str],
-) -> impl Iterator<Item = usize> + 't {
+fn occurrences<'t>(tokens: &'t [Token], pattern: &'t [&'t str]) -> impl Iterator<Item = usize> + 't {
     let windows = tokens.windows(pattern.len());
-    let same = move |window: &&[Token]| {
-        window
-            .iter()
-            .zip(pattern)
-            .all(|(token, text)| token.text == **text)
-    };
+    let same = move |window: &&[Token]| window.iter().zip(pattern).all(|(token, text)| token.text == **text);
     windows.filter(same).map(|window| window[0].line)
 }
 

@@ -37,19 +37,11 @@ impl Source {
             let rest = module.strip_prefix(row.module);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        ROWS.iter()
-            .filter(inside)
-            .max_by_key(|row| row.module.len())
+        ROWS.iter().filter(inside).max_by_key(|row| row.module.len())
     }
 
     pub(super) fn finding(&self, rule: Rule, line: usize, broken: &str, why: String) -> Finding {
-        Finding {
-            rule,
-            what: format!("{} {broken}", self.path),
-            path: self.path.clone(),
-            line,
-            why,
-        }
+        Finding { rule, what: format!("{} {broken}", self.path), path: self.path.clone(), line, why }
     }
 }
 
@@ -69,10 +61,7 @@ pub(super) fn read_folder(folder: &Path, name: &str, sources: &mut Vec<Source>) 
     let mut entries: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     entries.sort();
     for entry in entries {
-        let last = entry
-            .file_name()
-            .and_then(|last| last.to_str())
-            .expect("UTF-8");
+        let last = entry.file_name().and_then(|last| last.to_str()).expect("UTF-8");
         let path = format!("{name}/{last}");
         if entry.is_dir() {
             read_folder(&entry, &path, sources);
@@ -112,9 +101,6 @@ pub(super) fn packages() -> BTreeSet<String> {
             packages.insert(name.trim().replace('-', "_"));
         }
     }
-    assert!(
-        packages.contains("rustls"),
-        "Cargo.toml is not as this test reads it"
-    );
+    assert!(packages.contains("rustls"), "Cargo.toml is not as this test reads it");
     packages
 }

@@ -8,8 +8,7 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn is_word(&self) -> bool {
-        self.text
-            .starts_with(|first: char| first.is_alphanumeric() || first == '_')
+        self.text.starts_with(|first: char| first.is_alphanumeric() || first == '_')
     }
 }
 
@@ -19,9 +18,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut rest = text;
     let mut line = 1;
     while let Some(first) = rest.chars().next() {
-        let word = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         let skipped = skipped(rest, word);
         if skipped > 0 {
             line += rest[..skipped].matches('\n').count();
@@ -137,10 +134,7 @@ pub(super) fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
             }
         }
         let end = tokens.get(at).map_or("", |token| token.text.as_str());
-        let item: Vec<&str> = tokens[begin..at.min(tokens.len())]
-            .iter()
-            .map(|token| token.text.as_str())
-            .collect();
+        let item: Vec<&str> = tokens[begin..at.min(tokens.len())].iter().map(|token| token.text.as_str()).collect();
         if let ([.., "mod", name], ";") = (item.as_slice(), end) {
             files.push((*name).to_owned());
         }
@@ -151,11 +145,7 @@ pub(super) fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
 
 fn is_test_attribute(tokens: &[Token]) -> bool {
     let begins = |pattern: &[&str]| {
-        tokens.len() >= pattern.len()
-            && pattern
-                .iter()
-                .zip(tokens)
-                .all(|(text, token)| token.text == *text)
+        tokens.len() >= pattern.len() && pattern.iter().zip(tokens).all(|(text, token)| token.text == *text)
     };
     begins(&["#", "[", "cfg", "(", "test", ")", "]"])
         || begins(&["#", "[", "cfg", "(", "all", "(", "test"])

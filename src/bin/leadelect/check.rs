@@ -43,11 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let Findings { errors, warnings } = findings;
     print(&format!("errors: {errors}, warnings: {warnings}\n"))?;
-    Ok(if errors == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Debug, Default)]
@@ -92,11 +88,7 @@ fn check_config(args: &Args, findings: &mut Findings) -> Result<Option<Config>, 
     Ok(Some(config))
 }
 
-fn check_certificates(
-    args: &Args,
-    config: &Config,
-    findings: &mut Findings,
-) -> Result<(), Failure> {
+fn check_certificates(args: &Args, config: &Config, findings: &mut Findings) -> Result<(), Failure> {
     let client = match Client::new(config.clone()) {
         Ok(client) => client,
         // What a node says of the same files is no better.
@@ -108,9 +100,7 @@ fn check_certificates(
             [] => "valid for no node".to_owned(),
             ids => format!("valid for {}", listed(ids.iter().copied())),
         };
-        findings.ok(&format!(
-            "certificate: signed by the CA, {names}, ends in {days} days"
-        ))?;
+        findings.ok(&format!("certificate: signed by the CA, {names}, ends in {days} days"))?;
         if valid_for.is_empty() && args.id.is_none() {
             findings.warning(
                 "with this certificate one may ask for the status, but run no node and have nothing handed over",
@@ -154,16 +144,12 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
                     "node {id} at {addr}: {role} in term {term}, version {}, answers in {round_trip:.1?}",
                     answer.version
                 ))?;
-                if let Some(days) = answer
-                    .certificate_days
-                    .filter(|days| *days < EXPIRY_WARNING_DAYS)
-                {
+                if let Some(days) = answer.certificate_days.filter(|days| *days < EXPIRY_WARNING_DAYS) {
                     findings.warning(&format!("node {id}: its certificate ends in {days} days"))?;
                 }
                 for peer in answer.peers.iter().filter(|peer| !peer.connected) {
                     let why = peer.last_error.as_deref().unwrap_or("not connected yet");
-                    findings
-                        .warning(&format!("node {id} does not reach node {}: {why}", peer.id))?;
+                    findings.warning(&format!("node {id} does not reach node {}: {why}", peer.id))?;
                 }
             }
             Err(error) => findings.error(&format!("node {id} at {addr}: {error}"))?,
@@ -174,11 +160,7 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
         findings.warning(&format!("the nodes run different versions: {versions:?}"))?;
     }
     let verdict = view.verdict();
-    if verdict.ok {
-        findings.ok(&verdict.to_string())
-    } else {
-        findings.error(&verdict.to_string())
-    }
+    if verdict.ok { findings.ok(&verdict.to_string()) } else { findings.error(&verdict.to_string()) }
 }
 
 fn listed(ids: impl Iterator<Item = NodeId>) -> String {

@@ -66,10 +66,7 @@ pub(crate) fn resign(args: &ResignArgs) -> Result<ExitCode, Failure> {
             "node {next} has given leadership up, and leads again: no other node was able to"
         )));
     }
-    print(&format!(
-        "node {} has handed over to node {next}\n",
-        hand_over.leader
-    ))?;
+    print(&format!("node {} has handed over to node {next}\n", hand_over.leader))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,10 +86,7 @@ pub(crate) fn transfer(args: &TransferArgs) -> Result<ExitCode, Failure> {
             "node {from} has handed over, and node {next} leads in place of node {to}"
         )));
     }
-    print(&format!(
-        "node {} has handed over to node {to}\n",
-        hand_over.leader
-    ))?;
+    print(&format!("node {} has handed over to node {to}\n", hand_over.leader))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,12 +112,7 @@ impl<'a> HandOver<'a> {
         match view.leaders().as_slice() {
             [leader] => {
                 let (leader, token) = (leader.id, leader.token.unwrap_or(0));
-                Ok(HandOver {
-                    config,
-                    client,
-                    leader,
-                    token,
-                })
+                Ok(HandOver { config, client, leader, token })
             }
             _ => Err(Failure::of_cluster(view.verdict())),
         }
@@ -147,9 +136,7 @@ impl<'a> HandOver<'a> {
                     "node {from} has given leadership up, and nobody has come after it yet: {verdict}"
                 )));
             }
-            looks
-                .recv()
-                .expect("a ticker ticks for as long as it lives");
+            looks.recv().expect("a ticker ticks for as long as it lives");
         }
     }
 }

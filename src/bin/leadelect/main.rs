@@ -70,9 +70,7 @@ impl ConfigFile {
             let path = self.config.display();
             let ids: Vec<String> = known.iter().map(ToString::to_string).collect();
             let ids = ids.join(", ");
-            Failure::of(format!(
-                "found no node {id:?} in {path}: expected one of {ids}"
-            ))
+            Failure::of(format!("found no node {id:?} in {path}: expected one of {ids}"))
         })
     }
 }
@@ -87,18 +85,12 @@ struct Failure {
 impl Failure {
     /// What was given cannot be used.
     fn of(problem: impl fmt::Display) -> Failure {
-        Failure {
-            problem: problem.to_string(),
-            exit_code: UNUSABLE,
-        }
+        Failure { problem: problem.to_string(), exit_code: UNUSABLE }
     }
 
     /// The nodes cannot do it, or will not.
     fn of_cluster(problem: impl fmt::Display) -> Failure {
-        Failure {
-            exit_code: REFUSED,
-            ..Failure::of(problem)
-        }
+        Failure { exit_code: REFUSED, ..Failure::of(problem) }
     }
 }
 

@@ -52,12 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -159,11 +154,7 @@ impl Job {
 
     fn in_nanos(&self) -> (u64, u64, u64) {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        (
-            nanos(self.drain_time),
-            nanos(self.margin),
-            nanos(self.stop_time),
-        )
+        (nanos(self.drain_time), nanos(self.margin), nanos(self.stop_time))
     }
 }
 

@@ -86,9 +86,7 @@ fn watch(args: &Args, mut asker: Asker) -> Result<ExitCode, Failure> {
     loop {
         LAST.store(asker.look(args, redraws)?, Ordering::Relaxed);
         unread.complain(repeats);
-        ticks
-            .recv()
-            .expect("a ticker ticks for as long as it lives");
+        ticks.recv().expect("a ticker ticks for as long as it lives");
         // The config, or a certificate, may have been replaced; or is just being replaced.
         match Asker::read(args) {
             Ok(read) => (asker, unread) = (read, Unread::default()),

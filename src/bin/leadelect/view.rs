@@ -25,32 +25,23 @@ pub(crate) struct Seen {
 }
 
 impl View {
-    pub(crate) fn of(
-        config: &Config,
-        answers: Vec<(NodeId, Result<NodeStatus, RemoteError>)>,
-    ) -> View {
+    pub(crate) fn of(config: &Config, answers: Vec<(NodeId, Result<NodeStatus, RemoteError>)>) -> View {
         let nodes = config.nodes().zip(answers);
         let nodes = nodes.map(|((id, member), (_, answer))| {
             let addr = member.to_string();
             Seen { id, addr, answer }
         });
-        View {
-            nodes: nodes.collect(),
-        }
+        View { nodes: nodes.collect() }
     }
 
     /// The nodes that have answered.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = &NodeStatus> {
-        self.nodes
-            .iter()
-            .filter_map(|node| node.answer.as_ref().ok())
+        self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
     }
 
     /// The nodes that hold a valid lease.
     pub(crate) fn leaders(&self) -> Vec<&NodeStatus> {
-        self.reachable()
-            .filter(|node| node.token.is_some() && !node.lease.is_zero())
-            .collect()
+        self.reachable().filter(|node| node.token.is_some() && !node.lease.is_zero()).collect()
     }
 
     /// Is there exactly one leader, with a quorum?
@@ -59,18 +50,15 @@ impl View {
         let quorum = total / 2 + 1;
         let (ok, text) = match self.leaders().as_slice() {
             [] => {
-                let text = format!(
-                    "nobody leads: {reachable} of {total} nodes can be reached, {quorum} are needed"
-                );
+                let text = format!("nobody leads: {reachable} of {total} nodes can be reached, {quorum} are needed");
                 (false, text)
             }
             [leader] => {
                 let (id, term) = (leader.id, leader.term);
                 let agrees = |node: &&NodeStatus| (node.leader, node.term) == (Some(id), term);
                 let agree = self.reachable().filter(agrees).count();
-                let text = format!(
-                    "node {id} leads in term {term}: {agree} of {total} nodes agree, {quorum} are needed"
-                );
+                let text =
+                    format!("node {id} leads in term {term}: {agree} of {total} nodes agree, {quorum} are needed");
                 (agree >= quorum, text)
             }
             several => {
@@ -108,17 +96,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-const HEAD: [&str; 9] = [
-    "ID",
-    "ADDR",
-    "ROLE",
-    "TERM",
-    "LEADER",
-    "TOKEN",
-    "LEASE",
-    "ROUND TRIP",
-    "CERTIFICATE",
-];
+const HEAD: [&str; 9] = ["ID", "ADDR", "ROLE", "TERM", "LEADER", "TOKEN", "LEASE", "ROUND TRIP", "CERTIFICATE"];
 
 /// The table for people. A node that has not answered says why in place of its columns.
 pub(crate) fn table(view: &View) -> String {
@@ -163,9 +141,7 @@ fn cells(node: &Seen) -> [String; HEAD.len()] {
         (Some(_), Some(left)) => format!("{left:.0?}"),
     };
     cells[7] = format!("{:.1?}", answer.round_trip);
-    cells[8] = answer
-        .certificate_days
-        .map_or_else(none, |days| format!("{days} days"));
+    cells[8] = answer.certificate_days.map_or_else(none, |days| format!("{days} days"));
     cells
 }
 
@@ -210,11 +186,7 @@ struct PeerJson {
 /// The array for programs, on several lines or on one.
 pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
     let nodes: Vec<NodeJson> = view.nodes.iter().map(node_json).collect();
-    let text = if pretty {
-        serde_json::to_string_pretty(&nodes)
-    } else {
-        serde_json::to_string(&nodes)
-    };
+    let text = if pretty { serde_json::to_string_pretty(&nodes) } else { serde_json::to_string(&nodes) };
     Ok(text.map_err(Failure::of)? + "\n")
 }
 

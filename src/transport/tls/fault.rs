@@ -45,22 +45,18 @@ impl HandshakeError {
         match error {
             Tls::AlertReceived(alert) => HandshakeError::RefusedByPeer(explain_alert(*alert)),
             Tls::InvalidMessage(_) => HandshakeError::BadPeer(
-                "the peer does not speak TLS: another program, or `insecure: true` in its config"
-                    .into(),
+                "the peer does not speak TLS: another program, or `insecure: true` in its config".into(),
             ),
-            Tls::InvalidCertificate(_) => HandshakeError::BadPeer(format!(
-                "the peer has a certificate that {}",
-                explain(error)
-            )),
-            Tls::NoCertificatesPresented => {
-                HandshakeError::BadPeer("the peer shows no certificate".into())
+            Tls::InvalidCertificate(_) => {
+                HandshakeError::BadPeer(format!("the peer has a certificate that {}", explain(error)))
             }
-            Tls::NoApplicationProtocol => HandshakeError::BadPeer(
-                "the peer speaks TLS, but not the protocol leadelect/1 inside".into(),
-            ),
-            Tls::PeerIncompatible(reason) => HandshakeError::BadPeer(format!(
-                "the peer cannot do the TLS 1.3 that is expected: {reason:?}"
-            )),
+            Tls::NoCertificatesPresented => HandshakeError::BadPeer("the peer shows no certificate".into()),
+            Tls::NoApplicationProtocol => {
+                HandshakeError::BadPeer("the peer speaks TLS, but not the protocol leadelect/1 inside".into())
+            }
+            Tls::PeerIncompatible(reason) => {
+                HandshakeError::BadPeer(format!("the peer cannot do the TLS 1.3 that is expected: {reason:?}"))
+            }
             other => HandshakeError::BadPeer(format!("the peer broke TLS: {other}")),
         }
     }
@@ -70,9 +66,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandshakeError::Network(error) => error.fmt(f),
-            HandshakeError::BadPeer(reason) | HandshakeError::RefusedByPeer(reason) => {
-                f.write_str(reason)
-            }
+            HandshakeError::BadPeer(reason) | HandshakeError::RefusedByPeer(reason) => f.write_str(reason),
         }
     }
 }
@@ -86,18 +80,14 @@ pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 fn explain_alert(alert: AlertDescription) -> String {
     let why = match alert {
         AlertDescription::UnknownCA => "its CA did not sign this node's certificate",
-        AlertDescription::DecryptError => {
-            "its CA has the name of ours and another key: was the CA made anew?"
-        }
+        AlertDescription::DecryptError => "its CA has the name of ours and another key: was the CA made anew?",
         AlertDescription::CertificateExpired => {
             "by its clock this node's certificate has ended or not begun: compare the clocks and the dates"
         }
         AlertDescription::BadCertificate => {
             "this node's certificate is not valid for the name in the peer's config (tls_name, or else addr)"
         }
-        AlertDescription::UnsupportedCertificate => {
-            "this node's certificate lacks serverAuth or clientAuth"
-        }
+        AlertDescription::UnsupportedCertificate => "this node's certificate lacks serverAuth or clientAuth",
         AlertDescription::CertificateRequired => "it got no certificate from this node",
         AlertDescription::NoApplicationProtocol => "it does not speak the protocol leadelect/1",
         AlertDescription::ProtocolVersion => "it does not speak TLS 1.3",
@@ -120,9 +110,7 @@ pub(super) fn explain(error: &rustls::Error) -> String {
             let ago = span(time.as_secs().saturating_sub(not_after.as_secs()));
             format!("expired on {}, {ago} ago", date(not_after.as_secs()))
         }
-        CertificateError::NotValidYetContext { time, not_before }
-            if time.as_secs() < CLOCK_WAS_SET =>
-        {
+        CertificateError::NotValidYetContext { time, not_before } if time.as_secs() < CLOCK_WAS_SET => {
             format!(
                 "is not valid before {}, and the clock of this host says {}: set the clock first",
                 date(not_before.as_secs()),
@@ -131,30 +119,18 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         }
         CertificateError::NotValidYetContext { time, not_before } => {
             let ahead = span(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!(
-                "is not valid before {}, in {ahead}",
-                date(not_before.as_secs())
-            )
+            format!("is not valid before {}, in {ahead}", date(not_before.as_secs()))
         }
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             let presented = if presented.is_empty() {
                 "no name".into()
             } else {
-                presented
-                    .iter()
-                    .map(|name| bare(name))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
             };
             format!("is valid for {presented}, not for {:?}", expected.to_str())
         }
         CertificateError::InvalidPurposeContext { .. } => {
-            format!(
-                "has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}"
-            )
+            format!("has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}")
         }
         // The verifier has no variant for this one.
         other if other.to_string().contains("CaUsedAsEndEntity") => {
@@ -162,17 +138,13 @@ pub(super) fn explain(error: &rustls::Error) -> String {
              `certs.ca` has signed, such as gen_cert.sh makes"
                 .into()
         }
-        other => format!(
-            "cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"
-        ),
+        other => format!("cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"),
     }
 }
 
 /// `host` of `DnsName("host")`, which is how the verifier writes names down.
 fn bare(name: &str) -> &str {
-    let inner = name
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(name).trim_matches('"')
 }
 
@@ -191,15 +163,10 @@ pub(super) fn span(seconds: u64) -> String {
 pub(super) fn date(seconds: u64) -> String {
     let days = seconds / DAY + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 {
-        (0, month + 3)
-    } else {
-        (1, month - 9)
-    };
+    let (year, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
     format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + year)
 }

@@ -3,8 +3,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 use rustls::HandshakeKind;
 use tempfile::TempDir;
@@ -28,16 +27,11 @@ impl TestCa {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         change(&mut params);
         let ca = params.self_signed(&key).expect("a CA");
         fs::write(folder.path().join("ca.pem"), ca.pem()).expect("written");
-        TestCa {
-            folder,
-            issuer: Issuer::new(params, key),
-        }
+        TestCa { folder, issuer: Issuer::new(params, key) }
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -90,8 +84,7 @@ fn ample() -> Instant {
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let dialled =
-        TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let dialled = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
     (dialled, listener.accept().expect("accepted").0)
 }
 
@@ -100,10 +93,7 @@ fn meet(
     client: &CertFiles,
     name: &str,
     server: &CertFiles,
-) -> (
-    Result<Stream, HandshakeError>,
-    Result<Stream, HandshakeError>,
-) {
+) -> (Result<Stream, HandshakeError>, Result<Stream, HandshakeError>) {
     let client = Credentials::load(client).expect("client credentials");
     let server = Credentials::load(server).expect("server credentials");
     let (dialled, accepted) = tcp_pair();
@@ -140,10 +130,7 @@ fn two_members_talk_and_know_each_other() {
     let seen = accepted.peer_certificate().expect("mutual");
     assert!(seen.is_valid_for("one.example") && seen.is_valid_for("127.0.0.1"));
     let wrong = seen.check_name("two.example").expect_err("another's name");
-    assert_says(
-        &wrong,
-        &["one.example", "127.0.0.1", "not for \"two.example\""],
-    );
+    assert_says(&wrong, &["one.example", "127.0.0.1", "not for \"two.example\""]);
     assert!(!seen.is_valid_for("127.0.0.2") && !seen.is_valid_for("no name at all"));
 
     assert!(dialled.is_quiet());
@@ -159,10 +146,7 @@ fn a_node_is_dialled_by_its_ip_address() {
     let shared = ca.sign("shared", &["127.0.0.1", "::1"]);
     for name in ["127.0.0.1", "::1"] {
         let (dialled, accepted) = meet(&shared, name, &shared);
-        assert!(
-            dialled.is_ok() && accepted.is_ok(),
-            "{name}: {dialled:?} {accepted:?}"
-        );
+        assert!(dialled.is_ok() && accepted.is_ok(), "{name}: {dialled:?} {accepted:?}");
     }
 }
 
@@ -182,10 +166,7 @@ fn no_session_is_resumed() {
         let mut stream = connect(dialled, "one.example", &credentials, ample()).expect("dialled");
         // A ticket would have come before the byte.
         stream.read_exact(&mut [0]).expect("read");
-        let kinds = [
-            stream.tls.expect("TLS").handshake_kind(),
-            accepting.join().expect("no panic"),
-        ];
+        let kinds = [stream.tls.expect("TLS").handshake_kind(), accepting.join().expect("no panic")];
         assert_eq!(kinds, [Some(HandshakeKind::Full); 2]);
     }
 }
@@ -197,19 +178,9 @@ fn a_peer_of_another_ca_is_refused_and_both_are_told() {
     let two = theirs.sign("two", &["two.example"]);
     let (dialled, accepted) = meet(&one, "two.example", &two);
     let text = dialled.expect_err("a stranger").to_string();
-    assert_says(
-        &text,
-        &["the peer has a certificate that is not signed by a CA in `certs.ca`"],
-    );
+    assert_says(&text, &["the peer has a certificate that is not signed by a CA in `certs.ca`"]);
     let text = accepted.expect_err("refused").to_string();
-    assert_says(
-        &text,
-        &[
-            "the peer refuses this node",
-            "did not sign this node's certificate",
-            "UnknownCA",
-        ],
-    );
+    assert_says(&text, &["the peer refuses this node", "did not sign this node's certificate", "UnknownCA"]);
 }
 
 #[test]
@@ -218,10 +189,7 @@ fn a_ca_made_anew_under_its_old_name_is_recognised() {
     let one = old.sign("one", &["one.example"]);
     let two = new.sign("two", &["two.example"]);
     let (dialled, _) = meet(&one, "two.example", &two);
-    assert_says(
-        &dialled.expect_err("a stranger").to_string(),
-        &["was the CA made anew?"],
-    );
+    assert_says(&dialled.expect_err("a stranger").to_string(), &["was the CA made anew?"]);
 }
 
 #[test]
@@ -229,8 +197,7 @@ fn a_dialler_of_another_ca_learns_of_its_refusal_at_the_first_read() {
     let (ours, theirs) = (TestCa::new("ours"), TestCa::new("theirs"));
     let one = ours.sign("one", &["one.example"]);
     // The stranger trusts our CA, but its own certificate is of another.
-    let mut stranger =
-        Credentials::load(&theirs.sign("stranger", &["stranger.example"])).expect("loaded");
+    let mut stranger = Credentials::load(&theirs.sign("stranger", &["stranger.example"])).expect("loaded");
     let trusting = Credentials::load(&one).expect("loaded");
     let mut client = (*trusting.client).clone();
     client.client_auth_cert_resolver = stranger.client.client_auth_cert_resolver.clone();
@@ -241,14 +208,8 @@ fn a_dialler_of_another_ca_learns_of_its_refusal_at_the_first_read() {
     let mut dialled = connect(dialled, "one.example", &stranger, ample()).expect("its own half");
     dialled.write_all(b"a first request").expect("written");
     let error = dialled.read(&mut [0]).expect_err("refused");
-    assert_says(
-        &error.to_string(),
-        &["the peer refuses this node", "UnknownCA"],
-    );
-    assert!(matches!(
-        accepting.join().expect("no panic"),
-        Err(HandshakeError::BadPeer(_))
-    ));
+    assert_says(&error.to_string(), &["the peer refuses this node", "UnknownCA"]);
+    assert!(matches!(accepting.join().expect("no panic"), Err(HandshakeError::BadPeer(_))));
 }
 
 #[test]
@@ -258,10 +219,7 @@ fn a_peer_with_another_name_is_refused_and_both_names_are_told() {
     let two = ca.sign("two", &["two.example", "10.0.0.2"]);
     let (dialled, accepted) = meet(&one, "three.example", &two);
     let text = dialled.expect_err("not three").to_string();
-    assert_says(
-        &text,
-        &["two.example", "10.0.0.2", "not for \"three.example\""],
-    );
+    assert_says(&text, &["two.example", "10.0.0.2", "not for \"three.example\""]);
     let text = accepted.expect_err("refused").to_string();
     assert_says(&text, &["the peer refuses this node", "tls_name"]);
 }
@@ -277,10 +235,7 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
         .expect("TLS 1.3")
         .with_root_certificates(roots(&files, cas).expect("roots"))
         .with_no_client_auth();
-    let expectations = [
-        (&b"leadelect/1"[..], "shows no certificate"),
-        (b"h2", "not the protocol leadelect/1"),
-    ];
+    let expectations = [(&b"leadelect/1"[..], "shows no certificate"), (b"h2", "not the protocol leadelect/1")];
     for (alpn, expected) in expectations {
         let mut nobody = nobody.clone();
         nobody.alpn_protocols = vec![alpn.to_vec()];
@@ -306,23 +261,12 @@ fn a_peer_that_offers_no_protocol_at_all_is_refused() {
     let one = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
     let mut client = (*one.client).clone();
     client.alpn_protocols.clear();
-    let other = Credentials {
-        own: one.own.clone(),
-        ca_not_after: None,
-        client: Arc::new(client),
-        server: one.server.clone(),
-    };
+    let other =
+        Credentials { own: one.own.clone(), ca_not_after: None, client: Arc::new(client), server: one.server.clone() };
     let (dialled, accepted) = tcp_pair();
-    let dialling =
-        thread::spawn(move || connect(dialled, "one.example", &other, ample()).map(|_| ()));
-    assert!(matches!(
-        accept(accepted, &one, ample()),
-        Err(HandshakeError::BadPeer(_))
-    ));
-    assert!(matches!(
-        dialling.join().expect("no panic"),
-        Err(HandshakeError::BadPeer(_))
-    ));
+    let dialling = thread::spawn(move || connect(dialled, "one.example", &other, ample()).map(|_| ()));
+    assert!(matches!(accept(accepted, &one, ample()), Err(HandshakeError::BadPeer(_))));
+    assert!(matches!(dialling.join().expect("no panic"), Err(HandshakeError::BadPeer(_))));
 }
 
 #[test]
@@ -359,10 +303,7 @@ fn a_silent_peer_holds_a_handshake_until_the_deadline_and_no_longer() {
         connect(dialled, "127.0.0.1", &one, in_millis(200)).expect_err("nobody"),
     ];
     let took = clock::now().since(start);
-    assert!(
-        (Duration::from_millis(390)..Duration::from_secs(5)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_millis(390)..Duration::from_secs(5)).contains(&took), "{took:?}");
     for error in errors {
         assert!(matches!(&error, HandshakeError::Network(io) if io.kind() == ErrorKind::TimedOut));
         assert_says(&error.to_string(), &["did not finish within"]);
@@ -375,9 +316,7 @@ fn a_dripping_peer_is_cut_at_the_deadline() {
     let one = Credentials::load(&ca.sign("one", &["127.0.0.1"])).expect("loaded");
     let (mut dripping, accepted) = tcp_pair();
     // The head of a TLS record that announces 16 KiB, and then its bytes one by one.
-    dripping
-        .write_all(&[0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb])
-        .expect("written");
+    dripping.write_all(&[0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb]).expect("written");
     let drip = thread::spawn(move || {
         while dripping.write_all(&[3]).is_ok() {
             thread::park_timeout(Duration::from_millis(20));
@@ -386,10 +325,7 @@ fn a_dripping_peer_is_cut_at_the_deadline() {
     let start = clock::now();
     let error = accept(accepted, &one, in_millis(400)).expect_err("too slow");
     let took = clock::now().since(start);
-    assert!(
-        (Duration::from_millis(390)..Duration::from_secs(5)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_millis(390)..Duration::from_secs(5)).contains(&took), "{took:?}");
     assert!(matches!(error, HandshakeError::Network(io) if io.kind() == ErrorKind::TimedOut));
     drip.join().expect("no panic");
 }
@@ -400,10 +336,7 @@ fn reads_and_writes_end_at_the_deadline_with_and_without_tls() {
     let shared = ca.sign("shared", &["one.example"]);
     let (dialled, _accepted) = meet(&shared, "one.example", &shared);
     let (plain, _other) = tcp_pair();
-    for mut stream in [
-        dialled.expect("dialled"),
-        Stream::plain(plain, Instant::NEVER),
-    ] {
+    for mut stream in [dialled.expect("dialled"), Stream::plain(plain, Instant::NEVER)] {
         stream.set_deadline(in_millis(100));
         let error = stream.read(&mut [0]).expect_err("nothing comes");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -419,90 +352,43 @@ fn reads_and_writes_end_at_the_deadline_with_and_without_tls() {
 fn certificates_that_peers_would_refuse_are_not_loaded() {
     let ca = TestCa::new("ca");
     let names = &["one.example"][..];
-    let old = ca.sign_with("old", names, |params| {
-        params.not_after = date_time_ymd(2020, 2, 29)
-    });
-    assert_says(
-        &refusal(Credentials::load(&old)),
-        &["old.pem", "expired on 2020-02-29", "days ago"],
-    );
-    let early = ca.sign_with("early", names, |params| {
-        params.not_before = date_time_ymd(2999, 1, 2)
-    });
-    assert_says(
-        &refusal(Credentials::load(&early)),
-        &["early.pem", "not valid before 2999-01-02, in "],
-    );
+    let old = ca.sign_with("old", names, |params| params.not_after = date_time_ymd(2020, 2, 29));
+    assert_says(&refusal(Credentials::load(&old)), &["old.pem", "expired on 2020-02-29", "days ago"]);
+    let early = ca.sign_with("early", names, |params| params.not_before = date_time_ymd(2999, 1, 2));
+    assert_says(&refusal(Credentials::load(&early)), &["early.pem", "not valid before 2999-01-02, in "]);
 
-    for usage in [
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ] {
+    for usage in [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth] {
         let usage_is_client = usage == ExtendedKeyUsagePurpose::ClientAuth;
-        let half = ca.sign_with("half", names, |params| {
-            params.extended_key_usages = vec![usage]
-        });
-        assert_says(
-            &refusal(Credentials::load(&half)),
-            &["half.pem", "both serverAuth and clientAuth"],
-        );
+        let half = ca.sign_with("half", names, |params| params.extended_key_usages = vec![usage]);
+        assert_says(&refusal(Credentials::load(&half)), &["half.pem", "both serverAuth and clientAuth"]);
         // Whoever only asks is no server.
         let asks = usage_is_client.then_some(());
         assert_eq!(Credentials::load_client(&half).ok().map(drop), asks);
     }
-    let both = [
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
-    let both = ca.sign_with("both", names, |params| {
-        params.extended_key_usages = both.to_vec()
-    });
+    let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let both = ca.sign_with("both", names, |params| params.extended_key_usages = both.to_vec());
     assert!(Credentials::load(&both).is_ok());
 
     let stranger = TestCa::new("stranger").sign("stranger", names);
-    let stranger = CertFiles {
-        ca: ca.path("ca.pem"),
-        ..stranger
-    };
-    assert_says(
-        &refusal(Credentials::load(&stranger)),
-        &["stranger.pem", "cannot be read"],
-    );
+    let stranger = CertFiles { ca: ca.path("ca.pem"), ..stranger };
+    assert_says(&refusal(Credentials::load(&stranger)), &["stranger.pem", "cannot be read"]);
     let others = TestCa::new("others");
-    let stranger = CertFiles {
-        ca: ca.path("ca.pem"),
-        ..others.sign("stranger", names)
-    };
+    let stranger = CertFiles { ca: ca.path("ca.pem"), ..others.sign("stranger", names) };
     let text = refusal(Credentials::load(&stranger));
     assert_says(&text, &["stranger.pem", "not signed by a CA in `certs.ca`"]);
-    let itself = CertFiles {
-        cert: ca.path("ca.pem"),
-        ..both
-    };
-    assert_says(
-        &refusal(Credentials::load(&itself)),
-        &[
-            "ca.pem",
-            "found a certificate that is a CA's",
-            "gen_cert.sh",
-        ],
-    );
+    let itself = CertFiles { cert: ca.path("ca.pem"), ..both };
+    assert_says(&refusal(Credentials::load(&itself)), &["ca.pem", "found a certificate that is a CA's", "gen_cert.sh"]);
 }
 
 /// So a cluster goes on when its CA ends, and to stop it then would be our doing.
 #[test]
 fn a_ca_that_has_ended_is_known_and_is_no_reason_for_anybody_to_refuse() {
-    let old = TestCa::with("old", |params| {
-        params.not_after = date_time_ymd(2020, 2, 29)
-    });
+    let old = TestCa::with("old", |params| params.not_after = date_time_ymd(2020, 2, 29));
     let files = old.sign("one", &["one.example"]);
     let left = Credentials::load(&files).expect("loaded").ca_days_left();
     assert!(left < Some(-2000), "{left:?}");
     let (dialled, accepted) = meet(&files, "one.example", &files);
-    assert!(
-        dialled.is_ok() && accepted.is_ok(),
-        "{dialled:?} {accepted:?}"
-    );
+    assert!(dialled.is_ok() && accepted.is_ok(), "{dialled:?} {accepted:?}");
 
     let new = TestCa::new("new");
     let both = [&files.ca, &new.path("ca.pem")].map(|ca| fs::read(ca).expect("read"));
@@ -517,10 +403,7 @@ fn a_host_whose_clock_was_never_set_is_told_so() {
         time: UnixTime::since_unix_epoch(Duration::from_secs(90)),
         not_before: UnixTime::since_unix_epoch(Duration::from_secs(1_772_409_600)),
     };
-    assert_says(
-        &explain(&context.into()),
-        &["before 2026-03-02", "clock of this host says 1970-01-01"],
-    );
+    assert_says(&explain(&context.into()), &["before 2026-03-02", "clock of this host says 1970-01-01"]);
 }
 
 #[test]
@@ -532,91 +415,38 @@ fn files_that_are_no_certificates_are_named_with_what_is_in_them() {
         fs::write(ca.path(name), content).expect("written");
         ca.path(name)
     };
-    let encrypted =
-        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let encrypted_the_old_way = b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
         DEK-Info: AES-128-CBC,00\n\nMAA=\n-----END EC PRIVATE KEY-----\n";
     let huge = vec![b'x'; MAX_FILE_BYTES as usize + 1];
-    let with_cert = |cert| CertFiles {
-        cert,
-        ..good.clone()
-    };
-    let with_key = |key| CertFiles {
-        key,
-        ..good.clone()
-    };
+    let with_cert = |cert| CertFiles { cert, ..good.clone() };
+    let with_key = |key| CertFiles { key, ..good.clone() };
     let cases = [
-        (
-            with_cert(ca.path("none.pem")),
-            CertFile::Cert,
-            "cannot be read",
-        ),
-        (
-            with_cert(write("empty.pem", b"")),
-            CertFile::Cert,
-            "found 0 bytes without any PEM section",
-        ),
-        (
-            with_cert(write("der.pem", &[0x30, 0xff, 0])),
-            CertFile::Cert,
-            "found 3 bytes without any PEM",
-        ),
-        (
-            with_cert(write("cut.pem", b"-----BEGIN CERTIFICATE-----\nMAA=\n")),
-            CertFile::Cert,
-            "damaged PEM",
-        ),
-        (
-            with_cert(write("huge.pem", &huge)),
-            CertFile::Cert,
-            "more than 1048576 bytes",
-        ),
-        (
-            with_cert(good.key.clone()),
-            CertFile::Cert,
-            "found PRIVATE KEY: expected a PEM file with a CERTIFICATE",
-        ),
-        (
-            with_key(good.cert.clone()),
-            CertFile::Key,
-            "found CERTIFICATE: expected",
-        ),
+        (with_cert(ca.path("none.pem")), CertFile::Cert, "cannot be read"),
+        (with_cert(write("empty.pem", b"")), CertFile::Cert, "found 0 bytes without any PEM section"),
+        (with_cert(write("der.pem", &[0x30, 0xff, 0])), CertFile::Cert, "found 3 bytes without any PEM"),
+        (with_cert(write("cut.pem", b"-----BEGIN CERTIFICATE-----\nMAA=\n")), CertFile::Cert, "damaged PEM"),
+        (with_cert(write("huge.pem", &huge)), CertFile::Cert, "more than 1048576 bytes"),
+        (with_cert(good.key.clone()), CertFile::Cert, "found PRIVATE KEY: expected a PEM file with a CERTIFICATE"),
+        (with_key(good.cert.clone()), CertFile::Key, "found CERTIFICATE: expected"),
         (
             with_key(write("locked.key", encrypted)),
             CertFile::Key,
             "found an encrypted private key, and nobody to ask for its passphrase: decrypt it with `openssl pkey",
         ),
-        (
-            with_key(write("locked-old.key", encrypted_the_old_way)),
-            CertFile::Key,
-            "found an encrypted private key",
-        ),
+        (with_key(write("locked-old.key", encrypted_the_old_way)), CertFile::Key, "found an encrypted private key"),
         (
             with_key(ca.path("certs/server-key.pem")),
             CertFile::Key,
             "(os error 2): run ./gen_cert.sh, which makes the files in certs/",
         ),
-        (
-            with_key(other.key.clone()),
-            CertFile::Key,
-            "found the key of another certificate",
-        ),
-        (
-            CertFiles {
-                ca: ca.path("."),
-                ..good.clone()
-            },
-            CertFile::Ca,
-            "found a folder, expected a file",
-        ),
+        (with_key(other.key.clone()), CertFile::Key, "found the key of another certificate"),
+        (CertFiles { ca: ca.path("."), ..good.clone() }, CertFile::Ca, "found a folder, expected a file"),
     ];
     for (files, at_fault, expected) in cases {
         let error = Credentials::load(&files).expect_err(expected);
         assert_eq!(error.file, at_fault, "{error}");
-        assert_says(
-            &error.to_string(),
-            &[expected, &files.path(at_fault).display().to_string()],
-        );
+        assert_says(&error.to_string(), &[expected, &files.path(at_fault).display().to_string()]);
     }
 }
 
@@ -636,10 +466,7 @@ fn replaced_files_are_loaded_and_bad_ones_are_not() {
 
     ca.sign("one", &["two.example"]);
     let error = identity.refresh().expect_err("another's name");
-    assert_says(
-        &error.to_string(),
-        &["one.pem", "two.example", "not for \"one.example\""],
-    );
+    assert_says(&error.to_string(), &["one.pem", "two.example", "not for \"one.example\""]);
     fs::write(&files.key, "half writ").expect("written");
     assert!(identity.refresh().is_err() && identity.refresh().is_err());
     assert!(identity.current().certificate().is_valid_for("one.example"));

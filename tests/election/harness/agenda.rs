@@ -16,12 +16,7 @@ pub(crate) struct Agenda<T> {
 
 impl<T> Agenda<T> {
     pub(crate) fn new() -> Self {
-        Agenda {
-            due: BinaryHeap::new(),
-            things: Vec::new(),
-            free: Vec::new(),
-            serial: 0,
-        }
+        Agenda { due: BinaryHeap::new(), things: Vec::new(), free: Vec::new(), serial: 0 }
     }
 
     pub(crate) fn add(&mut self, at: Real, thing: T) {

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{
-    Cause, Deadline, Election, Event, HardState, Instant, Reply, Request, Term,
-};
+use leadelect::election::{Cause, Deadline, Election, Event, HardState, Instant, Reply, Request, Term};
 
 use super::clock::{Clock, Real};
 
@@ -132,8 +130,7 @@ impl Checker {
             self.yields_rarely(step, event.term);
         }
         if let Cause::Elected { .. } = event.cause {
-            self.took_office
-                .insert(step.node, (event.term, step.local()));
+            self.took_office.insert(step.node, (event.term, step.local()));
             self.term_unique(step, event.term);
         }
     }
@@ -159,19 +156,14 @@ impl Checker {
                 self.vote_once(step, *term, to);
                 self.promise_monotone(step, to);
             }
-            Reply::Heartbeat {
-                term, seq, granted, ..
-            } if !granted.is_zero() => {
+            Reply::Heartbeat { term, seq, granted, .. } if !granted.is_zero() => {
                 self.promise_exclusive(step, to);
                 let until = step.clock.reaches(step.local() + *granted);
                 let old = self.owed.get(&step.node);
-                let in_own_life = old
-                    .filter(|old| old.own_life == step.life)
-                    .map_or(until, |old| old.in_own_life.max(until));
+                let in_own_life =
+                    old.filter(|old| old.own_life == step.life).map_or(until, |old| old.in_own_life.max(until));
                 let newest = old
-                    .filter(|old| {
-                        (old.holder, old.life) == (to, life) && (old.term, old.seq) > (*term, *seq)
-                    })
+                    .filter(|old| (old.holder, old.life) == (to, life) && (old.term, old.seq) > (*term, *seq))
                     .map_or((*term, *seq), |old| (old.term, old.seq));
                 let owed = Owed {
                     holder: to,
@@ -184,19 +176,14 @@ impl Checker {
                 };
                 self.owed.insert(step.node, owed);
             }
-            Reply::PreVote { .. }
-            | Reply::Vote { .. }
-            | Reply::Heartbeat { .. }
-            | Reply::Release { .. } => {}
+            Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Heartbeat { .. } | Reply::Release { .. } => {}
         }
     }
 
     /// A node takes a request: a release may free it from its promise.
     pub(crate) fn hears(&mut self, node: NodeId, (from, life): (NodeId, u64), request: &Request) {
         if let Request::Release { term, seq, .. } = request {
-            let freed = |owed: &Owed| {
-                owed.holder == from && (owed.life, owed.term, owed.seq) <= (life, *term, *seq)
-            };
+            let freed = |owed: &Owed| owed.holder == from && (owed.life, owed.term, owed.seq) <= (life, *term, *seq);
             if self.owed.get(&node).is_some_and(freed) {
                 self.owed.remove(&node);
             }
@@ -236,10 +223,7 @@ impl Checker {
             if token >= work.token && !self.forgetful {
                 self.fail(
                     "TokenMonotone",
-                    format!(
-                        "{} acts with token {} after {node} with {token}",
-                        step.node, work.token
-                    ),
+                    format!("{} acts with token {} after {node} with {token}", step.node, work.token),
                 );
             }
         }
@@ -253,13 +237,7 @@ impl Checker {
             self.twice_led = Some(term);
         }
         if first != this && !self.forgetful {
-            self.fail(
-                "TermUnique",
-                format!(
-                    "{} and {} are both elected in term {term}",
-                    first.0, step.node
-                ),
-            );
+            self.fail("TermUnique", format!("{} and {} are both elected in term {term}", first.0, step.node));
         }
     }
 
@@ -267,13 +245,7 @@ impl Checker {
     fn vote_once(&mut self, step: &Step, term: Term, candidate: NodeId) {
         let first = *self.votes.entry((step.node, term)).or_insert(candidate);
         if first != candidate {
-            self.fail(
-                "VoteOnce",
-                format!(
-                    "{} votes for {candidate} in term {term} after {first}",
-                    step.node
-                ),
-            );
+            self.fail("VoteOnce", format!("{} votes for {candidate} in term {term} after {first}", step.node));
         }
     }
 
@@ -324,19 +296,12 @@ impl Checker {
         };
         let holds = match request {
             Request::PreVote { .. } => true, // a question binds to nothing
-            Request::Vote { term, .. } => {
-                durable.term == *term && durable.voted_for == Some(step.node)
-            }
-            Request::Heartbeat { term, .. } => {
-                durable.term == *term && durable.voted_for == Some(step.node)
-            }
+            Request::Vote { term, .. } => durable.term == *term && durable.voted_for == Some(step.node),
+            Request::Heartbeat { term, .. } => durable.term == *term && durable.voted_for == Some(step.node),
             Request::Release { term, .. } => *term <= durable.term,
         };
         if !holds {
-            self.fail(
-                "TermDurable",
-                format!("{} says {request} and has stored {durable:?}", step.node),
-            );
+            self.fail("TermDurable", format!("{} says {request} and has stored {durable:?}", step.node));
         }
     }
 
@@ -355,13 +320,7 @@ impl Checker {
             Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
         };
         if !binds || (reply.term() > durable.term && !hearsay) {
-            self.fail(
-                "TermDurable",
-                format!(
-                    "{} says {reply} to {to} and has stored {durable:?}",
-                    step.node
-                ),
-            );
+            self.fail("TermDurable", format!("{} says {reply} to {to} and has stored {durable:?}", step.node));
         }
     }
 
@@ -379,10 +338,7 @@ impl Checker {
             return;
         };
         if allowed.revoked || step.local() >= allowed.lease.until {
-            let text = format!(
-                "{} sends a heartbeat of term {term} after {allowed:?}",
-                step.node
-            );
+            let text = format!("{} sends a heartbeat of term {term} after {allowed:?}", step.node);
             self.fail("StopsBeacon", text);
         }
     }
@@ -405,10 +361,7 @@ impl Checker {
         let lapsed = before.lease().is_some_and(|lease| lease.until <= now);
         let timed_out = before.role() != after.role() && before.wake_at() <= now;
         if !lapsed && !timed_out && before != after {
-            self.fail(
-                "PreVotePure",
-                format!("{} was {before:?}\nis {after:?}", before.me()),
-            );
+            self.fail("PreVotePure", format!("{} was {before:?}\nis {after:?}", before.me()));
         }
     }
 

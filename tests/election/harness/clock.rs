@@ -72,11 +72,7 @@ impl Clock {
 #[test]
 fn a_clock_reaches_a_moment_exactly_when_it_first_shows_it() {
     for ppm in [-100_000, -1000, -1, 0, 1, 1000, 100_000] {
-        let clock = Clock {
-            set_at: Real(77),
-            showed: Instant::from_nanos(1_000_003),
-            ppm,
-        };
+        let clock = Clock { set_at: Real(77), showed: Instant::from_nanos(1_000_003), ppm };
         let spans = (1..2_000).chain((1..60).map(|log| 1 << log));
         for local in spans.map(|span| Instant::from_nanos(1_000_003 + span)) {
             let real = clock.reaches(local);

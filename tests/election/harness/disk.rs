@@ -42,15 +42,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn empty() -> Self {
-        Disk {
-            mood: Mood::Works,
-            half: None,
-            failed: false,
-            torn: false,
-            durable: None,
-            older: None,
-            writing: None,
-        }
+        Disk { mood: Mood::Works, half: None, failed: false, torn: false, durable: None, older: None, writing: None }
     }
 
     /// What would survive a power cut now.
@@ -84,9 +76,7 @@ impl Disk {
         let Some(state) = self.writing.take() else {
             return;
         };
-        let half = self
-            .half
-            .unwrap_or_else(|| *dice.pick(&[Half::Old, Half::New, Half::Torn]));
+        let half = self.half.unwrap_or_else(|| *dice.pick(&[Half::Old, Half::New, Half::Torn]));
         match half {
             Half::Old => {}
             Half::New => self.older = self.durable.replace(state),

@@ -49,9 +49,7 @@ impl Network {
             let others = nodes.iter().filter(|to| *to != from);
             (*from, others.map(|to| (*to, Link::GOOD)).collect())
         };
-        Network {
-            links: nodes.iter().map(from_one).collect(),
-        }
+        Network { links: nodes.iter().map(from_one).collect() }
     }
 
     pub(crate) fn link(&mut self, from: NodeId, to: NodeId) -> &mut Link {
@@ -66,10 +64,7 @@ impl Network {
     pub(crate) fn all(&self) -> BTreeMap<(NodeId, NodeId), Link> {
         let from_one = |(from, links): (&NodeId, &PerNode<Link>)| {
             let from = *from;
-            let pairs: Vec<_> = links
-                .iter()
-                .map(|(to, link)| ((from, *to), *link))
-                .collect();
+            let pairs: Vec<_> = links.iter().map(|(to, link)| ((from, *to), *link)).collect();
             pairs
         };
         self.links.iter().flat_map(from_one).collect()

@@ -107,11 +107,7 @@ impl From<&Request> for Said {
             Request::Heartbeat { .. } => Kind::Heartbeat,
             Request::Release { .. } => Kind::Release,
         };
-        Said {
-            kind,
-            stage: Stage::Asks,
-            text: request.to_string(),
-        }
+        Said { kind, stage: Stage::Asks, text: request.to_string() }
     }
 }
 
@@ -193,13 +189,8 @@ impl Record {
     /// What a program or an operator asks of a node.
     pub(crate) fn order(&mut self, now: Real, node: NodeId, input: &Input) {
         let text = match input {
-            Input::Relinquish {
-                successor: Some(to),
-                ..
-            } => format!("hand over to {to}"),
-            Input::Relinquish {
-                successor: None, ..
-            } => "hand over".to_owned(),
+            Input::Relinquish { successor: Some(to), .. } => format!("hand over to {to}"),
+            Input::Relinquish { successor: None, .. } => "hand over".to_owned(),
             Input::Eligible(true) => "able to lead".to_owned(),
             Input::Eligible(false) => "not able to lead".to_owned(),
             Input::Tick
@@ -228,15 +219,9 @@ impl Record {
         };
         let uncut = |link: Link| Link { cut: false, ..link };
         say("cut", ways(&|old, new| !old.cut && new.cut));
-        say(
-            "bad",
-            ways(&|old, new| uncut(old) != uncut(new) && uncut(new) != Link::GOOD),
-        );
+        say("bad", ways(&|old, new| uncut(old) != uncut(new) && uncut(new) != Link::GOOD));
         say("mended", ways(&|old, new| old.cut && !new.cut));
-        say(
-            "good",
-            ways(&|old, new| uncut(old) != uncut(new) && new == Link::GOOD && !old.cut),
-        );
+        say("good", ways(&|old, new| uncut(old) != uncut(new) && new == Link::GOOD && !old.cut));
         let mut state = Vec::new();
         let cut = ways(&|_, new| new.cut);
         if !cut.is_empty() {
@@ -262,12 +247,7 @@ impl Record {
 
 fn settings(setup: &Setup, host: Host) -> String {
     let timing = &setup.timing;
-    let mut text = format!(
-        "{:?} / {:?}, {:+} ppm",
-        timing.election_timeout(),
-        timing.heartbeat_interval(),
-        host.ppm
-    );
+    let mut text = format!("{:?} / {:?}, {:+} ppm", timing.election_timeout(), timing.heartbeat_interval(), host.ppm);
     if setup.voters[&setup.me].witness {
         text += ", witness";
     }
@@ -299,8 +279,7 @@ fn difference(old: Host, new: Host) -> String {
     if old.ppm != new.ppm {
         done.push(format!("clock {:+} ppm", new.ppm));
     }
-    let ended =
-        (old.life != new.life && old.process != Process::Down) || new.process == Process::Down;
+    let ended = (old.life != new.life && old.process != Process::Down) || new.process == Process::Down;
     if ended && old.process != Process::Down && old.booted == new.booted {
         done.push("crash".to_owned());
     }
@@ -317,9 +296,8 @@ fn difference(old: Host, new: Host) -> String {
 
 /// Few words for many ways: `1 – 2 3` is cut both ways, `2 → 1` one way.
 fn grouped(ways: BTreeSet<(NodeId, NodeId)>) -> String {
-    let (both, mut one_way): (BTreeSet<_>, BTreeSet<_>) = ways
-        .iter()
-        .partition(|(from, to)| ways.contains(&(*to, *from)));
+    let (both, mut one_way): (BTreeSet<_>, BTreeSet<_>) =
+        ways.iter().partition(|(from, to)| ways.contains(&(*to, *from)));
     let mut both = both;
     let mut groups = Vec::new();
     for (left, arrow) in [(&mut both, '–'), (&mut one_way, '→')] {
@@ -344,10 +322,7 @@ fn quality(link: &Link) -> String {
     let millis = |span: Duration| nanos(span) as f64 / 1e6;
     let least = millis(link.delay);
     let mut text = format!("{least:.1} to {:.1} ms", least + millis(link.jitter));
-    for (per_mille, what) in [
-        (link.lost_per_mille, "lost"),
-        (link.twice_per_mille, "twice"),
-    ] {
+    for (per_mille, what) in [(link.lost_per_mille, "lost"), (link.twice_per_mille, "twice")] {
         if per_mille > 0 {
             text += &format!(", {:.1} % {what}", per_mille as f64 / 10.0);
         }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Deadline, Effects, Election, HardState, Input, Instant, Recovery, Reply, Request, Role, Setup,
-    Term,
+    Deadline, Effects, Election, HardState, Input, Instant, Recovery, Reply, Request, Role, Setup, Term,
 };
 
 use super::Dice;
@@ -149,8 +148,7 @@ impl World {
 
     /// Who could act as leader now and was not told to stop.
     pub(crate) fn acting(&self) -> Option<(NodeId, Term)> {
-        let acts =
-            |node: &&Node| node.work.is_some_and(|work| self.now < work.until) && !node.winding_up;
+        let acts = |node: &&Node| node.work.is_some_and(|work| self.now < work.until) && !node.winding_up;
         let node = self.nodes.values().find(acts)?;
         Some((node.setup.me, node.work?.token))
     }
@@ -254,8 +252,7 @@ impl World {
     pub(crate) fn is_asked_in_the_first_term(&self, id: NodeId) -> bool {
         self.next.values().any(|happening| match happening {
             Happening::Arrival { to, letter } => {
-                let vote =
-                    |request: &Request| matches!(request, Request::Vote { term: Term(1), .. });
+                let vote = |request: &Request| matches!(request, Request::Vote { term: Term(1), .. });
                 *to == id && matches!(&**letter, Letter::Request { request, .. } if vote(request))
             }
             Happening::Look(_) => false,
@@ -360,8 +357,7 @@ impl World {
                 return;
             }
         }
-        self.checker
-            .fail("BusyLoop", format!("{id} is never done at {:?}", self.now));
+        self.checker.fail("BusyLoop", format!("{id} is never done at {:?}", self.now));
     }
 
     /// Takes one step, and tells whether there may be another to take now.
@@ -383,11 +379,7 @@ impl World {
         }
         if let Some(letter) = node.queue.pop_front() {
             match *letter {
-                Letter::Request {
-                    from,
-                    life,
-                    request,
-                } => {
+                Letter::Request { from, life, request } => {
                     self.checker.hears(id, (from, life), &request);
                     self.step(id, Input::Request { from, request }, Some((from, life)));
                 }
@@ -435,13 +427,7 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("a node");
         let local = node.clock.at(now);
         let election = node.election.as_mut().expect("a running node");
-        let asks_pre_vote = matches!(
-            &input,
-            Input::Request {
-                request: Request::PreVote { .. },
-                ..
-            }
-        );
+        let asks_pre_vote = matches!(&input, Input::Request { request: Request::PreVote { .. }, .. });
         let before = asks_pre_vote.then(|| election.clone());
         let output = election.step(local, input);
         if let Some(before) = before {
@@ -451,12 +437,7 @@ impl World {
             Ok(effects) => {
                 let until = now.after(node.disk.busy_for());
                 let step = node.step(now);
-                let written = Written {
-                    until,
-                    effects,
-                    step,
-                    asked,
-                };
+                let written = Written { until, effects, step, asked };
                 if until > now {
                     node.writing = Some(written);
                 } else {
@@ -467,10 +448,7 @@ impl World {
             Err(()) => {
                 node.disk.break_write(&mut self.dice);
                 self.narrate(|| format!("{id} could not write"));
-                self.note(|| Mark::Fault {
-                    node: id,
-                    text: "could not write".to_owned(),
-                });
+                self.note(|| Mark::Fault { node: id, text: "could not write".to_owned() });
                 self.step(id, Input::StoreFailed, None);
             }
         }
@@ -478,12 +456,7 @@ impl World {
 
     /// What a step wanted done, once its state is durable, in the order that the core asks for.
     fn release(&mut self, id: NodeId, written: Written) {
-        let Written {
-            effects,
-            mut step,
-            asked,
-            ..
-        } = written;
+        let Written { effects, mut step, asked, .. } = written;
         step.durable = self.nodes[&id].durable();
         self.checker.published(&step, effects.lease);
         self.set_work(id, &step, effects.lease);
@@ -508,27 +481,17 @@ impl World {
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
             });
-            let letter = Box::new(Letter::Reply {
-                from: id,
-                life,
-                reply,
-            });
+            let letter = Box::new(Letter::Reply { from: id, life, reply });
             self.send(id, to, letter, text);
         }
         for (to, request) in effects.messages {
             self.checker.asks(&step, &request);
             let text = self.story.is_some().then(|| request.to_string());
             let text = text.filter(|_| match &request {
-                Request::Heartbeat { term, .. } => {
-                    self.told.insert((id, to, *term, false)) || self.every_heartbeat
-                }
+                Request::Heartbeat { term, .. } => self.told.insert((id, to, *term, false)) || self.every_heartbeat,
                 Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
             });
-            let letter = Box::new(Letter::Request {
-                from: id,
-                life: step.life,
-                request,
-            });
+            let letter = Box::new(Letter::Request { from: id, life: step.life, request });
             self.send(id, to, letter, text);
         }
     }
@@ -579,11 +542,7 @@ impl Node {
     fn new(setup: Setup) -> Self {
         Node {
             setup,
-            clock: Clock {
-                set_at: Real::ZERO,
-                showed: Instant::from_nanos(3_600_000_000_000),
-                ppm: 0,
-            },
+            clock: Clock { set_at: Real::ZERO, showed: Instant::from_nanos(3_600_000_000_000), ppm: 0 },
             disk: Disk::empty(),
             stateless: None,
             winds_up_in: WindUp::After(Duration::ZERO),
@@ -611,9 +570,7 @@ impl Node {
     }
 
     pub(crate) fn term(&self) -> Term {
-        self.election
-            .as_ref()
-            .map_or(Term::default(), Election::term)
+        self.election.as_ref().map_or(Term::default(), Election::term)
     }
 
     /// The node as its users see it.
@@ -622,9 +579,7 @@ impl Node {
             return "down".to_owned();
         };
         let mut text = format!("{} term={}", election.role(), election.term());
-        if let (Some(leader), Role::Follower | Role::Candidate) =
-            (election.leader(), election.role())
-        {
+        if let (Some(leader), Role::Follower | Role::Candidate) = (election.leader(), election.role()) {
             text += &format!(" leader={leader}");
         }
         if let Some(lease) = self.published {

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Effects, Election, Event, HardState, Input, Instant, Recovery, Reply, Request, Setup, Store,
-    Term,
+    Effects, Election, Event, HardState, Input, Instant, Recovery, Reply, Request, Setup, Store, Term,
 };
 
 use super::fingerprint::Shared;
@@ -156,11 +155,7 @@ impl Node {
     }
 
     pub(super) fn clock(&self) -> Clock {
-        Clock {
-            set_at: NOW,
-            showed: LOCAL_NOW,
-            ppm: self.ppm,
-        }
+        Clock { set_at: NOW, showed: LOCAL_NOW, ppm: self.ppm }
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -181,9 +176,7 @@ impl Node {
     }
 
     pub(super) fn term(&self) -> u64 {
-        self.election
-            .as_ref()
-            .map_or(0, |election| election.term().0)
+        self.election.as_ref().map_or(0, |election| election.term().0)
     }
 
     fn step(&self) -> Step {
@@ -217,25 +210,12 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn of(
-        cluster: &Cluster,
-        fault: Option<Fault>,
-        events: &'a mut Vec<Event>,
-    ) -> Change<'a> {
-        Change {
-            cluster: cluster.clone(),
-            checker: Checker::clone(&cluster.checker),
-            fault,
-            events,
-        }
+    pub(super) fn of(cluster: &Cluster, fault: Option<Fault>, events: &'a mut Vec<Event>) -> Change<'a> {
+        Change { cluster: cluster.clone(), checker: Checker::clone(&cluster.checker), fault, events }
     }
 
     pub(super) fn done(self) -> Cluster {
-        let Change {
-            mut cluster,
-            checker,
-            ..
-        } = self;
+        let Change { mut cluster, checker, .. } = self;
         names::tidy(&mut cluster, checker);
         cluster
     }
@@ -249,36 +229,20 @@ impl<'a> Change<'a> {
 
     /// One step of the shipped election, and what follows from it at once, in the order that the core asks for.
     /// Returns whether something was stored.
-    pub(super) fn step(
-        &mut self,
-        place: usize,
-        input: Input,
-        asked: Option<(usize, u64)>,
-        survives: Survives,
-    ) -> bool {
+    pub(super) fn step(&mut self, place: usize, input: Input, asked: Option<(usize, u64)>, survives: Survives) -> bool {
         let mut node = Node::clone(&self.cluster.nodes[place]);
         let mut election = node.election.take().expect("a node that runs");
-        let asks_pre_vote = matches!(
-            &input,
-            Input::Request {
-                request: Request::PreVote { .. },
-                ..
-            }
-        );
+        let asks_pre_vote = matches!(&input, Input::Request { request: Request::PreVote { .. }, .. });
         let before = asks_pre_vote.then(|| election.clone());
         let old_term = node.durable.unwrap_or_default().term;
         let output = election.step(LOCAL_NOW, input);
         if let Some(before) = before {
             self.checker.pre_vote_pure(&before, &election, LOCAL_NOW);
         }
-        let mut disk = Disk {
-            node: &mut node,
-            wrote: false,
-        };
+        let mut disk = Disk { node: &mut node, wrote: false };
         let effects = output.store(&mut disk).expect("a disk that works");
         let wrote = disk.wrote;
-        let early =
-            survives == Survives::OnlyTheState && self.fault == Some(Fault::SaidBeforeStored);
+        let early = survives == Survives::OnlyTheState && self.fault == Some(Fault::SaidBeforeStored);
         if early && wrote {
             node.durable = node.older;
         }
@@ -312,10 +276,7 @@ impl<'a> Change<'a> {
         let step = node.step();
         self.checker.published(&step, effects.lease);
         if let Some(lease) = effects.lease {
-            let work = Work {
-                token: lease.token,
-                until: node.clock().reaches(lease.until),
-            };
+            let work = Work { token: lease.token, until: node.clock().reaches(lease.until) };
             if let Some(old) = node.running().filter(|old| old.token != work.token) {
                 let text = format!("{} begins {work:?} before {old:?} has ended", node.id());
                 self.checker.fail("OneWorkAtATime", text);
@@ -455,17 +416,9 @@ impl<'a> Change<'a> {
         let span_of = |id: NodeId| spans[ids.iter().position(|own| *own == id).expect("a node")];
         self.checker.aged(NOW, span, span_of);
         self.cluster.early = true;
-        for letter in self
-            .cluster
-            .letters
-            .iter_mut()
-            .chain(&mut self.cluster.late)
-        {
+        for letter in self.cluster.letters.iter_mut().chain(&mut self.cluster.late) {
             if !letter.old {
-                *letter = Shared::new(Letter {
-                    old: true,
-                    ..Letter::clone(letter)
-                });
+                *letter = Shared::new(Letter { old: true, ..Letter::clone(letter) });
             }
         }
         self.cluster.late.sort_by_key(|letter| letter.print);

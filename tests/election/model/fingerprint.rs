@@ -78,19 +78,13 @@ pub(super) struct Shared<T> {
 
 impl<T: Hash> Shared<T> {
     pub(super) fn new(value: T) -> Self {
-        Shared {
-            print: Fingerprint::of(&value),
-            value: Arc::new(value),
-        }
+        Shared { print: Fingerprint::of(&value), value: Arc::new(value) }
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        Shared {
-            print: self.print,
-            value: Arc::clone(&self.value),
-        }
+        Shared { print: self.print, value: Arc::clone(&self.value) }
     }
 }
 
@@ -104,32 +98,18 @@ impl<T> Deref for Shared<T> {
 
 #[test]
 fn prints_of_what_differs_in_little_differ_in_much() {
-    let near: Vec<u128> = (0..300_000u64)
-        .map(|number| Fingerprint::of(&(1u8, number)))
-        .collect();
-    for part in [
-        |print: &u128| print >> 64,
-        |print: &u128| print & u128::from(u64::MAX),
-    ] {
+    let near: Vec<u128> = (0..300_000u64).map(|number| Fingerprint::of(&(1u8, number))).collect();
+    for part in [|print: &u128| print >> 64, |print: &u128| print & u128::from(u64::MAX)] {
         let mut parts: Vec<u128> = near.iter().map(part).collect();
         parts.sort_unstable();
         parts.dedup();
         assert_eq!(parts.len(), near.len());
     }
-    let bits: u32 = near
-        .windows(2)
-        .map(|pair| (pair[0] ^ pair[1]).count_ones())
-        .sum();
+    let bits: u32 = near.windows(2).map(|pair| (pair[0] ^ pair[1]).count_ones()).sum();
     let mean = bits / (near.len() as u32 - 1);
     assert!((60..=68).contains(&mean), "{mean} of 128 bits differ");
     // Order and boundaries count, too.
-    assert_ne!(
-        Fingerprint::of(&(1u64, 2u64)),
-        Fingerprint::of(&(2u64, 1u64))
-    );
+    assert_ne!(Fingerprint::of(&(1u64, 2u64)), Fingerprint::of(&(2u64, 1u64)));
     assert_ne!(Fingerprint::of(&("ab", "c")), Fingerprint::of(&("a", "bc")));
-    assert_ne!(
-        Fingerprint::of(&vec![0u64]),
-        Fingerprint::of(&vec![0u64, 0])
-    );
+    assert_ne!(Fingerprint::of(&vec![0u64]), Fingerprint::of(&vec![0u64, 0]));
 }

@@ -91,27 +91,15 @@ impl Left {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Left {
-            crashes,
-            orders,
-            others,
-            together,
-        } = self;
-        write!(
-            f,
-            "{crashes} crashes, {orders} orders to hand over, {others} other departures, {together} together"
-        )
+        let Left { crashes, orders, others, together } = self;
+        write!(f, "{crashes} crashes, {orders} orders to hand over, {others} other departures, {together} together")
     }
 }
 
 /// For people.
 pub(super) fn rates(fast: u8) -> String {
     let name = |place: u8| {
-        if fast & (1 << place) == 0 {
-            "slow"
-        } else {
-            "fast"
-        }
+        if fast & (1 << place) == 0 { "slow" } else { "fast" }
     };
     [0, 1, 2].map(name).join(" ")
 }
@@ -122,16 +110,8 @@ pub(super) fn beginning(world: &World, fast: u8, events: &mut Vec<Event>) -> Clu
     let voters = ids.map(|id| (id, Voter::default())).into();
     let node = |place: usize| {
         Shared::new(Node {
-            ppm: if fast & (1 << place) == 0 {
-                -i64::from(DRIFT_PPM)
-            } else {
-                i64::from(DRIFT_PPM)
-            },
-            setup: Kept(Arc::new(Setup {
-                me: ids[place],
-                voters: Clone::clone(&voters),
-                timing: world.timing,
-            })),
+            ppm: if fast & (1 << place) == 0 { -i64::from(DRIFT_PPM) } else { i64::from(DRIFT_PPM) },
+            setup: Kept(Arc::new(Setup { me: ids[place], voters: Clone::clone(&voters), timing: world.timing })),
             election: None,
             durable: None,
             older: None,
@@ -179,22 +159,15 @@ impl Cluster {
     /// What happens unless something departs from it.
     pub(super) fn default(&self) -> Move {
         let nodes = || self.nodes.iter().enumerate();
-        let ended = |node: &Node| {
-            node.runs()
-                && node.awaits_work().is_some()
-                && !(node.lingers && node.running().is_some())
-        };
+        let ended =
+            |node: &Node| node.runs() && node.awaits_work().is_some() && !(node.lingers && node.running().is_some());
         if let Some((place, _)) = nodes().find(|(_, node)| ended(node)) {
             return Move::EndWork(place);
         }
         if let Some((place, _)) = nodes().find(|(_, node)| node.stalled == Some(0)) {
             return Move::GoOn(place);
         }
-        let to = |place: usize| {
-            self.letters
-                .iter()
-                .position(|letter| usize::from(letter.to) == place)
-        };
+        let to = |place: usize| self.letters.iter().position(|letter| usize::from(letter.to) == place);
         let waiting = nodes().find(|(_, node)| node.runs() && node.backlog > 0);
         if let Some(letter) = waiting.and_then(|(place, _)| to(place)) {
             return Move::Deliver(letter);
@@ -225,11 +198,7 @@ impl Cluster {
             _ => {}
         }
         if let Some(place) = acting {
-            moves.extend([
-                Move::Stall(place),
-                Move::Crash(place),
-                Move::CrashWhenStored(place),
-            ]);
+            moves.extend([Move::Stall(place), Move::Crash(place), Move::CrashWhenStored(place)]);
         }
         let quiet = default == Move::TimePasses;
         for (place, node) in self.nodes.iter().enumerate() {
@@ -248,11 +217,7 @@ impl Cluster {
                 }
                 continue;
             }
-            if node.lingers
-                && node.runs()
-                && node.awaits_work().is_some()
-                && default != Move::EndWork(place)
-            {
+            if node.lingers && node.runs() && node.awaits_work().is_some() && default != Move::EndWork(place) {
                 moves.push(Move::EndWork(place));
             }
             let election = node.election.as_ref().expect("it runs");
@@ -280,24 +245,14 @@ impl Cluster {
         for place in 0..3 {
             let next = (place + 1) % 3;
             moves.extend(
-                [
-                    Cut::around(place),
-                    Cut::link(place, next),
-                    Cut::one_way(place, next),
-                    Cut::one_way(next, place),
-                ]
-                .map(Move::Cut),
+                [Cut::around(place), Cut::link(place, next), Cut::one_way(place, next), Cut::one_way(next, place)]
+                    .map(Move::Cut),
             );
         }
     }
 
     /// The situation after a move; nothing if it is the same.
-    pub(super) fn after(
-        &self,
-        what: Move,
-        world: &World,
-        events: &mut Vec<Event>,
-    ) -> Option<Cluster> {
+    pub(super) fn after(&self, what: Move, world: &World, events: &mut Vec<Event>) -> Option<Cluster> {
         let mut change = Change::of(self, world.fault, events);
         change.cluster.early = false;
         match what {
@@ -341,10 +296,7 @@ impl Cluster {
             Move::Relinquish(place, successor) => {
                 let successor = successor.map(|to| self.nodes[to].id());
                 let hold_off = Duration::ZERO;
-                let input = Input::Relinquish {
-                    successor,
-                    hold_off,
-                };
+                let input = Input::Relinquish { successor, hold_off };
                 change.step(place, input, None, Survives::Yes);
             }
             Move::WorkGoesOn(place) => {
@@ -356,9 +308,7 @@ impl Cluster {
             }
             Move::GoOn(place) => {
                 let waiting = self.letters.iter();
-                let waiting = waiting
-                    .filter(|letter| usize::from(letter.to) == place)
-                    .count();
+                let waiting = waiting.filter(|letter| usize::from(letter.to) == place).count();
                 change.change(place, |node| {
                     node.stalled = None;
                     node.backlog = u8::try_from(waiting).unwrap();
@@ -372,11 +322,7 @@ impl Cluster {
 
     /// Whether a program may act that was not told to stop.
     pub(super) fn acting(&self) -> Option<u64> {
-        let acts = |node: &&Shared<Node>| {
-            node.election
-                .as_ref()
-                .is_some_and(|election| election.lease().is_some())
-        };
+        let acts = |node: &&Shared<Node>| node.election.as_ref().is_some_and(|election| election.lease().is_some());
         let work = self.nodes.iter().find(acts)?.work?;
         (work.until > NOW).then_some(work.token.0)
     }
@@ -396,11 +342,7 @@ impl Cluster {
             Move::Cut(cut) => format!("CUT: {cut}"),
             Move::Crash(place) => format!("{} CRASHES", id(place)),
             Move::CrashWhenStored(place) => {
-                format!(
-                    "{} CRASHES in the middle of: {}",
-                    id(place),
-                    self.tell(self.default())
-                )
+                format!("{} CRASHES in the middle of: {}", id(place), self.tell(self.default()))
             }
             Move::Relinquish(place, None) => format!("{} IS TO LEAD NO MORE", id(place)),
             Move::Relinquish(place, Some(to)) => {
@@ -418,9 +360,7 @@ impl Cluster {
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let links = (0..9).filter(|bit| self.0 & (1 << bit) != 0);
-        let links: Vec<String> = links
-            .map(|bit| format!("{} -> {}", bit / 3 + 1, bit % 3 + 1))
-            .collect();
+        let links: Vec<String> = links.map(|bit| format!("{} -> {}", bit / 3 + 1, bit % 3 + 1)).collect();
         f.write_str(&links.join(", "))
     }
 }

@@ -44,22 +44,14 @@ impl Names for Renaming {
 /// Names the candidacy anew. No time passes. Chance begins anew, too: differently on each node, or they would draw the
 /// same waits for ever.
 pub(super) fn rename(election: &mut Election, place: usize) -> Candidacy {
-    let mut names = Renaming {
-        candidacy: None,
-        seed: Some(1 + place as u64),
-    };
+    let mut names = Renaming { candidacy: None, seed: Some(1 + place as u64) };
     election.rebase(LOCAL_NOW, LOCAL_NOW, &mut names);
-    Candidacy {
-        now: names.candidacy,
-    }
+    Candidacy { now: names.candidacy }
 }
 
 /// `now` becomes [`LOCAL_NOW`].
 pub(super) fn move_to_now(election: &mut Election, now: Instant) {
-    let mut names = Renaming {
-        candidacy: None,
-        seed: None,
-    };
+    let mut names = Renaming { candidacy: None, seed: None };
     election.rebase(now, LOCAL_NOW, &mut names);
 }
 
@@ -72,14 +64,8 @@ impl Candidacy {
             false => STALE,
         };
         match request {
-            Request::PreVote { term, candidacy } => Request::PreVote {
-                term,
-                candidacy: name(candidacy),
-            },
-            Request::Vote { term, candidacy } => Request::Vote {
-                term,
-                candidacy: name(candidacy),
-            },
+            Request::PreVote { term, candidacy } => Request::PreVote { term, candidacy: name(candidacy) },
+            Request::Vote { term, candidacy } => Request::Vote { term, candidacy: name(candidacy) },
             Request::Heartbeat { .. } | Request::Release { .. } => request,
         }
     }
@@ -99,9 +85,7 @@ impl Candidacy {
             }
             let mut renamed = Letter::clone(letter);
             match &mut renamed.says {
-                Says::Request(
-                    Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. },
-                )
+                Says::Request(Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. })
                 | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
                     *candidacy = STALE;
                 }
@@ -115,9 +99,7 @@ impl Candidacy {
 fn candidacy(says: &Says) -> Option<u64> {
     match says {
         Says::Request(Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. })
-        | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
-            Some(*candidacy)
-        }
+        | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => Some(*candidacy),
         Says::Request(_) | Says::Reply(_) => None,
     }
 }
@@ -134,9 +116,7 @@ pub(super) fn tidy(cluster: &mut Cluster, mut checker: Checker) {
         }
     };
     let addressee_lives = |letter: &Letter| nodes[usize::from(letter.to)].election.is_some();
-    cluster
-        .letters
-        .retain(|letter| addressee_lives(letter) && has_connection(letter));
+    cluster.letters.retain(|letter| addressee_lives(letter) && has_connection(letter));
     cluster.late.retain(|letter| has_connection(letter));
     let durable = [0, 1, 2].map(|place: usize| {
         let node = &cluster.nodes[place];
@@ -156,12 +136,10 @@ struct Renumbering {
 
 impl Renumbering {
     fn keeps(&self, election: &Election) -> bool {
-        election
-            .heartbeats()
-            .all(|(term, seq)| self.heartbeat(term, seq) == seq)
-            && election.unanswered().all(|(term, seq)| {
-                self.is_answerable(term, seq) && self.heartbeat(term, seq) == seq
-            })
+        election.heartbeats().all(|(term, seq)| self.heartbeat(term, seq) == seq)
+            && election
+                .unanswered()
+                .all(|(term, seq)| self.is_answerable(term, seq) && self.heartbeat(term, seq) == seq)
     }
 }
 
@@ -228,9 +206,7 @@ fn renumber(cluster: &mut Cluster, checker: &mut Checker) {
 /// nothing but that term.
 fn heartbeat(letter: &Letter) -> Option<(Term, u64)> {
     match &letter.says {
-        Says::Request(
-            Request::Heartbeat { term, seq, .. } | Request::Release { term, seq, .. },
-        )
+        Says::Request(Request::Heartbeat { term, seq, .. } | Request::Release { term, seq, .. })
         | Says::Reply(Reply::Heartbeat { term, seq, .. }) => Some((*term, *seq)),
         Says::Request(Request::PreVote { .. } | Request::Vote { .. })
         | Says::Reply(Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. }) => None,

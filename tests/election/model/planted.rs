@@ -11,17 +11,10 @@ use super::{DRIFT_PPM, threads, up_to, world};
 
 /// Searches in `world`, and finds a violation of this name that can be told again.
 fn finds(world: World, left: Left, property: &str) {
-    let bounds = Bounds {
-        world: world.clone(),
-        left,
-        clocks: (0..8).collect(),
-    };
+    let bounds = Bounds { world: world.clone(), left, clocks: (0..8).collect() };
     let report = bounds.search(threads());
     let (wrong, course) = report.wrong.expect("found");
-    println!(
-        "{property} within {} situations, course {course}",
-        report.situations
-    );
+    println!("{property} within {} situations, course {course}", report.situations);
     assert!(wrong.starts_with(property), "{wrong}");
     let told = world.replay(&course.to_string().parse().expect("a course"));
     assert_eq!(told.1.as_ref(), Some(&wrong));
@@ -29,34 +22,20 @@ fn finds(world: World, left: Left, property: &str) {
 }
 
 fn with(fault: Fault) -> World {
-    World {
-        fault: Some(fault),
-        ..world(10)
-    }
+    World { fault: Some(fault), ..world(10) }
 }
 
 #[test]
 fn model_finds_clocks_that_are_further_off_than_the_nodes_believe() {
     let timing = world(10).timing;
-    let believes = Timing::new(
-        timing.heartbeat_interval(),
-        timing.election_timeout(),
-        DRIFT_PPM / 2,
-    );
-    let world = World {
-        timing: believes.unwrap(),
-        ..world(10)
-    };
+    let believes = Timing::new(timing.heartbeat_interval(), timing.election_timeout(), DRIFT_PPM / 2);
+    let world = World { timing: believes.unwrap(), ..world(10) };
     finds(world, up_to(0, 0, 1, 1), "LeaseExclusion");
 }
 
 #[test]
 fn model_finds_a_clock_that_stands_while_its_host_sleeps() {
-    finds(
-        with(Fault::ClockStands),
-        up_to(0, 0, 1, 1),
-        "LeaseExclusion",
-    );
+    finds(with(Fault::ClockStands), up_to(0, 0, 1, 1), "LeaseExclusion");
 }
 
 #[test]
@@ -67,11 +46,7 @@ fn model_finds_a_store_that_forgets_a_vote() {
 
 #[test]
 fn model_finds_a_vote_that_is_said_before_it_is_stored() {
-    finds(
-        with(Fault::SaidBeforeStored),
-        up_to(1, 0, 0, 1),
-        "TermDurable",
-    );
+    finds(with(Fault::SaidBeforeStored), up_to(1, 0, 0, 1), "TermDurable");
 }
 
 #[test]

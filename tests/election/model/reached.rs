@@ -29,10 +29,7 @@ const SITUATIONS: [&str; 17] = [
 ];
 
 /// What one departure alone does not lead to.
-pub(super) const BEYOND_ONE_DEPARTURE: &[&str] = &[
-    "a lease won after two crashes",
-    "a vote refused for own work",
-];
+pub(super) const BEYOND_ONE_DEPARTURE: &[&str] = &["a lease won after two crashes", "a vote refused for own work"];
 
 /// How often each.
 #[derive(Debug, Default)]
@@ -41,13 +38,7 @@ pub(super) struct Reached([u64; SITUATIONS.len()]);
 impl Reached {
     /// Notes what a move has led to; takes what the nodes told on the way. `kept`: some letter has arrived and is still
     /// on its way.
-    pub(super) fn note(
-        &mut self,
-        made: Move,
-        (spent, kept): (Left, bool),
-        after: &Cluster,
-        events: &mut Vec<Event>,
-    ) {
+    pub(super) fn note(&mut self, made: Move, (spent, kept): (Left, bool), after: &Cluster, events: &mut Vec<Event>) {
         if let Some(term @ 1..=3) = after.acting() {
             self.0[usize::try_from(term).unwrap() - 1] += 1;
         }
@@ -74,9 +65,7 @@ impl Reached {
         if matches!(made, Move::DeliverLate(_)) && spent.others == 1 && kept {
             self.0[9] += 1;
         }
-        let until_the_end = |node: &Shared<Node>| {
-            node.lingers && node.awaits_work().is_some() && node.work.is_none()
-        };
+        let until_the_end = |node: &Shared<Node>| node.lingers && node.awaits_work().is_some() && node.work.is_none();
         if made == Move::TimePasses && after.nodes.iter().any(until_the_end) {
             self.0[16] += 1;
         }
@@ -102,18 +91,12 @@ impl Reached {
     }
 
     pub(super) fn add(&mut self, other: &Reached) {
-        self.0
-            .iter_mut()
-            .zip(other.0)
-            .for_each(|(own, more)| *own += more);
+        self.0.iter_mut().zip(other.0).for_each(|(own, more)| *own += more);
     }
 
     /// What was never reached.
     pub(super) fn missing(&self) -> Vec<&'static str> {
-        let never = SITUATIONS
-            .iter()
-            .zip(self.0)
-            .filter(|(_, count)| *count == 0);
+        let never = SITUATIONS.iter().zip(self.0).filter(|(_, count)| *count == 0);
         never.map(|(name, _)| *name).collect()
     }
 }

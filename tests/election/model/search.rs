@@ -111,10 +111,7 @@ impl Bounds {
             cluster: beginning(&self.world, *fast, &mut Vec::new()),
             left: self.left,
             step: 0,
-            course: Course {
-                fast: *fast,
-                turns: Vec::new(),
-            },
+            course: Course { fast: *fast, turns: Vec::new() },
             kept: false,
         };
         let pool = Pool {
@@ -126,9 +123,7 @@ impl Bounds {
         };
         let mut report = Report::default();
         std::thread::scope(|scope| {
-            let searchers: Vec<_> = (0..threads)
-                .map(|_| scope.spawn(|| self.search_with(&pool, &visited)))
-                .collect();
+            let searchers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.search_with(&pool, &visited))).collect();
             for searcher in searchers {
                 report.add(searcher.join().expect("no panic"));
             }
@@ -147,13 +142,7 @@ impl Bounds {
             if pool.stop.load(Ordering::Relaxed) {
                 break;
             }
-            self.follow(
-                task,
-                visited,
-                &mut stack,
-                &mut report,
-                (&mut moves, &mut events),
-            );
+            self.follow(task, visited, &mut stack, &mut report, (&mut moves, &mut events));
             if report.wrong.is_some() {
                 pool.end();
                 break;
@@ -191,8 +180,7 @@ impl Bounds {
             report.visits += 1;
             report.depth = report.depth.max(task.step);
             let default = task.cluster.default();
-            task.cluster
-                .departures(default, self.world.longest_stall, moves);
+            task.cluster.departures(default, self.world.longest_stall, moves);
             for (turn, departure) in moves.iter().enumerate() {
                 let Some(left) = task.left.after(*departure) else {
                     continue;
@@ -210,29 +198,14 @@ impl Bounds {
                 let mut course = task.course.clone();
                 course.turns.push((task.step, u8::try_from(turn).unwrap()));
                 let step = task.step + 1;
-                stack.push(Task {
-                    cluster,
-                    left,
-                    step,
-                    course,
-                    kept,
-                });
+                stack.push(Task { cluster, left, step, course, kept });
             }
             let Some(next) = task.cluster.after(default, &self.world, events) else {
                 return;
             };
             report.steps += 1;
-            report.reached.note(
-                default,
-                (self.left.less(task.left), task.kept),
-                &next,
-                events,
-            );
-            steps_at_once = if default == Move::TimePasses {
-                0
-            } else {
-                steps_at_once + 1
-            };
+            report.reached.note(default, (self.left.less(task.left), task.kept), &next, events);
+            steps_at_once = if default == Move::TimePasses { 0 } else { steps_at_once + 1 };
             task.cluster = next;
             task.step += 1;
             if steps_at_once > 1000 {
@@ -258,9 +231,7 @@ impl World {
             let turn = course.turns.iter().find(|(at, _)| *at == step);
             let next = turn.map_or(default, |(_, turn)| moves[usize::from(*turn)]);
             writeln!(story, "{step:>8}  {}", cluster.tell(next)).unwrap();
-            cluster = cluster
-                .after(next, self, &mut events)
-                .expect("it was possible");
+            cluster = cluster.after(next, self, &mut events).expect("it was possible");
             for event in events.drain(..) {
                 writeln!(story, "              {event}").unwrap();
             }
@@ -314,11 +285,7 @@ impl fmt::Display for Report {
 /// As in `3:17.2,40.0`: clocks, then step and departure.
 impl fmt::Display for Course {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let turns: Vec<String> = self
-            .turns
-            .iter()
-            .map(|(step, turn)| format!("{step}.{turn}"))
-            .collect();
+        let turns: Vec<String> = self.turns.iter().map(|(step, turn)| format!("{step}.{turn}")).collect();
         write!(f, "{}:{}", self.fast, turns.join(","))
     }
 }
@@ -333,9 +300,6 @@ impl std::str::FromStr for Course {
             Ok((step.parse()?, which.parse()?))
         };
         let turns = turns.split(',').filter(|turn| !turn.is_empty());
-        Ok(Course {
-            fast: fast.parse()?,
-            turns: turns.map(turn).collect::<Result<_, _>>()?,
-        })
+        Ok(Course { fast: fast.parse()?, turns: turns.map(turn).collect::<Result<_, _>>()? })
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Cause, Effects, Election, Event, HardState, Input, Instant, Names, Recovery, Reply, Request,
-    Role, Setup, Store, Term, Timing, Voter,
+    Cause, Effects, Election, Event, HardState, Input, Instant, Names, Recovery, Reply, Request, Role, Setup, Store,
+    Term, Timing, Voter,
 };
 
 use crate::harness::Dice;
@@ -88,20 +88,10 @@ impl Run {
         let mut dice = Dice(seed);
         let nodes = [1u16, 2, 3].map(NodeId::from).map(|id| {
             let election = Election::new(setup(id), Recovery::Fresh, now, dice.next());
-            let node = Node {
-                election,
-                durable: None,
-                twin: None,
-            };
+            let node = Node { election, durable: None, twin: None };
             (id, node)
         });
-        Run {
-            now,
-            nodes: nodes.into(),
-            letters: Vec::new(),
-            dice,
-            compared: BTreeMap::new(),
-        }
+        Run { now, nodes: nodes.into(), letters: Vec::new(), dice, compared: BTreeMap::new() }
     }
 
     fn go(&mut self) {
@@ -121,13 +111,7 @@ impl Run {
                 let successor = Some(NodeId::from(1 + self.dice.below(3) as u16));
                 let hold_off = Duration::from_millis(self.dice.below(90));
                 let successor = successor.filter(|_| self.dice.chance(500));
-                self.step(
-                    id,
-                    Input::Relinquish {
-                        successor,
-                        hold_off,
-                    },
-                );
+                self.step(id, Input::Relinquish { successor, hold_off });
             }
             506..510 => {
                 let eligible = self.dice.chance(700);
@@ -156,9 +140,7 @@ impl Run {
         }
         let place = self.dice.below(self.letters.len() as u64) as usize;
         let letter = match (twice, &self.letters[place]) {
-            (true, Letter::Request(from, to, request)) => {
-                Letter::Request(*from, *to, request.clone())
-            }
+            (true, Letter::Request(from, to, request)) => Letter::Request(*from, *to, request.clone()),
             (true, Letter::Reply(from, to, reply)) => Letter::Reply(*from, *to, reply.clone()),
             (false, _) => self.letters.swap_remove(place),
         };
@@ -171,12 +153,8 @@ impl Run {
     fn restart(&mut self, id: NodeId) {
         let seed = self.dice.next();
         let node = self.nodes.get_mut(&id).unwrap();
-        let recovery = node
-            .durable
-            .map_or(Recovery::Fresh, |state| Recovery::Restored {
-                state,
-                down_for: Duration::ZERO,
-            });
+        let recovery =
+            node.durable.map_or(Recovery::Fresh, |state| Recovery::Restored { state, down_for: Duration::ZERO });
         node.election = Election::new(setup(id), recovery, self.now, seed);
         node.twin = None;
     }
@@ -204,11 +182,7 @@ impl Run {
             (Role::Leader, Some(_)) => "leader",
         };
         let mut saved = Saved(None);
-        let effects = node
-            .election
-            .step(now, input.clone())
-            .store(&mut saved)
-            .unwrap();
+        let effects = node.election.step(now, input.clone()).store(&mut saved).unwrap();
         if let Some((twin, since)) = &mut node.twin {
             let at = |local: Instant| match local {
                 Instant::NEVER => Instant::NEVER,
@@ -219,10 +193,7 @@ impl Run {
             assert_eq!(saved.0, also.0);
             assert_eq!(moved(&effects, &at), moved(&same, &|local| local));
             assert_eq!(node.election.role(), twin.role());
-            assert_eq!(
-                at(node.election.wake_at().max(now)),
-                twin.wake_at().max(at(now))
-            );
+            assert_eq!(at(node.election.wake_at().max(now)), twin.wake_at().max(at(now)));
             if now.since(*since) > Duration::from_millis(30) {
                 *self.compared.entry(name).or_default() += 1;
             }
@@ -239,28 +210,13 @@ impl Run {
 
 /// The effects, with the lease on another clock, and without how long ago something was that an event tells.
 fn moved(effects: &Effects, at: &dyn Fn(Instant) -> Instant) -> impl PartialEq + std::fmt::Debug {
-    let events = effects
-        .events
-        .iter()
-        .cloned()
-        .map(|event| match event.cause {
-            Cause::Elected { votes, after: _ } => Event {
-                cause: Cause::Elected {
-                    votes,
-                    after: Duration::ZERO,
-                },
-                ..event
-            },
-            _ => event,
-        });
+    let events = effects.events.iter().cloned().map(|event| match event.cause {
+        Cause::Elected { votes, after: _ } => Event { cause: Cause::Elected { votes, after: Duration::ZERO }, ..event },
+        _ => event,
+    });
     let lease = effects.lease.map(|lease| (lease.token, at(lease.until)));
     let events: Vec<Event> = events.collect();
-    (
-        lease,
-        effects.reply.clone(),
-        effects.messages.clone(),
-        events,
-    )
+    (lease, effects.reply.clone(), effects.messages.clone(), events)
 }
 
 #[test]

@@ -49,10 +49,7 @@ impl Visited {
                 }
             }
         }
-        Visited {
-            parts: (0..Self::PARTS).map(|_| Mutex::default()).collect(),
-            covers,
-        }
+        Visited { parts: (0..Self::PARTS).map(|_| Mutex::default()).collect(), covers }
     }
 
     /// Notes the situation; false if it was known with as many departures left.
@@ -117,12 +114,7 @@ impl Part {
 
 #[test]
 fn a_situation_is_known_with_as_many_departures_left_or_fewer() {
-    let left = |crashes, orders, others| Left {
-        crashes,
-        orders,
-        others,
-        together: 9,
-    };
+    let left = |crashes, orders, others| Left { crashes, orders, others, together: 9 };
     let visited = Visited::new();
     for number in 1..10_000u128 {
         let print = number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);

@@ -41,12 +41,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "lease_from_receipt",
         breaks: "the lease is counted from when the ack came",
         found: Found::Safety(10_000),
-        patches: &[patch(
-            LEADER,
-            "heartbeat_reply",
-            ACK,
-            "now + timing.lease(granted.min(timing.election_timeout()))",
-        )],
+        patches: &[patch(LEADER, "heartbeat_reply", ACK, "now + timing.lease(granted.min(timing.election_timeout()))")],
     },
     Mutant {
         name: "ack_of_last_send",
@@ -64,12 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "ack_of_older_term",
         breaks: "an ack of an earlier leadership counts",
         found: Found::Paper("needs an ack that is late by a whole election"),
-        patches: &[patch(
-            LEADER,
-            "heartbeat_reply",
-            "term == self.hard.term",
-            "true",
-        )],
+        patches: &[patch(LEADER, "heartbeat_reply", "term == self.hard.term", "true")],
     },
     Mutant {
         name: "no_drift_factor",
@@ -86,12 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "lease_of_one_fewer",
         breaks: "one promise less than a quorum makes a lease",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            LEADER,
-            "quorum_until",
-            "majority - 1",
-            "majority.saturating_sub(2)",
-        )],
+        patches: &[patch(LEADER, "quorum_until", "majority - 1", "majority.saturating_sub(2)")],
     },
     Mutant {
         name: "lease_from_votes",
@@ -121,18 +106,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         breaks: "a leader without a quorum keeps heartbeating",
         found: Found::Safety(2_000),
         patches: &[
-            patch(
-                LEADER,
-                "expire",
-                "now < leader.ends_at()",
-                "now < leader.ends_at() || !leader.is_relinquishing()",
-            ),
-            patch(
-                LEADER,
-                "wake_at",
-                "self.ends_at().min(self.next_heartbeat)",
-                "self.next_heartbeat",
-            ),
+            patch(LEADER, "expire", "now < leader.ends_at()", "now < leader.ends_at() || !leader.is_relinquishing()"),
+            patch(LEADER, "wake_at", "self.ends_at().min(self.next_heartbeat)", "self.next_heartbeat"),
         ],
     },
     Mutant {
@@ -150,9 +125,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "promise_shrinks",
         breaks: "a later heartbeat that asks for less makes a promise shorter",
-        found: Found::Paper(
-            "a leader asks for less only after a restart, and its old lease is over by then: rule 7",
-        ),
+        found: Found::Paper("a leader asks for less only after a restart, and its old lease is over by then: rule 7"),
         patches: &[patch(VOTER, "promise", "until.max(old.until)", "until")],
     },
     Mutant {
@@ -170,23 +143,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "promise_while_owed",
         breaks: "a promise is given while another is owed",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            VOTER,
-            "promise",
-            "now < self.owes_until(leader).0",
-            "false",
-        )],
+        patches: &[patch(VOTER, "promise", "now < self.owes_until(leader).0", "false")],
     },
     Mutant {
         name: "promise_longer_than_cap",
         breaks: "a promise is as long as the leader asks",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            VOTER,
-            "promise",
-            "asked.min(self.setup.timing.election_timeout())",
-            "asked",
-        )],
+        patches: &[patch(VOTER, "promise", "asked.min(self.setup.timing.election_timeout())", "asked")],
     },
     Mutant {
         name: "promise_in_doubt",
@@ -209,34 +172,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "own_work_ignored",
         breaks: "a node votes while its own work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(
-            VOTER,
-            "owes_until",
-            "work.map_or(Instant::ZERO, |work| work.until)",
-            "Instant::ZERO",
-        )],
+        patches: &[patch(VOTER, "owes_until", "work.map_or(Instant::ZERO, |work| work.until)", "Instant::ZERO")],
     },
     Mutant {
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(
-            ELECTION,
-            "leave_office",
-            "self.work = leader.work(self.hard.term)",
-            "()",
-        )],
+        patches: &[patch(ELECTION, "leave_office", "self.work = leader.work(self.hard.term)", "()")],
     },
     Mutant {
         name: "followed_without_vote",
         breaks: "to follow a leader does not spend the vote of its term",
         found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
-        patches: &[patch(
-            VOTER,
-            "promise",
-            "self.hard.voted_for.or(Some(leader))",
-            "self.hard.voted_for",
-        )],
+        patches: &[patch(VOTER, "promise", "self.hard.voted_for.or(Some(leader))", "self.hard.voted_for")],
     },
     Mutant {
         name: "lower_term_followed",
@@ -247,21 +195,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "second_leader_followed",
         breaks: "a second leader of a term is followed",
-        found: Found::Paper(
-            "there is no second leader: rule 1; nor a promise while another is owed",
-        ),
+        found: Found::Paper("there is no second leader: rule 1; nor a promise while another is owed"),
         patches: &[patch(VOTER, "accepts", "heard.leader != from", "false")],
     },
     Mutant {
         name: "second_leader_kept",
         breaks: "a term that was led twice is not given up",
         found: Found::Paper("takes a lost memory: such a leader lacks some promises, no more"),
-        patches: &[patch(
-            VOTER,
-            "accepts",
-            "now >= self.owes_until(from).0",
-            "false",
-        )],
+        patches: &[patch(VOTER, "accepts", "now >= self.owes_until(from).0", "false")],
     },
     Mutant {
         name: "released_leader_followed",
@@ -307,69 +248,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "vote_of_another_candidacy",
         breaks: "an answer to an earlier candidacy counts",
         found: Found::Safety(60_000),
-        patches: &[patch(
-            ELECTION,
-            "hear",
-            "candidate.candidacy == candidacy",
-            "true",
-        )],
+        patches: &[patch(ELECTION, "hear", "candidate.candidacy == candidacy", "true")],
     },
     Mutant {
         name: "votes_twice",
         breaks: "two candidates of a term get a vote",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            VOTER,
-            "vote_refusal",
-            "term == self.hard.term && *id != from",
-            "false",
-        )],
+        patches: &[patch(VOTER, "vote_refusal", "term == self.hard.term && *id != from", "false")],
     },
     Mutant {
         name: "vote_in_a_past_term",
         breaks: "a vote is given in a term that has passed",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            VOTER,
-            "vote_refusal",
-            "term < self.hard.term",
-            "false",
-        )],
+        patches: &[patch(VOTER, "vote_refusal", "term < self.hard.term", "false")],
     },
     Mutant {
         name: "vote_in_a_forgotten_term",
         breaks: "a node without state votes in terms it may have voted in",
-        found: Found::Paper(
-            "exclusion rests on the quarantine: rule 11; this keeps tokens growing",
-        ),
-        patches: &[patch(
-            VOTER,
-            "vote_refusal",
-            "term <= self.forgotten",
-            "false",
-        )],
+        found: Found::Paper("exclusion rests on the quarantine: rule 11; this keeps tokens growing"),
+        patches: &[patch(VOTER, "vote_refusal", "term <= self.forgotten", "false")],
     },
     Mutant {
         name: "vote_against_the_leader",
         breaks: "a node that forgot its vote gives it to another than who leads the term",
         found: Found::Paper("who leads a term has the votes of a majority in it already: rule 1"),
-        patches: &[patch(
-            VOTER,
-            "vote_refusal",
-            "heard.leader != from",
-            "false",
-        )],
+        patches: &[patch(VOTER, "vote_refusal", "heard.leader != from", "false")],
     },
     Mutant {
         name: "term_jump_unbounded",
         breaks: "any term is believed",
         found: Found::Paper("no node of the simulation lies"),
-        patches: &[patch(
-            ELECTION,
-            "too_far_from",
-            "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)",
-            "false",
-        )],
+        patches: &[patch(ELECTION, "too_far_from", "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)", "false")],
     },
     Mutant {
         name: "refused_vote_raises_term",
@@ -432,17 +341,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "cap_lowered_early",
         breaks: "the longest promise is forgotten before it has run out",
-        found: Found::Paper(
-            "needs two restarts within one promise, the first with a shorter timeout",
-        ),
+        found: Found::Paper("needs two restarts within one promise, the first with a shorter timeout"),
         patches: &[patch(ELECTION, "note_cap", "self.hard.cap.max(own)", "own")],
     },
     Mutant {
         name: "doubt_not_durable",
         breaks: "doubt is not saved",
-        found: Found::Paper(
-            "needs a damaged disk, and another restart before the quarantine is over",
-        ),
+        found: Found::Paper("needs a damaged disk, and another restart before the quarantine is over"),
         patches: &[patch(
             ELECTION,
             "step",
@@ -456,70 +361,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
         found: Found::Safety(2_000),
         patches: &[
             patch(ELECTION, "fall_mute", "self.mute = true", "()"),
-            patch(
-                ELECTION,
-                "fall_mute",
-                "self.voting_from = Instant::NEVER",
-                "()",
-            ),
+            patch(ELECTION, "fall_mute", "self.voting_from = Instant::NEVER", "()"),
         ],
     },
     Mutant {
         name: "quarantine_left_out",
         breaks: "a restarted node votes at once",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            ELECTION,
-            "new",
-            "(state, state.cap.saturating_sub(down_for))",
-            "(state, Duration::ZERO)",
-        )],
+        patches: &[patch(ELECTION, "new", "(state, state.cap.saturating_sub(down_for))", "(state, Duration::ZERO)")],
     },
     Mutant {
         name: "quarantine_of_doubt_too_short",
         breaks: "a node in doubt waits only for its promises",
-        found: Found::Paper(
-            "needs a damaged disk, and a second candidate of the very term that was lost",
-        ),
-        patches: &[patch(
-            ELECTION,
-            "new",
-            "(state, state.cap.max(timeout) * 2)",
-            "(state, state.cap.max(timeout))",
-        )],
+        found: Found::Paper("needs a damaged disk, and a second candidate of the very term that was lost"),
+        patches: &[patch(ELECTION, "new", "(state, state.cap.max(timeout) * 2)", "(state, state.cap.max(timeout))")],
     },
     Mutant {
         name: "stateless_without_quarantine",
         breaks: "a node without state votes and promises at once",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            ELECTION,
-            "new",
-            "(nothing, timeout * 2)",
-            "(nothing, Duration::ZERO)",
-        )],
+        patches: &[patch(ELECTION, "new", "(nothing, timeout * 2)", "(nothing, Duration::ZERO)")],
     },
     Mutant {
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
         found: Found::Safety(40_000),
-        patches: &[patch(
-            VOTER,
-            "free_at",
-            "self.fresh && term > Term(1)",
-            "false",
-        )],
+        patches: &[patch(VOTER, "free_at", "self.fresh && term > Term(1)", "false")],
     },
     Mutant {
         name: "fresh_doubt_not_noted",
         breaks: "a node without a past that meets a later term does not doubt",
         found: Found::Safety(10_000),
-        patches: &[patch(
-            ELECTION,
-            "note_past",
-            "self.hard.in_doubt = true",
-            "()",
-        )],
+        patches: &[patch(ELECTION, "note_past", "self.hard.in_doubt = true", "()")],
     },
     Mutant {
         name: "grant_for_ever",
@@ -527,19 +400,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         found: Found::Paper(
             "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
         ),
-        patches: &[patch(
-            CANDIDATE,
-            "vote_reply",
-            "now < candidate.started + timing.lease(wait)",
-            "true",
-        )],
+        patches: &[patch(CANDIDATE, "vote_reply", "now < candidate.started + timing.lease(wait)", "true")],
     },
     Mutant {
         name: "lease_won_at_any_time",
         breaks: "a lease may be won when a grant may be forgotten",
-        found: Found::Paper(
-            "an elected leader without a lease gives up within its own timeout; the same",
-        ),
+        found: Found::Paper("an elected leader without a lease gives up within its own timeout; the same"),
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
@@ -550,38 +416,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "term_told_while_leader_heard",
         breaks: "a node without state tells a term that unseats the leader it hears",
-        found: Found::Paper(
-            "disturbs nobody but by a candidate that has already won its pre-vote: rule 2",
-        ),
-        patches: &[patch(
-            VOTER,
-            "answer_pre_vote",
-            "self.hard.term",
-            "self.last_term()",
-        )],
+        found: Found::Paper("disturbs nobody but by a candidate that has already won its pre-vote: rule 2"),
+        patches: &[patch(VOTER, "answer_pre_vote", "self.hard.term", "self.last_term()")],
     },
     // ---- Handing over. ----
     Mutant {
         name: "release_before_work_stopped",
         breaks: "the release does not wait for the work",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            LEADER,
-            "step_aside",
-            "leader.until.is_none()",
-            "true",
-        )],
+        patches: &[patch(LEADER, "step_aside", "leader.until.is_none()", "true")],
     },
     Mutant {
         name: "acts_while_relinquishing",
         breaks: "a leader that was told to stop keeps its lease",
         found: Found::Paper("the release waits for the work all the same: rule 6"),
-        patches: &[patch(
-            LEADER,
-            "lease",
-            "self.relinquishing.is_none()",
-            "true",
-        )],
+        patches: &[patch(LEADER, "lease", "self.relinquishing.is_none()", "true")],
     },
     Mutant {
         name: "stale_release_honoured",
@@ -598,12 +447,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "release_of_another",
         breaks: "any leader's release ends a promise",
         found: Found::Safety(2_000),
-        patches: &[patch(
-            VOTER,
-            "answer_release",
-            "promise.holder == from",
-            "true",
-        )],
+        patches: &[patch(VOTER, "answer_release", "promise.holder == from", "true")],
     },
     // ---- Leaders are left in peace, and there is one. ----
     Mutant {
@@ -623,23 +467,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "stickiness_left_out",
         breaks: "a pre-vote is granted while a leader is heard",
         found: Found::Liveness(20_000),
-        patches: &[patch(
-            VOTER,
-            "answer_pre_vote",
-            "self.quiet_in(now, from)",
-            "None",
-        )],
+        patches: &[patch(VOTER, "answer_pre_vote", "self.quiet_in(now, from)", "None")],
     },
     Mutant {
         name: "hint_for_ever",
         breaks: "a hint is believed for ever",
         found: Found::Liveness(10_000),
-        patches: &[patch(
-            CANDIDATE,
-            "believe",
-            "now + fresh_for",
-            "Instant::NEVER",
-        )],
+        patches: &[patch(CANDIDATE, "believe", "now + fresh_for", "Instant::NEVER")],
     },
     peace::PRE_VOTE_LEFT_OUT,
     peace::NEVER_SLEEPS,
@@ -648,12 +482,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
         found: Found::Liveness(10_000),
-        patches: &[patch(
-            ELECTION,
-            "next_term",
-            "self.last_term().max(self.told)",
-            "self.last_term()",
-        )],
+        patches: &[patch(ELECTION, "next_term", "self.last_term().max(self.told)", "self.last_term()")],
     },
     Mutant {
         name: "no_chance",
@@ -666,18 +495,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         breaks: "who wakes late does not look for a heartbeat first",
         found: Found::Paper("costs a question"),
         patches: &[
-            patch(
-                ELECTION,
-                "tick",
-                "now > follower.suspect_at + self.setup.timing.heartbeat_interval()",
-                "false",
-            ),
-            patch(
-                CANDIDATE,
-                "campaign_when_due",
-                "now > due + self.setup.timing.heartbeat_interval()",
-                "false",
-            ),
+            patch(ELECTION, "tick", "now > follower.suspect_at + self.setup.timing.heartbeat_interval()", "false"),
+            patch(CANDIDATE, "campaign_when_due", "now > due + self.setup.timing.heartbeat_interval()", "false"),
         ],
     },
     Mutant {

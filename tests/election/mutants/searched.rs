@@ -50,9 +50,7 @@ fn mutants_are_found_by_search() {
     let only = std::env::var("ONLY").unwrap_or_default();
     let thorough = number("THOROUGH").is_some();
     let tried = MUTANTS.iter().map(|mutant| mutant.name);
-    let tried: Vec<&str> = tried
-        .filter(|name| wanted(name, &only) && (thorough || FOUND.contains(name)))
-        .collect();
+    let tried: Vec<&str> = tried.filter(|name| wanted(name, &only) && (thorough || FOUND.contains(name))).collect();
     let missed = std::sync::Mutex::new(Vec::new());
     in_parallel(&tried, |name| {
         let first = copy.search(&[name], BOUNDS);
@@ -66,20 +64,13 @@ fn mutants_are_found_by_search() {
         if !command.is_empty() {
             let again = copy.tell(&[name], &command);
             assert_eq!(again.property, Some(property), "{name}: {}", again.out);
-            assert!(
-                again.story == first.story && first.story.lines().count() > 10,
-                "{name}: {command}"
-            );
+            assert!(again.story == first.story && first.story.lines().count() > 10, "{name}: {command}");
         }
     });
     let missed = missed.into_inner().expect("no panic");
     let wrong: Vec<&&str> = missed.iter().filter(|name| FOUND.contains(name)).collect();
     assert!(wrong.is_empty(), "not found: {wrong:?}");
-    assert!(
-        FOUND
-            .iter()
-            .all(|name| MUTANTS.iter().any(|mutant| mutant.name == *name))
-    );
+    assert!(FOUND.iter().all(|name| MUTANTS.iter().any(|mutant| mutant.name == *name)));
 }
 
 #[test]

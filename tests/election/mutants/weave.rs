@@ -47,12 +47,7 @@ pub(super) const fn patch(
     original: &'static str,
     broken: &'static str,
 ) -> Patch {
-    Patch {
-        file,
-        within,
-        original,
-        broken,
-    }
+    Patch { file, within, original, broken }
 }
 
 /// What tells the copy which rules to break.
@@ -73,8 +68,7 @@ pub fn is(name: &str) -> bool {
 }
 "#;
 
-const LIB_RS: &str =
-    "#![allow(warnings)]\npub mod election;\npub mod mutant;\npub use election::NodeId;\n";
+const LIB_RS: &str = "#![allow(warnings)]\npub mod election;\npub mod mutant;\npub use election::NodeId;\n";
 
 /// The copy, built.
 pub(super) struct Copy {
@@ -124,9 +118,7 @@ impl Copy {
         write(&folder.join("Cargo.toml"), &manifest(root));
         fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
         let mut build = cargo(&folder);
-        build.args(
-            "test --release --offline --test election --no-run --message-format=json".split(' '),
-        );
+        build.args("test --release --offline --test election --no-run --message-format=json".split(' '));
         let out = build.output().expect("cargo runs");
         let binary = executable(&out);
         Copy { folder, binary }
@@ -135,10 +127,7 @@ impl Copy {
     /// Runs so many seeds, or until one shows a violation.
     pub(super) fn simulate(&self, mutants: &[&str], from: u64, seeds: u64) -> Run {
         let mut command = self.command(mutants);
-        command
-            .env("FROM", from.to_string())
-            .env("SEEDS", seeds.to_string())
-            .env("THREADS", "1"); // there are others beside it
+        command.env("FROM", from.to_string()).env("SEEDS", seeds.to_string()).env("THREADS", "1"); // there are others beside it
         command.args(["simulation", "--nocapture"]);
         Run::of(command.output().expect("the copy runs"))
     }
@@ -170,11 +159,7 @@ impl Copy {
         let mut command = self.command(&[mutant]);
         let out = command.arg("paper::").output().expect("the copy runs");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        let failed = |line: &str| {
-            line.strip_suffix(" ... FAILED")?
-                .strip_prefix("test ")
-                .map(str::to_owned)
-        };
+        let failed = |line: &str| line.strip_suffix(" ... FAILED")?.strip_prefix("test ").map(str::to_owned);
         let failed: Vec<String> = text.lines().filter_map(failed).collect();
         assert!(text.contains("test result:"), "{mutant}: {text}");
         assert_eq!(out.status.success(), failed.is_empty(), "{mutant}: {text}");
@@ -196,15 +181,9 @@ impl Search {
         assert!(all_seen || !out.status.success(), "{stdout}\n{stderr}");
         // Of a violation the panic's own first line is followed by what is wrong; the command comes last.
         let command = stderr.lines().find(|line| line.starts_with("COURSE="));
-        let wrong = stderr
-            .lines()
-            .skip_while(|line| !line.contains("panicked at"));
-        let property = wrong
-            .skip(1)
-            .find_map(|line| Some(line.split_once(':')?.0.to_owned()));
-        let story = stdout
-            .lines()
-            .filter(|line| line.starts_with("    ") && !line.contains("model::"));
+        let wrong = stderr.lines().skip_while(|line| !line.contains("panicked at"));
+        let property = wrong.skip(1).find_map(|line| Some(line.split_once(':')?.0.to_owned()));
+        let story = stdout.lines().filter(|line| line.starts_with("    ") && !line.contains("model::"));
         Search {
             property: property.filter(|_| !all_seen),
             command: command.map(str::to_owned),
@@ -218,23 +197,14 @@ impl Run {
     fn of(out: Output) -> Self {
         let stdout = String::from_utf8_lossy(&out.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
-        let story = stdout
-            .find("\nseed ")
-            .map_or("", |start| &stdout[start + 1..]);
+        let story = stdout.find("\nseed ").map_or("", |start| &stdout[start + 1..]);
         let story = story.split("\ntest ").next().unwrap_or_default().to_owned();
-        let seed = story
-            .lines()
-            .next()
-            .and_then(|line| line.strip_prefix("seed ")?.parse().ok());
+        let seed = story.lines().next().and_then(|line| line.strip_prefix("seed ")?.parse().ok());
         // The panic's own first line names a thread, with a number that changes.
         let said = seed.and_then(|seed| stderr.rsplit_once(&format!("\nseed {seed}\n")));
         let mut lines = said.map_or("", |(_, said)| said).lines();
-        let told: Vec<&str> = lines
-            .by_ref()
-            .take_while(|line| !line.starts_with("SEED="))
-            .collect();
-        let command =
-            said.and_then(|(_, said)| said.lines().find(|line| line.starts_with("SEED=")));
+        let told: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("SEED=")).collect();
+        let command = said.and_then(|(_, said)| said.lines().find(|line| line.starts_with("SEED=")));
         let run = Run {
             seed,
             violation: seed.map(|_| told.join("\n")),
@@ -244,11 +214,7 @@ impl Run {
         };
         // Nothing found is said in so many words; anything else is a failure of this very test.
         let whole = run.command.is_some() || stdout.contains(" 0 violations");
-        assert!(
-            whole && out.status.success() == run.seed.is_none(),
-            "{}",
-            run.out
-        );
+        assert!(whole && out.status.success() == run.seed.is_none(), "{}", run.out);
         run
     }
 
@@ -278,9 +244,7 @@ impl Sources {
         let main = sources.text("tests/election/main.rs");
         let line = "mod mutants;\n";
         assert_eq!(main.matches(line).count(), 1);
-        *main = main
-            .replace(line, "")
-            .replace("#![allow(", "#![allow(warnings)]\n#![allow(");
+        *main = main.replace(line, "").replace("#![allow(", "#![allow(warnings)]\n#![allow(");
         sources
     }
 
@@ -293,19 +257,11 @@ impl Sources {
         }
         let entries = fs::read_dir(&full).expect("a folder");
         let mut names: Vec<String> = entries
-            .map(|entry| {
-                entry
-                    .expect("an entry")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .filter(|name| !name.starts_with("mutants"))
             .collect();
         names.sort();
-        names
-            .iter()
-            .for_each(|name| self.take(root, &format!("{path}/{name}")));
+        names.iter().for_each(|name| self.take(root, &format!("{path}/{name}")));
     }
 
     fn text(&mut self, path: &str) -> &mut String {
@@ -337,21 +293,13 @@ impl Sources {
         for pair in cuts.windows(2) {
             let (late, early) = (&pair[0], &pair[1]);
             let apart = late.file != early.file || early.range.end <= late.range.start;
-            assert!(
-                apart,
-                "{early:?} and {late:?} overlap: replace the same text in both"
-            );
+            assert!(apart, "{early:?} and {late:?} overlap: replace the same text in both");
         }
         for Cut { file, range, arms } in cuts {
             let text = self.text(file);
-            let module = if file.starts_with("src") {
-                "crate"
-            } else {
-                "leadelect"
-            };
-            let arm = |(name, broken): &(&str, &str)| {
-                format!("if {module}::mutant::is(\"{name}\") {{ {broken} }} else ")
-            };
+            let module = if file.starts_with("src") { "crate" } else { "leadelect" };
+            let arm =
+                |(name, broken): &(&str, &str)| format!("if {module}::mutant::is(\"{name}\") {{ {broken} }} else ");
             let arms: String = arms.iter().map(arm).collect();
             let switch = format!("({arms}{{ {} }})", &text[range.clone()]);
             text.replace_range(range, &switch);
@@ -370,12 +318,7 @@ struct Cut {
 
 /// Where the text is that the patch replaces: exactly once in a function that is there exactly once.
 fn place(name: &str, patch: &Patch, text: &str) -> Range<usize> {
-    let Patch {
-        file,
-        within,
-        original,
-        ..
-    } = patch;
+    let Patch { file, within, original, .. } = patch;
     let head = format!("fn {within}(");
     let heads: Vec<usize> = text.match_indices(&head).map(|(at, _)| at).collect();
     assert_eq!(heads.len(), 1, "mutant {name}: `{head}` in {file}");
@@ -386,11 +329,7 @@ fn place(name: &str, patch: &Patch, text: &str) -> Range<usize> {
     let end = text[start..].find(&closes).expect("a function ends");
     let body = &text[start..start + end];
     let found: Vec<usize> = body.match_indices(original).map(|(at, _)| at).collect();
-    assert_eq!(
-        found.len(),
-        1,
-        "mutant {name}: `{original}` in {within} of {file}"
-    );
+    assert_eq!(found.len(), 1, "mutant {name}: `{original}` in {within} of {file}");
     start + found[0]..start + found[0] + original.len()
 }
 
@@ -399,8 +338,7 @@ fn manifest(root: &Path) -> String {
     let whole = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
     let line = |start: &str| {
         let line = whole.lines().find(|line| line.starts_with(start));
-        line.unwrap_or_else(|| panic!("Cargo.toml: {start}"))
-            .to_owned()
+        line.unwrap_or_else(|| panic!("Cargo.toml: {start}")).to_owned()
     };
     format!(
         "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[dev-dependencies]\n{}\n\n[workspace]\n",
@@ -425,17 +363,9 @@ fn cargo(folder: &Path) -> Command {
 
 /// Without what the caller has asked of the simulation, and with the copy's own target folder.
 fn clean(mut command: Command, folder: &Path) -> Command {
-    for name in [
-        "SEED",
-        "SEEDS",
-        "FROM",
-        "MINUTES",
-        "THREADS",
-        "MODEL",
-        "COURSE",
-        "RUST_BACKTRACE",
-        "CARGO_BUILD_TARGET_DIR",
-    ] {
+    for name in
+        ["SEED", "SEEDS", "FROM", "MINUTES", "THREADS", "MODEL", "COURSE", "RUST_BACKTRACE", "CARGO_BUILD_TARGET_DIR"]
+    {
         command.env_remove(name);
     }
     command.current_dir(folder);
@@ -461,22 +391,9 @@ fn every_mutant_finds_its_place() {
     let woven: String = sources.0.into_iter().map(|(_, text)| text).collect();
     for mutant in MUTANTS {
         assert!(!mutant.patches.is_empty(), "{} breaks nothing", mutant.name);
-        assert_eq!(
-            MUTANTS
-                .iter()
-                .filter(|other| other.name == mutant.name)
-                .count(),
-            1,
-            "{}",
-            mutant.name
-        );
+        assert_eq!(MUTANTS.iter().filter(|other| other.name == mutant.name).count(), 1, "{}", mutant.name);
         let switch = format!("mutant::is(\"{}\")", mutant.name);
-        assert_eq!(
-            woven.matches(&switch).count(),
-            mutant.patches.len(),
-            "{}",
-            mutant.name
-        );
+        assert_eq!(woven.matches(&switch).count(), mutant.patches.len(), "{}", mutant.name);
     }
 }
 

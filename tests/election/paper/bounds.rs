@@ -67,13 +67,8 @@ fn a_reply_of_a_term_too_far_ahead_is_dropped() {
     assert_eq!(node.election.term(), Term(1 + JUMP));
 
     let mut node = pre_candidate_of(3);
-    let reply = Reply::PreVote {
-        term: Term(1 + JUMP),
-        candidacy: node.candidacy,
-        verdict: refusal,
-        wait,
-        leader: None,
-    };
+    let reply =
+        Reply::PreVote { term: Term(1 + JUMP), candidacy: node.candidacy, verdict: refusal, wait, leader: None };
     node.reply(START, 2, reply);
     assert_eq!(node.election.term(), Term(0));
 }
@@ -90,9 +85,6 @@ fn a_leader_that_nobody_answers_forgets_what_it_sent_long_ago() {
     let lease = node.lease_until();
     let before = node.election.clone();
     node.gets_ack(START + ETA * 98, 3, 90);
-    assert_eq!(
-        node.election, before,
-        "an ack that is older than any promise"
-    );
+    assert_eq!(node.election, before, "an ack that is older than any promise");
     assert_eq!(node.lease_until(), lease);
 }

@@ -97,10 +97,7 @@ fn a_late_pre_vote_does_not_count_as_a_vote() {
 #[test]
 fn a_vote_older_than_its_wait_does_not_count() {
     let lease = Timing::default().lease(ms(200));
-    for (at, role) in [
-        ((START + lease).before(NS), Role::Leader),
-        (START + lease, Role::Candidate),
-    ] {
+    for (at, role) in [((START + lease).before(NS), Role::Leader), (START + lease, Role::Candidate)] {
         let mut node = candidate_of(3);
         let reply = vote_reply(Term(1), node.candidacy, Ok(()), ms(200));
         node.reply(at, 2, reply);

@@ -65,12 +65,7 @@ fn a_leader_rejected_with_a_higher_term_steps_down_at_once() {
 /// Raft paper, section 5.1: a server whose term is smaller updates it, and follows (section 5.2).
 #[test]
 fn a_node_follows_the_leader_of_a_higher_term() {
-    for mut node in [
-        follower(),
-        pre_candidate_of(3),
-        candidate_of(3),
-        leader_of(3),
-    ] {
+    for mut node in [follower(), pre_candidate_of(3), candidate_of(3), leader_of(3)] {
         node.heartbeat(START, 3, 5, 1);
         assert_eq!(node.election.role(), Role::Follower);
         assert_eq!(node.election.leader(), Some(id(3)));
@@ -129,10 +124,7 @@ fn a_deposed_leader_reports_a_second_leader_of_the_term_that_it_led() {
     let effects = node.request(START + LEASE, 3, heartbeat(1, 1, D));
     let violation = Cause::ProtocolViolation { by: id(3) };
     assert_eq!(causes(&effects).first(), Some(&violation));
-    assert_eq!(
-        granted(&effects.reply.expect("a peer is answered")),
-        Duration::ZERO
-    );
+    assert_eq!(granted(&effects.reply.expect("a peer is answered")), Duration::ZERO);
 }
 
 /// leadelect rule 4: that the candidate who was voted for is not the one who won is no violation.

@@ -100,10 +100,7 @@ fn a_hint_carries_the_age_of_the_last_heartbeat() {
     let Reply::PreVote { leader, wait, .. } = node.answer(last, 3, pre_vote(2)) else {
         panic!("a pre-vote is answered as one");
     };
-    assert_eq!(
-        leader.map(|hint| (hint.leader, hint.age)),
-        Some((id(2), S - NS))
-    );
+    assert_eq!(leader.map(|hint| (hint.leader, hint.age)), Some((id(2), S - NS)));
     assert_eq!(wait, NS);
 }
 

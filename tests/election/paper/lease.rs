@@ -223,10 +223,7 @@ fn the_token_is_the_term_of_the_lease() {
     let elected = node.gets_vote(START, 2);
     assert_eq!(elected.events.last().and_then(|event| event.token), None);
     let won = node.gets_ack(START, 2, 1);
-    assert_eq!(
-        won.events.last().and_then(|event| event.token),
-        Some(Term(1))
-    );
+    assert_eq!(won.events.last().and_then(|event| event.token), Some(Term(1)));
     assert_eq!(won.lease.map(|lease| lease.token), Some(Term(1)));
 }
 
@@ -239,11 +236,7 @@ fn the_token_grows_when_a_node_leads_again() {
     node.work_ended(again, 1);
     node.gets_pre_vote(again, 2, Duration::ZERO);
     node.gets_vote(again, 2);
-    assert_eq!(
-        node.election.lease(),
-        None,
-        "the acks of the last term are not this one's"
-    );
+    assert_eq!(node.election.lease(), None, "the acks of the last term are not this one's");
     node.gets_ack(again, 2, 1);
     let token = node.election.lease().map(|lease| lease.token);
     assert_eq!(token, Some(Term(2)));

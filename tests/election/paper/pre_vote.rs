@@ -59,12 +59,7 @@ fn a_pre_vote_in_a_term_that_has_begun_is_refused() {
 /// leadelect rule 2: a pre-vote changes nothing in the voter, not even a timer.
 #[test]
 fn a_pre_vote_leaves_the_voter_as_it_was() {
-    let nodes = [
-        follower(),
-        node_in(3, 4),
-        candidate_of(3),
-        pre_candidate_of(3),
-    ];
+    let nodes = [follower(), node_in(3, 4), candidate_of(3), pre_candidate_of(3)];
     for mut node in nodes {
         let before = node.election.clone();
         let saved = node.disk.saved.len();
@@ -88,11 +83,7 @@ fn a_leader_refuses_a_pre_vote_and_names_itself() {
         panic!("a pre-vote is answered as one");
     };
     let (leader_id, term, age) = (id(1), Term(1), Duration::ZERO);
-    let hint = Hint {
-        leader: leader_id,
-        term,
-        age,
-    };
+    let hint = Hint { leader: leader_id, term, age };
     assert_eq!(leader, Some(hint));
     assert_eq!(node.election, before);
 }
@@ -107,20 +98,10 @@ fn the_answer_to_a_pre_vote_tells_term_leader_and_promise() {
         candidacy: 1,
         verdict: Err(Refusal::LeaderHeard(id(2))),
         wait: S - ms(40),
-        leader: Some(Hint {
-            leader: id(2),
-            term: Term(1),
-            age: ms(40),
-        }),
+        leader: Some(Hint { leader: id(2), term: Term(1), age: ms(40) }),
     };
     assert_eq!(node.answer(START + ms(40), 3, pre_vote(2)), refused);
-    let granted = Reply::PreVote {
-        term: Term(1),
-        candidacy: 1,
-        verdict: Ok(()),
-        wait: D - ms(310),
-        leader: None,
-    };
+    let granted = Reply::PreVote { term: Term(1), candidacy: 1, verdict: Ok(()), wait: D - ms(310), leader: None };
     assert_eq!(node.answer(START + ms(310), 3, pre_vote(2)), granted);
 }
 
@@ -164,10 +145,7 @@ fn a_pre_candidate_waits_for_no_more_than_a_quorum() {
     let free = |wait| START + Timing::default().wait_for(wait);
     let mut node = pre_candidate_of(5);
     node.gets_pre_vote(START, 2, ms(10));
-    assert!(
-        node.election.wake_at() >= START + S,
-        "one of two that it needs"
-    );
+    assert!(node.election.wake_at() >= START + S, "one of two that it needs");
     node.gets_pre_vote(START, 3, ms(200));
     assert_eq!(node.election.wake_at(), free(ms(200)));
     node.gets_pre_vote(START, 4, ms(100));
@@ -223,10 +201,7 @@ fn a_pre_vote_of_an_earlier_round_does_not_count() {
     node.tick(now);
     assert_ne!(node.candidacy, old);
     node.candidacy = old;
-    assert_eq!(
-        asks_votes(&node.gets_pre_vote(now, 2, Duration::ZERO)),
-        None
-    );
+    assert_eq!(asks_votes(&node.gets_pre_vote(now, 2, Duration::ZERO)), None);
 }
 
 /// leadelect rule 1: the same voter twice is one pre-vote, and a stranger is none.

@@ -26,12 +26,7 @@ fn led(setup: Setup) -> Node {
 
 /// Nodes 2 and 3 and those named answer every heartbeat from `from` until `until`, or until the node yields: when that
 /// is, and to whom.
-fn backed(
-    node: &mut Node,
-    backers: &[u16],
-    from: Instant,
-    until: Instant,
-) -> Option<(Instant, NodeId)> {
+fn backed(node: &mut Node, backers: &[u16], from: Instant, until: Instant) -> Option<(Instant, NodeId)> {
     let mut now = from;
     let mut seq = None;
     loop {
@@ -79,10 +74,7 @@ fn a_leader_yields_to_the_best_backer_that_should_rather_lead() {
     // It is first seen when the first heartbeat after its first ack is sent, and yielded to at a heartbeat.
     let (at, to) = backed(&mut node, &[4, 5], START, START + D * 100).expect("it yields");
     assert_eq!(to, id(5));
-    assert!(
-        at >= START + ETA + SETTLING && at <= START + ETA * 4 + SETTLING,
-        "{at:?}"
-    );
+    assert!(at >= START + ETA + SETTLING && at <= START + ETA * 4 + SETTLING, "{at:?}");
     assert_eq!(node.election.lease(), None);
     assert_eq!(releases(&node.work_ended(at, 2))[0].3, Some(id(5)));
 }
@@ -96,10 +88,7 @@ fn a_leader_does_not_yield_to_its_equals() {
     }
     let mut node = led(setup);
     first_ack(&mut node);
-    assert_eq!(
-        backed(&mut node, &[4, 5], START, START + SETTLING * 3),
-        None
-    );
+    assert_eq!(backed(&mut node, &[4, 5], START, START + SETTLING * 3), None);
 }
 
 /// leadelect rule 14: unless it is a last resort, then to anybody that is able to lead.
@@ -192,12 +181,8 @@ fn short_reigns_double_the_wait_and_a_long_one_makes_up_for_them() {
     for (reigns, times) in cases {
         let (mut node, elected_at) = after_reigns(reigns);
         let wait = SETTLING * times;
-        let (at, _) =
-            backed(&mut node, &[5], elected_at, elected_at + wait * 2).expect("it yields");
+        let (at, _) = backed(&mut node, &[5], elected_at, elected_at + wait * 2).expect("it yields");
         let waited = at.since(elected_at);
-        assert!(
-            waited >= wait && waited < wait + D,
-            "{waited:?} after {reigns:?}"
-        );
+        assert!(waited >= wait && waited < wait + D, "{waited:?} after {reigns:?}");
     }
 }

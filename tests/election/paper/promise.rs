@@ -127,11 +127,7 @@ fn a_release_of_an_earlier_term_is_stale() {
 fn a_reordered_heartbeat_does_not_revive_a_stale_release() {
     let mut node = follower();
     node.heartbeat(START, 2, 1, 3);
-    assert_eq!(
-        node.heartbeat(START, 2, 1, 2),
-        D,
-        "late, and still a promise"
-    );
+    assert_eq!(node.heartbeat(START, 2, 1, 2), D, "late, and still a promise");
     node.request(START, 2, release(1, 2, None));
     assert_eq!(node.vote(START, 3, 2), Err(Refusal::Promised(id(2))));
 }

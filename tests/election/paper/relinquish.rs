@@ -148,20 +148,11 @@ fn a_relinquishing_leader_neither_votes_nor_shows_itself() {
 /// named, and none if no backer is able.
 #[test]
 fn a_release_names_the_best_backer_unless_told_otherwise() {
-    let cases = [
-        (None, true, Some(id(2))),
-        (None, false, None),
-        (Some(3), true, Some(id(3))),
-    ];
+    let cases = [(None, true, Some(id(2))), (None, false, None), (Some(3), true, Some(id(3)))];
     for (asked, eligible, named) in cases {
         let mut node = elected_of(3);
         let (term, seq, granted) = (Term(1), 1, D);
-        let reply = Reply::Heartbeat {
-            term,
-            seq,
-            granted,
-            eligible,
-        };
+        let reply = Reply::Heartbeat { term, seq, granted, eligible };
         node.reply(START, 2, reply);
         node.relinquish(NOW, asked);
         let effects = node.work_ended(NOW, 1);
@@ -291,10 +282,7 @@ fn a_leader_that_released_leads_again_if_nobody_else_does() {
 fn holding_off() -> Node {
     let mut node = leader_of(3);
     let (successor, hold_off) = (None, D * 4);
-    let input = Input::Relinquish {
-        successor,
-        hold_off,
-    };
+    let input = Input::Relinquish { successor, hold_off };
     node.step(NOW, input);
     node.work_ended(NOW, 1);
     node
@@ -306,18 +294,10 @@ fn a_leader_that_holds_off_for_longer_is_a_last_resort_and_not_barred() {
     assert_eq!(holding_off().campaigns_at(), NOW + D * 2);
     let mut node = holding_off();
     node.heartbeat(NOW + D, 2, 2, 1);
-    assert_eq!(
-        node.campaigns_at(),
-        NOW + D * 3 + S,
-        "also after another has led"
-    );
+    assert_eq!(node.campaigns_at(), NOW + D * 3 + S, "also after another has led");
     let mut node = holding_off();
     node.heartbeat(NOW + D * 4, 2, 2, 1);
-    assert_eq!(
-        node.campaigns_at(),
-        NOW + D * 5,
-        "and as usual when that is over"
-    );
+    assert_eq!(node.campaigns_at(), NOW + D * 5, "and as usual when that is over");
 }
 
 /// leadelect rule 6: who leads as a last resort meanwhile, and gives that up, holds off for no shorter.
@@ -345,11 +325,7 @@ fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {
     node.relinquish(NOW, None);
     node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
     node.work_ended(NOW, 1);
-    assert!(!eligible(node.answer(
-        (NOW + D).before(NS),
-        2,
-        heartbeat(6, 1, D)
-    )));
+    assert!(!eligible(node.answer((NOW + D).before(NS), 2, heartbeat(6, 1, D))));
     assert!(eligible(node.answer(NOW + D, 2, heartbeat(6, 2, D))));
 }
 
@@ -385,10 +361,7 @@ fn a_node_whose_work_goes_on_is_no_candidate() {
         let mut node = leader_of(3);
         node.tick(ends);
         let reply = node.answer(ends, 2, heartbeat(2, 1, D));
-        let Reply::Heartbeat {
-            granted, eligible, ..
-        } = reply
-        else {
+        let Reply::Heartbeat { granted, eligible, .. } = reply else {
             panic!("{reply}");
         };
         assert_eq!((granted, eligible), (D, false));

@@ -4,12 +4,7 @@ use super::*;
 
 fn damaged(cap: Duration) -> Recovery {
     let (term, voted_for) = (Term(4), None);
-    let state = HardState {
-        term,
-        voted_for,
-        cap,
-        in_doubt: true,
-    };
+    let state = HardState { term, voted_for, cap, in_doubt: true };
     let down_for = Duration::ZERO;
     Recovery::Restored { state, down_for }
 }
@@ -45,12 +40,7 @@ fn a_promise_longer_than_now_configured_is_waited_out() {
 fn the_time_that_a_node_was_surely_down_counts_as_waiting() {
     let restored = |down_for| {
         let (term, voted_for, cap) = (Term(4), None, D);
-        let state = HardState {
-            term,
-            voted_for,
-            cap,
-            in_doubt: false,
-        };
+        let state = HardState { term, voted_for, cap, in_doubt: false };
         Recovery::Restored { state, down_for }
     };
     assert_quarantine(restored(ms(200)), ms(300));
@@ -224,16 +214,9 @@ fn a_node_without_state_gives_no_vote_for_twice_the_election_timeout() {
 /// the heartbeat may be that of an earlier leader than the one that it has forgotten.
 #[test]
 fn a_node_that_may_have_forgotten_promises_nothing_in_quarantine() {
-    for (recovery, span) in [
-        (
-            Recovery::Stateless {
-                first_term: FIRST_TERM,
-            },
-            D * 2,
-        ),
-        (damaged(D), D * 2),
-        (damaged(D * 4), D * 8),
-    ] {
+    for (recovery, span) in
+        [(Recovery::Stateless { first_term: FIRST_TERM }, D * 2), (damaged(D), D * 2), (damaged(D * 4), D * 8)]
+    {
         let mut node = Node::start(cluster(3), recovery);
         let last = (START + span).before(NS);
         assert_eq!(node.heartbeat(START, 2, 5, 1), Duration::ZERO);
@@ -241,10 +224,7 @@ fn a_node_that_may_have_forgotten_promises_nothing_in_quarantine() {
         assert_eq!(node.heartbeat(START + span, 2, 5, 3), D, "{recovery:?}");
     }
     let mut node = Node::start(cluster(3), Recovery::Fresh);
-    assert_eq!(
-        node.heartbeat((START + D * 2).before(NS), 2, 2, 1),
-        Duration::ZERO
-    );
+    assert_eq!(node.heartbeat((START + D * 2).before(NS), 2, 2, 1), Duration::ZERO);
     assert_eq!(node.heartbeat(START + D * 2, 2, 2, 2), D);
 }
 
@@ -322,11 +302,7 @@ fn a_new_node_that_is_told_of_a_past_waits() {
         };
         node.reply(START, 2, reply);
     };
-    let hint = Hint {
-        leader: 3.into(),
-        term: Term(1),
-        age: ms(10),
-    };
+    let hint = Hint { leader: 3.into(), term: Term(1), age: ms(10) };
     for (term, hint) in [(1, Some(hint)), (2, None)] {
         let mut node = asking();
         told(&mut node, term, hint);

@@ -10,12 +10,7 @@ fn mute() -> Node {
 }
 
 fn hard_state(term: u64, voted_for: Option<u16>, cap: Duration) -> HardState {
-    HardState {
-        term: Term(term),
-        voted_for: voted_for.map(id),
-        cap,
-        in_doubt: false,
-    }
+    HardState { term: Term(term), voted_for: voted_for.map(id), cap, in_doubt: false }
 }
 
 /// Persistent state is updated on stable storage before responding to RPCs (Raft paper, figure 2).
@@ -127,13 +122,7 @@ fn a_node_whose_disk_failed_follows_and_promises_nothing() {
     let mut node = mute();
     let saved = node.disk.saved.len();
     let reply = node.answer(START + ms(1), 3, heartbeat(5, 1, D));
-    let Reply::Heartbeat {
-        term,
-        granted,
-        eligible,
-        ..
-    } = reply
-    else {
+    let Reply::Heartbeat { term, granted, eligible, .. } = reply else {
         panic!("a heartbeat is answered as one");
     };
     assert_eq!((term, granted, eligible), (Term(5), Duration::ZERO, false));

@@ -31,12 +31,7 @@ fn succession(effects: &Effects) -> Vec<NodeId> {
 /// leadelect rule 8: when a leader falls silent, rank k starts after k·δ.
 #[test]
 fn the_line_of_succession_starts_one_stagger_after_another() {
-    let lines: [(&[u16], u32); 4] = [
-        (&[1, 3, 4, 5], 0),
-        (&[3, 1, 4, 5], 1),
-        (&[3, 4, 1, 5], 2),
-        (&[3, 4, 5, 1], 3),
-    ];
+    let lines: [(&[u16], u32); 4] = [(&[1, 3, 4, 5], 0), (&[3, 1, 4, 5], 1), (&[3, 4, 1, 5], 2), (&[3, 4, 5, 1], 3)];
     for (line, rank) in lines {
         let node = follower_in(cluster(5), line);
         let suspect_at = START + S + STAGGER * rank;
@@ -120,20 +115,12 @@ fn a_leader_ranks_by_health_then_freshness_then_priority() {
     node.reply(START, 3, unable(ack(1, 1, D)));
     node.gets_ack(START, 5, 1);
     let acked = node.tick(START + ETA);
-    assert_eq!(
-        succession(&acked),
-        [5, 2, 3, 4].map(id),
-        "able, fresh, silent"
-    );
+    assert_eq!(succession(&acked), [5, 2, 3, 4].map(id), "able, fresh, silent");
 
     node.gets_ack(START + ETA, 2, 2);
     node.reply(START + ETA, 3, unable(ack(1, 2, D)));
     let before = node.tick((START + LEASE).before(NS));
-    assert_eq!(
-        succession(&before),
-        [5, 2, 3, 4].map(id),
-        "5 is still fresh"
-    );
+    assert_eq!(succession(&before), [5, 2, 3, 4].map(id), "5 is still fresh");
     let stale = node.tick(START + LEASE + ETA.saturating_sub(NS));
     assert_eq!(succession(&stale), [2, 3, 5, 4].map(id), "5 is no longer");
 }

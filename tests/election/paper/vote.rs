@@ -161,12 +161,7 @@ fn a_stranger_gets_neither_vote_nor_promise_nor_answer() {
     let mut node = node_of(3);
     let before = node.election.clone();
     for stranger in [1, 4] {
-        for request in [
-            vote(1),
-            pre_vote(1),
-            heartbeat(1, 1, D),
-            release(1, 1, None),
-        ] {
+        for request in [vote(1), pre_vote(1), heartbeat(1, 1, D), release(1, 1, None)] {
             assert_eq!(node.request(START, stranger, request).reply, None);
         }
     }

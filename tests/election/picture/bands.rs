@@ -44,22 +44,13 @@ pub(super) fn roles(record: &Record, node: NodeId) -> Vec<Bar> {
     let mut role = None;
     for (at, mark) in &record.marks {
         match mark {
-            Mark::Process {
-                node: whose,
-                process: new,
-            } if *whose == node => {
+            Mark::Process { node: whose, process: new } if *whose == node => {
                 if process == Process::Down || *new == Process::Down {
                     role = None;
                 }
                 process = *new;
             }
-            Mark::Role {
-                node: whose,
-                role: is,
-                term,
-                leader,
-                text,
-            } if *whose == node => {
+            Mark::Role { node: whose, role: is, term, leader, text } if *whose == node => {
                 role = Some((*is, *term, *leader, text.as_str()));
             }
             Mark::Process { .. }
@@ -100,37 +91,21 @@ fn bar(from: Real, process: Process, role: Option<Is<'_>>) -> Bar {
             };
             let long = format!("T{term} {what}");
             match process {
-                Process::Paused => (
-                    Looks::Paused,
-                    vec![format!("paused: {long}"), "paused".to_owned()],
-                    format!("paused: {text}"),
-                ),
-                Process::Runs | Process::Down => {
-                    (looks, vec![long, format!("T{term}")], text.to_owned())
+                Process::Paused => {
+                    (Looks::Paused, vec![format!("paused: {long}"), "paused".to_owned()], format!("paused: {text}"))
                 }
+                Process::Runs | Process::Down => (looks, vec![long, format!("T{term}")], text.to_owned()),
             }
         }
     };
-    Bar {
-        from,
-        to: from,
-        looks,
-        labels,
-        title,
-    }
+    Bar { from, to: from, looks, labels, title }
 }
 
 /// When the program of a node may act.
 pub(super) fn leases(record: &Record, node: NodeId) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     for (at, mark) in &record.marks {
-        let Mark::Lease {
-            node: whose,
-            token,
-            until,
-            ending,
-        } = mark
-        else {
+        let Mark::Lease { node: whose, token, until, ending } = mark else {
             continue;
         };
         if *whose != node {
@@ -153,13 +128,7 @@ pub(super) fn leases(record: &Record, node: NodeId) -> Vec<Bar> {
             // Another token, or told to stop: what it may do from now on is in this mark.
             last.to = *at;
         }
-        bars.push(Bar {
-            from: *at,
-            to: *until,
-            looks,
-            labels,
-            title,
-        });
+        bars.push(Bar { from: *at, to: *until, looks, labels, title });
     }
     bars.retain(|bar| bar.from < bar.to);
     bars
@@ -167,11 +136,8 @@ pub(super) fn leases(record: &Record, node: NodeId) -> Vec<Bar> {
 
 /// Wherever the programs of two nodes may act at once.
 pub(super) fn overlaps(record: &Record) -> Vec<Both> {
-    let all: Vec<(NodeId, Bar)> = record
-        .nodes
-        .keys()
-        .flat_map(|node| leases(record, *node).into_iter().map(|bar| (*node, bar)))
-        .collect();
+    let all: Vec<(NodeId, Bar)> =
+        record.nodes.keys().flat_map(|node| leases(record, *node).into_iter().map(|bar| (*node, bar))).collect();
     let mut found = Vec::new();
     for (count, (one, ours)) in all.iter().enumerate() {
         for (other, theirs) in all[count + 1..].iter().filter(|(other, _)| other != one) {

@@ -50,11 +50,7 @@ pub(super) fn wide(text: &str) -> f64 {
 pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.chars().count() {
         count if count <= most => text.to_owned(),
-        _ => text
-            .chars()
-            .take(most.saturating_sub(1))
-            .chain(['…'])
-            .collect(),
+        _ => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 

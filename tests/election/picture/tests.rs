@@ -26,23 +26,14 @@ fn at(millis: u64) -> Real {
 }
 
 fn lease(node: u16, token: u64, until: u64, ending: bool) -> Mark {
-    Mark::Lease {
-        node: id(node),
-        token: Term(token),
-        until: at(until),
-        ending,
-    }
+    Mark::Lease { node: id(node), token: Term(token), until: at(until), ending }
 }
 
 fn message(from: u16, to: u16, kind: Kind, text: &str, arrives: &[u64]) -> Mark {
     Mark::Message {
         from: id(from),
         to: id(to),
-        said: Said {
-            kind,
-            stage: Stage::Asks,
-            text: text.to_owned(),
-        },
+        said: Said { kind, stage: Stage::Asks, text: text.to_owned() },
         arrives: arrives.iter().map(|millis| at(*millis)).collect(),
     }
 }
@@ -63,31 +54,13 @@ fn two_at_once() -> Record {
         text: "became it".to_owned(),
     };
     let marks = [
-        (
-            0,
-            Mark::Process {
-                node: id(1),
-                process,
-            },
-        ),
-        (
-            0,
-            Mark::Process {
-                node: id(2),
-                process,
-            },
-        ),
+        (0, Mark::Process { node: id(1), process }),
+        (0, Mark::Process { node: id(2), process }),
         (200, message(1, 2, Kind::Heartbeat, "long before", &[250])),
         (900, role(1, Role::Leader, 7)),
         (1000, lease(1, 7, 1400, false)),
         (1200, lease(1, 7, 1600, false)),
-        (
-            1250,
-            Mark::Fault {
-                node: id(2),
-                text: NASTY.to_owned(),
-            },
-        ),
+        (1250, Mark::Fault { node: id(2), text: NASTY.to_owned() }),
         (1300, message(2, 1, Kind::Vote, "a vote", &[1350])),
         (1310, message(2, 1, Kind::Vote, "a lost vote", &[])),
         (1450, role(2, Role::Leader, 8)),
@@ -103,10 +76,7 @@ fn two_at_once() -> Record {
 
 /// One second on 1400 pixels: 1.4 pixels for a millisecond.
 fn second() -> Window {
-    Window {
-        from: at(1000),
-        to: at(2000),
-    }
+    Window { from: at(1000), to: at(2000) }
 }
 
 fn x(millis: f64) -> f64 {
@@ -116,17 +86,13 @@ fn x(millis: f64) -> f64 {
 fn class<'a>(drawn: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
     let whole = drawn.descendants();
     // The legend shows every class, too, and tells nothing.
-    let has =
-        |node: &Node<'_, '_>| node.attribute("class") == Some(class) && !title(*node).is_empty();
+    let has = |node: &Node<'_, '_>| node.attribute("class") == Some(class) && !title(*node).is_empty();
     whole.filter(has).collect()
 }
 
 fn title(node: Node<'_, '_>) -> String {
     let title = node.children().find(|child| child.has_tag_name("title"));
-    title
-        .and_then(|title| title.text())
-        .unwrap_or_default()
-        .to_owned()
+    title.and_then(|title| title.text()).unwrap_or_default().to_owned()
 }
 
 /// Left and right edges of the bars of a class, and their lower ends, from left to right.
@@ -134,39 +100,25 @@ fn bars(drawn: &Document<'_>, name: &str) -> Vec<(f64, f64)> {
     let rects = class(drawn, name).into_iter();
     let rects = rects.flat_map(|group| group.children().filter(|child| child.has_tag_name("rect")));
     let number = |node: Node<'_, '_>, name| node.attribute(name).unwrap().parse::<f64>().unwrap();
-    rects
-        .map(|rect| (number(rect, "x"), number(rect, "x") + number(rect, "width")))
-        .collect()
+    rects.map(|rect| (number(rect, "x"), number(rect, "x") + number(rect, "width"))).collect()
 }
 
 #[track_caller]
 fn assert_spans(drawn: &[(f64, f64)], millis: &[(f64, f64)]) {
     let wanted: Vec<_> = millis.iter().map(|(from, to)| (x(*from), x(*to))).collect();
     let near = |one: f64, other: f64| (one - other).abs() < 0.02;
-    let same = drawn
-        .iter()
-        .zip(&wanted)
-        .all(|(is, should)| near(is.0, should.0) && near(is.1, should.1));
-    assert!(
-        same && drawn.len() == wanted.len(),
-        "{drawn:?} should be {wanted:?}"
-    );
+    let same = drawn.iter().zip(&wanted).all(|(is, should)| near(is.0, should.0) && near(is.1, should.1));
+    assert!(same && drawn.len() == wanted.len(), "{drawn:?} should be {wanted:?}");
 }
 
 #[test]
 fn a_bar_spans_exactly_the_time_of_its_lease() {
     let svg = draw(&two_at_once(), "two at once", second());
     let drawn = Document::parse(&svg).unwrap();
-    assert_spans(
-        &bars(&drawn, "lease"),
-        &[(1000.0, 1500.0), (1510.0, 1900.0)],
-    );
+    assert_spans(&bars(&drawn, "lease"), &[(1000.0, 1500.0), (1510.0, 1900.0)]);
     assert_spans(&bars(&drawn, "ending"), &[(1500.0, 1550.0)]);
     assert_spans(&bars(&drawn, "both"), &[(1510.0, 1550.0); 2]);
-    assert_spans(
-        &bars(&drawn, "leader"),
-        &[(1000.0, 1510.0), (1450.0, 1510.0)],
-    );
+    assert_spans(&bars(&drawn, "leader"), &[(1000.0, 1510.0), (1450.0, 1510.0)]);
 }
 
 #[test]
@@ -176,22 +128,11 @@ fn every_node_has_its_row_and_the_violation_is_told_with_its_moment() {
     let texts = drawn.descendants().filter(Node::is_text);
     let texts: Vec<&str> = texts.filter_map(|node| node.text()).collect();
     for node in ["node 1", "node 2"] {
-        assert_eq!(
-            texts.iter().filter(|text| **text == node).count(),
-            1,
-            "{node}"
-        );
+        assert_eq!(texts.iter().filter(|text| **text == node).count(), 1, "{node}");
     }
     let wrong = class(&drawn, "wrong");
-    assert!(
-        wrong
-            .iter()
-            .all(|mark| title(*mark).contains("LeaseExclusion"))
-    );
-    let line = wrong
-        .iter()
-        .flat_map(|mark| mark.children())
-        .find(|child| child.has_tag_name("path"));
+    assert!(wrong.iter().all(|mark| title(*mark).contains("LeaseExclusion")));
+    let line = wrong.iter().flat_map(|mark| mark.children()).find(|child| child.has_tag_name("path"));
     let path = line.unwrap().attribute("d").unwrap();
     assert!(path.starts_with(&format!("M{:.2} ", x(1510.0))), "{path}");
     let told = |part: &str| texts.iter().any(|text| text.contains(part));
@@ -207,11 +148,7 @@ fn no_text_becomes_markup_and_nothing_is_fetched_from_elsewhere() {
     let harmless = NASTY.replace('\u{1}', "\u{fffd}");
     let done = class(&drawn, "done");
     assert!(done.iter().any(|mark| title(*mark).contains(&harmless)));
-    assert_eq!(
-        svg.matches("http").count(),
-        1,
-        "the name of the language, which nobody fetches"
-    );
+    assert_eq!(svg.matches("http").count(), 1, "the name of the language, which nobody fetches");
     for reference in svg.split("url(").skip(1) {
         assert!(reference.starts_with('#'), "{}", &reference[..20]);
     }
@@ -231,24 +168,13 @@ fn a_lost_message_ends_in_a_cross_before_it_reaches_anybody() {
     assert!(came.contains(&format!("L{:.1} ", x(1350.0))), "{came}");
     assert!(lost.starts_with(&format!("M{:.1} ", x(1310.0))), "{lost}");
     // A stroke without slope, and two strokes across its end.
-    assert_eq!(
-        (lost.matches('V').count(), lost.matches('M').count()),
-        (1, 3),
-        "{lost}"
-    );
-    assert!(
-        title(votes[1]).ends_with("sent 1310.000 ms, lost"),
-        "{}",
-        title(votes[1])
-    );
+    assert_eq!((lost.matches('V').count(), lost.matches('M').count()), (1, 3), "{lost}");
+    assert!(title(votes[1]).ends_with("sent 1310.000 ms, lost"), "{}", title(votes[1]));
 }
 
 #[test]
 fn a_window_cuts_what_is_outside() {
-    let window = Window {
-        from: at(1320),
-        to: at(1480),
-    };
+    let window = Window { from: at(1320), to: at(1480) };
     let svg = draw(&two_at_once(), "two at once", window);
     let drawn = Document::parse(&svg).unwrap();
     assert_eq!(class(&drawn, "Heartbeat").len(), 0);
@@ -285,31 +211,16 @@ fn a_long_window_leaves_out_the_most_common_messages_and_says_so() {
     record.marks.pop();
     let plain = |count: u64| {
         let text = format!("heartbeat {count}");
-        (
-            at(1000 + count % 900),
-            message(1, 2, Kind::Heartbeat, &text, &[1999]),
-        )
+        (at(1000 + count % 900), message(1, 2, Kind::Heartbeat, &text, &[1999]))
     };
-    let lost = |count: u64| {
-        (
-            at(1000 + count % 900),
-            message(1, 2, Kind::Heartbeat, "lost", &[]),
-        )
-    };
+    let lost = |count: u64| (at(1000 + count % 900), message(1, 2, Kind::Heartbeat, "lost", &[]));
     let drawn_of = |record: &Record| {
         let svg = draw(record, "long", second());
         let drawn = Document::parse(&svg).unwrap();
         let count = |name| class(&drawn, name).len();
-        let told = svg
-            .lines()
-            .find_map(|line| line.split_once("so long a window: "));
+        let told = svg.lines().find_map(|line| line.split_once("so long a window: "));
         let told = told.map(|(_, rest)| rest.trim_end_matches("</text>").to_owned());
-        (
-            count("Heartbeat"),
-            count("Heartbeat news"),
-            count("Vote"),
-            told,
-        )
+        (count("Heartbeat"), count("Heartbeat news"), count("Vote"), told)
     };
     // With two votes: as many as are drawn at most.
     record.marks.extend((0..5998).map(plain));
@@ -323,22 +234,10 @@ fn a_long_window_leaves_out_the_most_common_messages_and_says_so() {
 }
 
 fn three_nodes() -> World {
-    let voter = Voter {
-        priority: 0,
-        witness: false,
-    };
+    let voter = Voter { priority: 0, witness: false };
     let voters: BTreeMap<NodeId, Voter> = (1..=3).map(|node| (id(node), voter)).collect();
-    let timing = Timing::new(
-        Timing::DEFAULT_HEARTBEAT_INTERVAL,
-        Timing::DEFAULT_ELECTION_TIMEOUT,
-        1000,
-    )
-    .unwrap();
-    let setups = voters.keys().map(|me| Setup {
-        me: *me,
-        voters: voters.clone(),
-        timing,
-    });
+    let timing = Timing::new(Timing::DEFAULT_HEARTBEAT_INTERVAL, Timing::DEFAULT_ELECTION_TIMEOUT, 1000).unwrap();
+    let setups = voters.keys().map(|me| Setup { me: *me, voters: voters.clone(), timing });
     let mut world = World::new(setups.collect(), 1);
     world.record = Some(Record::default());
     world
@@ -366,11 +265,7 @@ fn the_record_of_a_run_tells_what_was_done_and_who_could_act() {
     second_of(&mut world, &mut acted);
     world.start(first);
     let (second, _) = world.acting().unwrap();
-    let third = *world
-        .ids()
-        .iter()
-        .find(|node| ![first, second].contains(node))
-        .unwrap();
+    let third = *world.ids().iter().find(|node| ![first, second].contains(node)).unwrap();
     world.pause(second);
     second_of(&mut world, &mut acted);
     world.resume(second);
@@ -396,10 +291,7 @@ fn the_record_of_a_run_tells_what_was_done_and_who_could_act() {
         texts.collect()
     };
     assert_eq!(faults(first), ["start", "crash", "start"]);
-    assert_eq!(
-        faults(second),
-        ["start", "pause", "disk slow 20ms, goes on"]
-    );
+    assert_eq!(faults(second), ["start", "pause", "disk slow 20ms, goes on"]);
     assert_eq!(faults(third), ["start", "disk lost, reboot"]);
     let links = record.marks.iter().filter_map(|(at, mark)| match mark {
         Mark::Network { change, state } => Some((*at, change.clone(), state.clone())),
@@ -423,11 +315,7 @@ fn the_record_of_a_run_tells_what_was_done_and_who_could_act() {
         let may: Vec<(NodeId, String)> = record
             .nodes
             .keys()
-            .flat_map(|node| {
-                bands::leases(&record, *node)
-                    .into_iter()
-                    .map(|bar| (*node, bar))
-            })
+            .flat_map(|node| bands::leases(&record, *node).into_iter().map(|bar| (*node, bar)))
             .filter(|(_, bar)| bar.looks == Looks::Lease && bar.from <= *now && *now < bar.to)
             .map(|(node, bar)| (node, bar.labels[1].clone()))
             .collect();
@@ -439,16 +327,7 @@ fn the_record_of_a_run_tells_what_was_done_and_who_could_act() {
 
     let svg = draw(&record, "a run", Window::of(&record, None, None));
     let drawn = Document::parse(&svg).unwrap();
-    for name in [
-        "follower",
-        "candidate",
-        "leader",
-        "paused",
-        "down",
-        "lease",
-        "Vote",
-        "Heartbeat",
-    ] {
+    for name in ["follower", "candidate", "leader", "paused", "down", "lease", "Vote", "Heartbeat"] {
         assert!(!class(&drawn, name).is_empty(), "{name}");
     }
 }

@@ -41,10 +41,7 @@ impl AddAssign for Tally {
 }
 
 /// Runs what the environment asks for; replays the lowest seed that fails, if one does.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "only to tell how fast it was, and to end a campaign in time"
-)]
+#[allow(clippy::disallowed_methods, reason = "only to tell how fast it was, and to end a campaign in time")]
 pub(super) fn run_all() {
     let campaign = Campaign::asked_for();
     let began = Instant::now();
@@ -89,12 +86,7 @@ pub(super) fn run_all() {
         replay(seed);
         panic!("seed {seed} failed and now does not: a run rests on something else than its seed");
     }
-    assert!(
-        tally.leases > tally.seeds,
-        "{} leases in {} runs: hardly anything was checked",
-        tally.leases,
-        tally.seeds
-    );
+    assert!(tally.leases > tally.seeds, "{} leases in {} runs: hardly anything was checked", tally.leases, tally.seeds);
     println!("{}", tally.tell(began.elapsed()));
 }
 
@@ -120,9 +112,7 @@ impl Campaign {
         Campaign {
             first,
             end: first.saturating_add(seeds),
-            most_time: minutes.map_or(Duration::MAX, |minutes| {
-                Duration::from_secs(minutes.saturating_mul(60))
-            }),
+            most_time: minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(minutes.saturating_mul(60))),
             threads: threads.expect("a number of threads").max(1),
         }
     }

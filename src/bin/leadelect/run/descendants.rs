@@ -73,10 +73,7 @@ mod tests {
 
     #[test]
     fn a_child_is_among_the_children_until_it_is_reaped() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("sleep");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         let id = Pid::from_child(&child);
         assert!(children().expect("proc").contains(&id));
         child.kill().expect("killed");

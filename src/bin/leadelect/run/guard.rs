@@ -38,12 +38,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group,
-    set_child_subreaper, set_parent_process_death_signal, wait,
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
+    set_parent_process_death_signal, wait,
 };
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -115,9 +114,7 @@ impl Schedule {
 
     fn kill_at(&self) -> u64 {
         let hard = self.until.saturating_sub(self.margin);
-        let lost_patience = self
-            .ending_since
-            .map_or(u64::MAX, |since| since.saturating_add(self.patience));
+        let lost_patience = self.ending_since.map_or(u64::MAX, |since| since.saturating_add(self.patience));
         hard.min(lost_patience)
     }
 
@@ -190,10 +187,7 @@ impl Guard {
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
         }
-        let timer = timerfd_create(
-            TimerfdClockId::Boottime,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )?;
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         Ok(Guard {
             stop_signal: Signal::from_named_raw(args.signal).unwrap_or(Signal::TERM),
             schedule: Schedule {
@@ -218,10 +212,7 @@ impl Guard {
         loop {
             self.obey();
             if self.refused {
-                return Some(Report {
-                    end: None,
-                    told: true,
-                });
+                return Some(Report { end: None, told: true });
             }
             let waits = match &self.running {
                 None if self.orphaned => return None,
@@ -232,11 +223,7 @@ impl Guard {
                 // If it never started the supervisor finds its guard gone, and starts another one.
                 return Some(report).filter(|_| !waits);
             }
-            let next = if waits && !self.orphaned {
-                u64::MAX
-            } else {
-                self.act(lease_clock_nanos())
-            };
+            let next = if waits && !self.orphaned { u64::MAX } else { self.act(lease_clock_nanos()) };
             self.sleep_until(next);
         }
     }
@@ -298,13 +285,7 @@ impl Guard {
         let input = input.ok_or(Errno::BADF)?;
         say_with(&ours, &Order::Input, input.as_fd())?;
         // Reaped with all others.
-        Ok(Running {
-            id: Pid::from_child(&child),
-            waits: Some(ours),
-            end: None,
-            told: false,
-            dispersed: false,
-        })
+        Ok(Running { id: Pid::from_child(&child), waits: Some(ours), end: None, told: false, dispersed: false })
     }
 
     fn start(&mut self, token: u64, until: u64) {
@@ -358,8 +339,7 @@ impl Guard {
                     let exited = status.exit_status().map(End::Exited);
                     running.end = killed.or(exited);
                     let now = lease_clock_nanos();
-                    running.told =
-                        self.schedule.ending_since.is_some() || now >= self.schedule.soft();
+                    running.told = self.schedule.ending_since.is_some() || now >= self.schedule.soft();
                     self.schedule.ending_since.get_or_insert(now);
                     // What it has left behind, if anything.
                     running.signal(self.stop_signal);
@@ -381,17 +361,10 @@ impl Guard {
         let span = Timespec::try_from(Duration::from_nanos(nanos));
         let it_interval = Timespec::default();
         if let Ok(it_value) = span {
-            let timer = Itimerspec {
-                it_interval,
-                it_value,
-            };
-            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer)
-                .expect("a span is no bad time");
+            let timer = Itimerspec { it_interval, it_value };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer).expect("a span is no bad time");
         }
-        let mut awaited = vec![
-            PollFd::new(&self.ended, PollFlags::IN),
-            PollFd::new(&self.timer, PollFlags::IN),
-        ];
+        let mut awaited = vec![PollFd::new(&self.ended, PollFlags::IN), PollFd::new(&self.timer, PollFlags::IN)];
         if !self.orphaned {
             awaited.push(PollFd::new(&self.supervisor, PollFlags::IN));
         }
@@ -446,13 +419,7 @@ mod tests {
     use super::*;
 
     fn schedule() -> Schedule {
-        Schedule {
-            until: 1000,
-            drain: 300,
-            margin: 100,
-            patience: 5000,
-            ending_since: None,
-        }
+        Schedule { until: 1000, drain: 300, margin: 100, patience: 5000, ending_since: None }
     }
 
     #[test]

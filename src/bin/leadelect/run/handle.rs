@@ -48,13 +48,8 @@ impl Guard {
             .spawn()?;
         let id = Pid::from_child(&child);
         let (report, reports) = bounded(1);
-        let guard = Guard {
-            id,
-            socket: ours,
-            process: Arc::new(Mutex::new(child)),
-            deaf: AtomicBool::new(false),
-            reports,
-        };
+        let guard =
+            Guard { id, socket: ours, process: Arc::new(Mutex::new(child)), deaf: AtomicBool::new(false), reports };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
             .name(format!("le{}-guard", job.node))

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
 };
 
 /// More than the longest message has.
@@ -91,10 +91,7 @@ impl Order {
         let words: Vec<&str> = text.split(' ').collect();
         Some(match words[..] {
             ["input"] => Order::Input,
-            ["start", token, until] => Order::Start {
-                token: token.parse().ok()?,
-                until: until.parse().ok()?,
-            },
+            ["start", token, until] => Order::Start { token: token.parse().ok()?, until: until.parse().ok()? },
             ["until", until] => Order::Until(until.parse().ok()?),
             ["stop"] => Order::Stop,
             ["signal", signal] => Order::Signal(signal.parse().ok()?),
@@ -134,12 +131,7 @@ impl Report {
 
 /// Two ends, of which each reads what the other writes, and reads an end once the other is gone.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 /// Sends a message, or fails: it never waits for an end that does not read.
@@ -154,10 +146,7 @@ pub(super) fn say_with(to: impl AsFd, message: &Order, file: BorrowedFd<'_>) -> 
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     let files = [file];
-    assert!(
-        beside.push(SendAncillaryMessage::ScmRights(&files)),
-        "there is space for one"
-    );
+    assert!(beside.push(SendAncillaryMessage::ScmRights(&files)), "there is space for one");
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(to, &[IoSlice::new(text.as_bytes())], &mut beside, flags).map(drop)
 }
@@ -209,13 +198,8 @@ mod tests {
     #[test]
     fn an_order_is_read_as_it_was_said() {
         let (token, until) = (u64::MAX, u64::MAX);
-        for order in [
-            Order::Input,
-            Order::Start { token, until },
-            Order::Until(until),
-            Order::Stop,
-            Order::Signal(10),
-        ] {
+        for order in [Order::Input, Order::Start { token, until }, Order::Until(until), Order::Stop, Order::Signal(10)]
+        {
             let text = order.to_string();
             assert!(text.len() < LONGEST_MESSAGE, "{text}");
             assert_eq!(Order::parse(&text), Some(order));

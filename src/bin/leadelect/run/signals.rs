@@ -47,9 +47,7 @@ impl Reception {
         let (call, calls) = unbounded();
         let state = Arc::<Mutex<State>>::default();
         let shared = state.clone();
-        thread::Builder::new()
-            .name("le-signals".into())
-            .spawn(move || receive(signals, &shared, &call))?;
+        thread::Builder::new().name("le-signals".into()).spawn(move || receive(signals, &shared, &call))?;
         Ok(Reception { state, calls })
     }
 

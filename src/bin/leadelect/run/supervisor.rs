@@ -61,9 +61,7 @@ impl<'a> Supervisor<'a> {
     /// Runs the command once per term won. Returns when the node has stopped, or is to lead no more.
     pub(super) fn run(&mut self) {
         self.spare = self.prepare();
-        let options = LeadOptions::default()
-            .drain_time(self.job.drain_time)
-            .hold_off(self.hold_off);
+        let options = LeadOptions::default().drain_time(self.job.drain_time).hold_off(self.hold_off);
         let node = self.node.clone();
         let Ok(()) = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
     }
@@ -101,11 +99,7 @@ impl<'a> Supervisor<'a> {
             self.exit_code = Some(end.code());
             return Next::Leave;
         }
-        if failed {
-            Next::HoldOff(self.hold_off)
-        } else {
-            Next::Rejoin
-        }
+        if failed { Next::HoldOff(self.hold_off) } else { Next::Rejoin }
     }
 
     /// Runs the command, and returns when nothing is left of it.
@@ -171,9 +165,7 @@ impl<'a> Supervisor<'a> {
             let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
                 killed = true;
-                log::warn!(
-                    "node {node}: token={token}: kills the guard of the command, which is late"
-                );
+                log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
                 guard.kill();
             }
         }
@@ -221,18 +213,12 @@ fn news(node: &Node) -> Receiver<()> {
     let forward = move || {
         for _ in events {
             // It has not heard of the last yet: then it need not hear of this.
-            if tell
-                .try_send(())
-                .is_err_and(|error| error.is_disconnected())
-            {
+            if tell.try_send(()).is_err_and(|error| error.is_disconnected()) {
                 return;
             }
         }
     };
-    if let Err(error) = thread::Builder::new()
-        .name(format!("le{}-news", node.id()))
-        .spawn(forward)
-    {
+    if let Err(error) = thread::Builder::new().name(format!("le{}-news", node.id())).spawn(forward) {
         log::warn!("no thread for the node's events, looks every now and then: {error}");
     }
     news

@@ -18,15 +18,7 @@ impl Checker {
             *until = back(*until);
         }
         for owed in self.owed.values_mut() {
-            let Owed {
-                holder: _,
-                life: _,
-                own_life: _,
-                in_own_life,
-                term: _,
-                seq: _,
-                until,
-            } = owed;
+            let Owed { holder: _, life: _, own_life: _, in_own_life, term: _, seq: _, until } = owed;
             *until = back(*until);
             *in_own_life = past(back(*in_own_life));
         }

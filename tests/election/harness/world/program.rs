@@ -42,10 +42,7 @@ impl World {
         let work = match (lease, running) {
             (Some(lease), _) => {
                 node.winding_up = false;
-                Work {
-                    token: lease.token,
-                    until: node.clock.reaches(lease.until),
-                }
+                Work { token: lease.token, until: node.clock.reaches(lease.until) }
             }
             (None, None) => return,
             (None, Some(work)) if node.election.is_none() => Work { until: now, ..work },
@@ -59,27 +56,16 @@ impl World {
                     (WindUp::Anyhow, 1) => rest,
                     (WindUp::Anyhow, _) => dice.below(rest),
                 };
-                Work {
-                    until: Real(now.0.saturating_add(span).min(work.until.0)),
-                    ..work
-                }
+                Work { until: Real(now.0.saturating_add(span).min(work.until.0)), ..work }
             }
         };
         if running.is_some_and(|old| old.token != work.token) {
-            let text = format!(
-                "{id} begins the work of term {} before {running:?} has ended",
-                work.token
-            );
+            let text = format!("{id} begins the work of term {} before {running:?} has ended", work.token);
             self.checker.fail("OneWorkAtATime", text);
         }
         node.work = Some(work);
         let ending = node.winding_up;
-        self.note(|| Mark::Lease {
-            node: id,
-            token: work.token,
-            until: work.until,
-            ending,
-        });
+        self.note(|| Mark::Lease { node: id, token: work.token, until: work.until, ending });
         self.checker.acts(step, now, work);
     }
 }

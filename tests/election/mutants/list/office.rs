@@ -7,12 +7,7 @@ pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
     name: "candidate_with_work",
     breaks: "a node stands for election while its earlier work has not returned",
     found: Found::Safety(2_000),
-    patches: &[patch(
-        CANDIDATE,
-        "campaign_at",
-        "self.work.is_some()",
-        "false",
-    )],
+    patches: &[patch(CANDIDATE, "campaign_at", "self.work.is_some()", "false")],
 };
 
 pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
@@ -31,24 +26,14 @@ pub(super) const NEVER_YIELDS: Mutant = Mutant {
     name: "never_yields",
     breaks: "a leader leads on although a better one is there",
     found: Found::Liveness(2_000),
-    patches: &[patch(
-        LEADER,
-        "leader_tick",
-        "self.yields(now, out)",
-        "false",
-    )],
+    patches: &[patch(LEADER, "leader_tick", "self.yields(now, out)", "false")],
 };
 
 pub(super) const YIELDS_AT_ONCE: Mutant = Mutant {
     name: "yields_at_once",
     breaks: "a favourite is not waited for",
     found: Found::Safety(2_000),
-    patches: &[patch(
-        PREFERENCE,
-        "wait_of",
-        "self.setup.timing.settling()",
-        "self.setup.timing.heartbeat_interval()",
-    )],
+    patches: &[patch(PREFERENCE, "wait_of", "self.setup.timing.settling()", "self.setup.timing.heartbeat_interval()")],
 };
 
 pub(super) const FLAPPING_FORGIVEN: Mutant = Mutant {

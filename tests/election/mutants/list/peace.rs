@@ -20,22 +20,12 @@ pub(super) const NEVER_SLEEPS: Mutant = Mutant {
     name: "never_sleeps",
     breaks: "a follower wants to be woken before it has anything to do",
     found: Found::Liveness(2_000),
-    patches: &[patch(
-        ELECTION,
-        "wake_at",
-        "follower.suspect_at",
-        "Instant::ZERO",
-    )],
+    patches: &[patch(ELECTION, "wake_at", "follower.suspect_at", "Instant::ZERO")],
 };
 
 pub(super) const LEASE_NEVER_RENEWED: Mutant = Mutant {
     name: "lease_never_renewed",
     breaks: "a leader leads for as long as its first lease lasts, and no longer",
     found: Found::Liveness(2_000),
-    patches: &[patch(
-        LEADER,
-        "extend",
-        "until <= old",
-        "until <= old || true",
-    )],
+    patches: &[patch(LEADER, "extend", "until <= old", "until <= old || true")],
 };
