@@ -22,16 +22,16 @@ fn now() -> Instant {
 
 /// What the thread that elects shares with the one that acts.
 #[derive(Default)]
-struct Office {
+struct Shared {
     lease: Mutex<Option<Deadline>>,
     work: Mutex<()>,
     stop: AtomicBool,
 }
 
 /// Acts as leader, if this node may, and says under which token.
-fn act(office: &Office) -> Option<Term> {
-    let _working = office.work.lock().ok()?; // before the look at the lease, which may be taken away just now
-    let lease = (*office.lease.lock().ok()?)?;
+fn act(leadership: &Shared) -> Option<Term> {
+    let _working = leadership.work.lock().ok()?; // before the look at the lease, which may be taken away just now
+    let lease = (*leadership.lease.lock().ok()?)?;
     (now() < lease.until).then_some(lease.token)
 }
 
@@ -61,28 +61,28 @@ fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<(NodeId,
     }
 }
 
-fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, office: &Office) -> Result<()> {
+fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> Result<()> {
     let voters = peers.keys().map(|id| (*id, Voter::default())).collect();
     let timing = Timing::default();
     let seed = u64::from(socket.local_addr()?.port()); // for nodes that never come back
     let mut election = Election::new(Setup { me, voters, timing }, Recovery::Fresh, now(), seed);
     let mut disk = Disk(tempfile::tempfile()?);
-    while !office.stop.load(SeqCst) || election.leader() == Some(me) {
+    while !leadership.stop.load(SeqCst) || election.leader() == Some(me) {
         let mut inputs = vec![(me, Input::Tick)];
         inputs.extend(receive(socket, peers, election.wake_at().since(now()))); // popped before the tick
-        let relinquish = Input::Relinquish { successor: None, hold_off: Duration::MAX };
-        inputs.extend(office.stop.load(SeqCst).then_some((me, relinquish)));
+        let resign = Input::StepDown { reason: EndReason::Resigned, successor: None, hold_off: Duration::MAX };
+        inputs.extend(leadership.stop.load(SeqCst).then_some((me, resign)));
         while let Some((from, input)) = inputs.pop() {
             // The order is what counts: read the clock, step, store, publish, send, and look whether the work has ended.
             let effects = election.step(now(), input).store(&mut disk)?;
-            *office.lease.lock().expect("no panic") = effects.lease;
+            *leadership.lease.lock().expect("no panic") = effects.lease;
             if effects.reply.is_some() {
                 send(socket, peers[&from], (None, effects.reply));
             }
             for (to, request) in effects.messages {
                 send(socket, peers[&to], (Some(request), None));
             }
-            let idle = office.work.try_lock().is_ok();
+            let idle = leadership.work.try_lock().is_ok();
             let ended = election.awaits_work().filter(|_| idle);
             inputs.extend(ended.map(|term| (me, Input::WorkEnded { term })));
         }
@@ -95,22 +95,22 @@ fn main() {
     let sockets = ids.map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"));
     let addr = |socket: &UdpSocket| socket.local_addr().expect("bound");
     let peers: &Peers = &ids.into_iter().zip(sockets.iter().map(addr)).collect();
-    let offices = ids.map(|_| Office::default());
-    let stop = |office: &Office| office.stop.store(true, SeqCst);
+    let all_shared = ids.map(|_| Shared::default());
+    let stop = |leadership: &Shared| leadership.stop.store(true, SeqCst);
     let mut last = None;
     thread::scope(|scope| {
-        for ((me, socket), office) in ids.into_iter().zip(&sockets).zip(&offices) {
-            scope.spawn(move || elect(me, socket, peers, office).expect("a socket and a disk"));
+        for ((me, socket), leadership) in ids.into_iter().zip(&sockets).zip(&all_shared) {
+            scope.spawn(move || elect(me, socket, peers, leadership).expect("a socket and a disk"));
         }
-        let mut turns = ids.iter().zip(&offices).cycle().take(30_000);
-        let last_but_one = turns.find_map(|(id, office)| {
+        let mut turns = ids.iter().zip(&all_shared).cycle().take(30_000);
+        let last_but_one = turns.find_map(|(id, leadership)| {
             thread::park_timeout(Duration::from_millis(1));
-            let token = act(office).filter(|token| last < Some(*token))?;
+            let token = act(leadership).filter(|token| last < Some(*token))?;
             println!("node {id} acts with token {token}, and is stopped");
-            stop(office);
+            stop(leadership);
             last.replace(token)
         });
-        offices.iter().for_each(stop);
+        all_shared.iter().for_each(stop);
         assert!(last_but_one.is_some(), "no two leaders within 30 s");
     });
 }

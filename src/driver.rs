@@ -2,8 +2,8 @@
 //!
 //! Everything uncertain is here and nothing is decided here. Program code never runs on this thread.
 
-mod memory;
 mod pending;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +13,26 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock;
 use crate::config::Member;
-use crate::election::{Cause, Effects, Election, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter};
-use crate::handover::TransferError;
+use crate::election::{
+    Cause, Effects, Election, EndReason, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter,
+};
+use crate::error::TransferError;
 use crate::inbox::Mail;
-use crate::lease::Lost;
-use crate::office::{Alarm, LONGEST_WAIT, Office, Overrun};
+use crate::leadership::{Alarm, LONGEST_WAIT, Leadership, Overrun};
 use crate::status::Board;
 use crate::transport::Transport;
 
-pub(crate) use self::memory::Memory;
-use self::memory::Timed;
 use self::pending::Pending;
+pub(crate) use self::storage::Storage;
+use self::storage::Timed;
 
 /// The election thread's own.
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) election: Election,
-    pub(crate) memory: Memory,
+    pub(crate) storage: Storage,
     pub(crate) inbox: Receiver<Mail>,
-    pub(crate) office: Arc<Office>,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) board: Arc<Board>,
     pub(crate) transport: Transport,
     /// How long the last words may take to arrive.
@@ -42,13 +43,13 @@ pub(crate) struct Driver {
 /// Takes the lease away and ends every stream of events when the thread ends, also by a panic: nobody is to act, or to
 /// wait, for a node that is no more.
 struct Ending {
-    office: Arc<Office>,
+    leadership: Arc<Leadership>,
     board: Arc<Board>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.office.close();
+        self.leadership.close();
         self.board.close();
     }
 }
@@ -64,7 +65,7 @@ impl Driver {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
         let mut pending = Pending::default();
-        let ending = Ending { office: self.office.clone(), board: self.board.clone() };
+        let ending = Ending { leadership: self.leadership.clone(), board: self.board.clone() };
         self.tell(&Event {
             role: self.election.role(),
             term: self.election.term(),
@@ -75,7 +76,7 @@ impl Driver {
         self.step(Input::Tick, &mut pending);
         while !self.may_stop(&pending) {
             let wake_at =
-                self.election.wake_at().min(self.office.alarm_at()).min(pending.stop_by.unwrap_or(Instant::NEVER));
+                self.election.wake_at().min(self.leadership.alarm_at()).min(pending.stop_by.unwrap_or(Instant::NEVER));
             let wait = wake_at.since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
                 Ok(mail) => self.wake(Some(mail), &mut pending),
@@ -158,24 +159,24 @@ impl Driver {
                 let accepted = verdict.is_ok();
                 if accepted {
                     // Before it is said.
-                    self.office.publish(None, Lost::HandedOver);
+                    self.leadership.publish(None, EndReason::Resigned);
                 }
                 // The caller has gone: so be it.
                 let _ = answer.send(verdict);
                 if accepted {
                     pending.handovers.push(answer);
-                    if self.is_relinquishing() && !hold_off.is_zero() {
+                    if self.is_stepping_down() && !hold_off.is_zero() {
                         // What is under way knows nothing of it.
-                        self.office.hold_off(clock::now() + hold_off);
+                        self.leadership.hold_off(clock::now() + hold_off);
                         self.look_after_work(pending);
                     }
-                    self.relinquish(Lost::HandedOver, successor, hold_off, pending);
+                    self.step_down(EndReason::Resigned, successor, hold_off, pending);
                 }
             }
             Mail::GiveUp { term, why, hold_off, answer } => {
                 if self.leads() && self.election.term() == term {
                     pending.handovers.extend(answer);
-                    self.relinquish(why, None, hold_off, pending);
+                    self.step_down(why, None, hold_off, pending);
                 }
             }
             Mail::WorkEnded => self.end_work(pending),
@@ -197,8 +198,8 @@ impl Driver {
         if self.leads() {
             // Work has the time of a promise to end.
             pending.stop_by = Some(now + self.timing.election_timeout() + self.rpc_timeout);
-            self.relinquish(Lost::Stopped, None, Duration::MAX, pending);
-        } else if let Some(until) = self.office.guarded_until() {
+            self.step_down(EndReason::Stopped, None, Duration::MAX, pending);
+        } else if let Some(until) = self.leadership.guarded_until() {
             // It led until a moment ago, and its work has until then to end.
             pending.stop_by = pending.stop_by.max(Some(until));
         }
@@ -212,7 +213,7 @@ impl Driver {
         let Some(id) = successor else {
             return Ok(());
         };
-        if self.is_relinquishing() {
+        if self.is_stepping_down() {
             return Err(TransferError::UnderWay);
         }
         match self.election.backers(clock::now()).get(&id) {
@@ -231,46 +232,39 @@ impl Driver {
     }
 
     /// First the lease is taken away, and only then the election may release it.
-    fn relinquish(&mut self, why: Lost, successor: Option<NodeId>, hold_off: Duration, pending: &mut Pending) {
-        if self.is_relinquishing() {
+    fn step_down(&mut self, why: EndReason, successor: Option<NodeId>, hold_off: Duration, pending: &mut Pending) {
+        if self.is_stepping_down() {
             return;
         }
-        self.office.publish(None, why);
-        match why {
-            Lost::Silent => self.announce(Cause::WorkSilent),
-            Lost::Unhealthy => self.announce(Cause::Unhealthy),
-            Lost::Failed => self.announce(Cause::WorkFailed),
-            Lost::LeaseEnding => self.announce(Cause::LeaseEnding),
-            Lost::HandedOver | Lost::Stopped => {}
-        }
-        self.step(Input::Relinquish { successor, hold_off }, pending);
+        self.leadership.publish(None, why);
+        self.step(Input::StepDown { reason: why, successor, hold_off }, pending);
     }
 
     fn leads(&self) -> bool {
         self.election.leader() == Some(self.election.me())
     }
 
-    fn is_relinquishing(&self) -> bool {
+    fn is_stepping_down(&self) -> bool {
         self.leads() && self.election.awaits_work() == Some(self.election.term())
     }
 
     /// Acts on what time and the program have made of the work.
     fn look_after_work(&mut self, pending: &mut Pending) {
-        let unable = !self.office.is_able();
+        let unable = !self.leadership.is_able();
         if unable != pending.unable {
             pending.unable = unable;
             self.step(Input::Eligible(!unable), pending);
         }
-        while let Some(alarm) = self.office.alarm() {
+        while let Some(alarm) = self.leadership.alarm() {
             match alarm {
                 Alarm::Silent { term, hold_off } => {
                     if self.leads() && self.election.term() == term {
-                        self.relinquish(Lost::Silent, None, hold_off, pending);
+                        self.step_down(EndReason::WorkSilent, None, hold_off, pending);
                     }
                 }
                 Alarm::Unhealthy { hold_off } => {
                     if self.leads() {
-                        self.relinquish(Lost::Unhealthy, None, hold_off, pending);
+                        self.step_down(EndReason::Unhealthy, None, hold_off, pending);
                     }
                 }
                 Alarm::Overran { term, then } => self.overran(term, then),
@@ -324,7 +318,7 @@ impl Driver {
             return false;
         };
         let now = clock::now();
-        let works = self.office.guarded_until().is_some_and(|until| now < until);
+        let works = self.leadership.guarded_until().is_some_and(|until| now < until);
         let done = !self.leads() && !works && pending.releases.is_empty();
         done || now >= stop_by
     }
@@ -337,14 +331,14 @@ impl Driver {
             self.transport.withdraw();
             pending.releases.clear();
         }
-        let mut store = Timed { memory: &mut self.memory, board: &self.board };
+        let mut store = Timed { storage: &mut self.storage, board: &self.board };
         match output.store(&mut store) {
             Ok(effects) => self.apply(effects, pending),
             Err(error) => {
                 log::error!("node {}: {error}", self.election.me());
-                self.office.publish(None, Lost::LeaseEnding);
-                let output = self.election.step(clock::now(), Input::StoreFailed);
-                let effects = output.store(&mut Memory::Nowhere).expect("a mute node has nothing to store");
+                self.leadership.publish(None, EndReason::QuorumLost);
+                let output = self.election.step(clock::now(), Input::StorageFailed);
+                let effects = output.store(&mut Storage::Nowhere).expect("a mute node has nothing to store");
                 self.apply(effects, pending);
                 None
             }
@@ -352,8 +346,8 @@ impl Driver {
     }
 
     fn apply(&mut self, effects: Effects, pending: &mut Pending) -> Option<Reply> {
-        let why = if self.is_relinquishing() { Lost::HandedOver } else { Lost::LeaseEnding };
-        self.office.publish(effects.lease, why);
+        let why = if self.is_stepping_down() { EndReason::Resigned } else { EndReason::QuorumLost };
+        self.leadership.publish(effects.lease, why);
         for (to, request) in effects.messages {
             log::trace!("node {}: asks {to} {request}", self.election.me());
             if matches!(request, Request::Release { .. }) {
@@ -379,7 +373,7 @@ impl Driver {
 
     /// Tells the election that the work is over which it waits for, if it is.
     fn end_work(&mut self, pending: &mut Pending) {
-        if let Some(term) = self.election.awaits_work().filter(|term| self.office.is_idle(*term)) {
+        if let Some(term) = self.election.awaits_work().filter(|term| self.leadership.is_idle(*term)) {
             self.step(Input::WorkEnded { term }, pending);
         }
     }
@@ -387,12 +381,14 @@ impl Driver {
     fn tell(&self, event: &Event) {
         let me = self.election.me();
         match event.cause {
-            Cause::ProtocolViolation { .. } | Cause::StoreFailed | Cause::WorkOverran { .. } => {
+            Cause::ProtocolViolation { .. } | Cause::StorageFailed | Cause::WorkOverran { .. } => {
                 log::error!("node {me}: {event}")
             }
-            Cause::LeaseLost | Cause::LeaseEnding | Cause::WorkSilent | Cause::WorkFailed | Cause::Unhealthy => {
-                log::warn!("node {me}: {event}")
-            }
+            Cause::LeaseLost
+            | Cause::SteppingDown {
+                reason: EndReason::QuorumLost | EndReason::WorkSilent | EndReason::WorkFailed | EndReason::Unhealthy,
+                ..
+            } => log::warn!("node {me}: {event}"),
             _ => log::info!("node {me}: {event}"),
         }
     }

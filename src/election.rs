@@ -31,15 +31,16 @@
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
 //! sender is whoever that connection is authenticated as.
 
-mod alike;
 mod candidate;
+mod canonical;
 mod dice;
+mod end_reason;
 mod event;
+mod hard_state;
 mod id;
 mod leader;
-mod memory;
 mod message;
-mod preference;
+mod takeover;
 mod time;
 mod timing;
 mod voter;
@@ -50,10 +51,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use alike::Names;
+pub use canonical::Names;
+pub use end_reason::EndReason;
 pub use event::{Cause, Event, Role};
+pub use hard_state::{HardState, Output, Recovery, Store};
 pub use id::{NodeId, NodeIdError};
-pub use memory::{HardState, Output, Recovery, Store};
 pub use message::{Hint, Refusal, Reply, Request};
 pub use time::Instant;
 pub use timing::{Timing, TimingError};
@@ -61,7 +63,7 @@ pub use timing::{Timing, TimingError};
 use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;
 use leader::Leader;
-use preference::Reigns;
+use takeover::Takeovers;
 
 /// A numbered period with at most one leader. The term in which a lease was won is its fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -125,8 +127,11 @@ pub enum Input {
         /// What it answers.
         reply: Reply,
     },
-    /// The node is to lead no more: stop the work, then tell everybody. Without effect on a node that does not lead.
-    Relinquish {
+    /// The node should give leadership up: the work stops, and then the other nodes are told. Without effect on a node
+    /// that does not lead, or that steps down already.
+    StepDown {
+        /// Why. Only told, never decided by.
+        reason: EndReason,
         /// Who should follow; the best of those who are able if none is named.
         successor: Option<NodeId>,
         /// For how long this node leads only if nobody else can, at least the election timeout.
@@ -140,7 +145,7 @@ pub enum Input {
     /// Whether the node is able to lead. One that is not leads only if nobody else can.
     Eligible(bool),
     /// A state could not be made durable.
-    StoreFailed,
+    StorageFailed,
 }
 
 /// What a step wants done, in this order.
@@ -173,9 +178,9 @@ pub struct Election {
     hard: HardState,
     saved: HardState,
     /// Nothing was ever saved: see [`Election::free_at`].
-    fresh: bool,
+    is_new: bool,
     /// A write has failed: this node votes and promises no more.
-    mute: bool,
+    storage_failed: bool,
     eligible: bool,
     state: State,
     promise: Option<Promise>,
@@ -183,15 +188,15 @@ pub struct Election {
     /// The end of the quarantine after a restart.
     voting_from: Instant,
     /// Up to this term the node may have voted without remembering it.
-    forgotten: Term,
+    may_have_voted_up_to: Term,
     /// The highest term that a peer has told of: behind it no vote is to be had.
-    told: Term,
+    highest_heard: Term,
     /// What may still run under the lease of a term that this node no longer leads: it votes for nobody before the end
     /// of that lease, and stands itself only once the work is known to have ended.
     work: Option<Deadline>,
     /// Until when this node, having handed over, leaves leading to others if there are any.
     hold_off_until: Instant,
-    reigns: Reigns,
+    takeovers: Takeovers,
     succession: Vec<NodeId>,
     /// Whether the last candidacy failed: then the line of succession has failed, and chance decides.
     failed: bool,
@@ -272,18 +277,18 @@ impl Election {
             started: now,
             hard,
             saved: hard,
-            fresh: recovery == Recovery::Fresh,
-            mute: false,
+            is_new: recovery == Recovery::Fresh,
+            storage_failed: false,
             eligible: true,
             state: State::Follower(Follower::waiting(now)),
             promise: None,
             heard: None,
             voting_from: now + quarantine,
-            forgotten: Term(forgotten),
-            told: Term(forgotten),
+            may_have_voted_up_to: Term(forgotten),
+            highest_heard: Term(forgotten),
             work: None,
             hold_off_until: Instant::ZERO,
-            reigns: Reigns::default(),
+            takeovers: Takeovers::default(),
             succession: Vec::new(),
             failed: false,
             dice: Dice::new(seed),
@@ -300,13 +305,15 @@ impl Election {
             Input::Tick => self.tick(now, &mut out),
             Input::Request { from, request } => out.reply = self.answer(now, from, request, &mut out),
             Input::Reply { from, reply } => self.hear(now, from, reply, &mut out),
-            Input::Relinquish { successor, hold_off } => self.relinquish(now, successor, hold_off, &mut out),
+            Input::StepDown { reason, successor, hold_off } => {
+                self.step_down(now, reason, successor, hold_off, &mut out)
+            }
             Input::WorkEnded { term } => self.work_ended(now, term, &mut out),
             Input::Eligible(eligible) => self.eligible = eligible,
-            Input::StoreFailed => self.fall_mute(now, &mut out),
+            Input::StorageFailed => self.stop_voting(now, &mut out),
         }
         out.lease = self.lease();
-        let save = (!self.mute && self.hard != self.saved).then_some(self.hard);
+        let save = (!self.storage_failed && self.hard != self.saved).then_some(self.hard);
         self.saved = self.hard;
         Output { save, effects: out }
     }
@@ -370,7 +377,7 @@ impl Election {
     #[must_use]
     pub fn awaits_work(&self) -> Option<Term> {
         match &self.state {
-            State::Leader(leader) if leader.is_relinquishing() => Some(self.hard.term),
+            State::Leader(leader) if leader.is_stepping_down() => Some(self.hard.term),
             _ => self.work.map(|work| work.token),
         }
     }
@@ -440,23 +447,23 @@ impl Election {
     /// Begins a higher term, in which this node has not voted.
     fn enter(&mut self, now: Instant, term: Term) {
         self.note_past(now);
-        self.leave_office(now);
+        self.leave_leadership(now);
         self.hard.term = term;
         self.hard.voted_for = None;
     }
 
     fn follow(&mut self, now: Instant, leader: Option<NodeId>, suspect_at: Instant, cause: Cause, out: &mut Effects) {
-        self.leave_office(now);
+        self.leave_leadership(now);
         self.state = State::Follower(Follower { leader, suspect_at, hint: None });
         self.tell(cause, out);
     }
 
     /// Leads no more in the old term, before a new one begins: what it led may still be at work.
-    fn leave_office(&mut self, now: Instant) {
+    fn leave_leadership(&mut self, now: Instant) {
         if let State::Leader(leader) = &self.state {
             self.work = leader.work(self.hard.term);
-            if let Some(relinquishing) = &leader.relinquishing {
-                let hold_off = relinquishing.hold_off;
+            if let Some(stepping_down) = &leader.stepping_down {
+                let hold_off = stepping_down.hold_off;
                 let until = now + hold_off.max(self.setup.timing.election_timeout());
                 self.hold_off_until = self.hold_off_until.max(until);
             }
@@ -468,27 +475,27 @@ impl Election {
     /// may one that is told of a leader, or of a term after the first. Only a vote in the first term, which nothing
     /// tells from a repeated one, is given at once: a new cluster should not wait.
     fn note_past(&mut self, now: Instant) {
-        if std::mem::take(&mut self.fresh) {
-            self.voting_from = self.forgotten_by();
+        if std::mem::take(&mut self.is_new) {
+            self.voting_from = self.owes_nothing_from();
             self.hard.in_doubt = true;
         }
         self.note_cap(now);
     }
 
     /// By when a node that remembers nothing owes nothing: its promises have run out, and its votes are too old.
-    fn forgotten_by(&self) -> Instant {
+    fn owes_nothing_from(&self) -> Instant {
         let timeout = self.setup.timing.election_timeout();
         self.started + timeout + timeout
     }
 
     /// The last term in which this node may have voted.
     fn last_term(&self) -> Term {
-        self.hard.term.max(self.forgotten)
+        self.hard.term.max(self.may_have_voted_up_to)
     }
 
     /// The term of this node's next candidacy.
     fn next_term(&self) -> Term {
-        self.last_term().max(self.told).next()
+        self.last_term().max(self.highest_heard).next()
     }
 
     /// Keeps the durable cap at the longest promise that may be outstanding; the quarantine ends all doubt.
@@ -499,16 +506,16 @@ impl Election {
         self.hard.in_doubt &= !served;
     }
 
-    fn fall_mute(&mut self, now: Instant, out: &mut Effects) {
-        self.mute = true;
+    fn stop_voting(&mut self, now: Instant, out: &mut Effects) {
+        self.storage_failed = true;
         self.voting_from = Instant::NEVER;
         let suspect_at = now + self.setup.timing.suspicion();
-        self.follow(now, None, suspect_at, Cause::StoreFailed, out);
+        self.follow(now, None, suspect_at, Cause::StorageFailed, out);
     }
 
     /// Whether this node may ever stand for election.
     fn may_lead(&self) -> bool {
-        !self.mute && !self.setup.voters[&self.setup.me].witness
+        !self.storage_failed && !self.setup.voters[&self.setup.me].witness
     }
 
     /// Whether this node is able to lead, as its peers should know it.

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::election::{NodeId, Reply, Request, Term};
-use crate::handover::TransferError;
-use crate::lease::Lost;
+use crate::election::{EndReason, NodeId, Reply, Request, Term};
+use crate::error::TransferError;
 
 /// One thing for the election thread to do.
 #[derive(Debug)]
@@ -30,14 +29,14 @@ pub(crate) enum Mail {
     /// The work of this term ends, or has ended, and its lease was taken away.
     GiveUp {
         term: Term,
-        why: Lost,
+        why: EndReason,
         hold_off: Duration,
         /// Nothing is said, but see [`Answer`] for its end.
         answer: Option<Answer>,
     },
     /// The last guard of a lease that was taken away is gone.
     WorkEnded,
-    /// The office has news: see [`Office::alarm_at`](crate::office::Office::alarm_at).
+    /// The leadership has news: see [`Leadership::alarm_at`](crate::leadership::Leadership::alarm_at).
     Nudge,
     /// The node is to stop, after an orderly release.
     Stop,

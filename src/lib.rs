@@ -39,25 +39,20 @@
 //! | hand over, stop | [`Node::resign`], [`Node::transfer_to`], [`Node::shutdown`] |
 //! | act as leader without a closure | [`Node::lease`], [`Lease`] |
 //! | configure it | [`Config`], [`config`] |
-//! | watch it | [`Status`], [`Events`], [`status`], [`counters`] |
+//! | watch it | [`Status`], [`Events`], [`status`], [`Counters`](status::Counters) |
 //! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |
 //! | understand it, secure it, operate it | [`manual`] |
 
 mod clock;
 pub mod config;
-pub mod counters;
 mod driver;
 pub mod election;
-mod handover;
+mod error;
 mod inbox;
-mod lead;
-mod lease;
+mod leadership;
 pub mod manual;
-#[cfg(feature = "prometheus")]
-mod metrics;
 mod node;
-mod office;
 pub mod remote;
 pub mod status;
 mod store;
@@ -68,10 +63,8 @@ pub use clock::lease_clock_nanos;
 pub use config::Config;
 #[doc(hidden)]
 pub use config::time_from_str;
-pub use election::{Cause, Event, NodeId, Role};
-pub use handover::{NotLeader, TransferError};
-pub use lead::{LeadOptions, Leading, Next};
-pub use lease::{Lease, Lost};
+pub use election::{Cause, EndReason, Event, NodeId, Role};
+pub use error::{NotLeader, TransferError};
+pub use leadership::{LeadOptions, Leading, Lease, Next, Overrun};
 pub use node::{Node, StartError};
-pub use office::Overrun;
 pub use status::{Events, Status};

@@ -14,13 +14,11 @@ use rand::rngs::SysRng;
 
 use crate::clock;
 use crate::config::{Member, NodeConfig};
-use crate::driver::{self, Driver, Memory};
-use crate::election::{Election, NodeId, Recovery, Setup, Term};
-use crate::handover::{self, NotLeader, TransferError};
+use crate::driver::{self, Driver, Storage};
+use crate::election::{Election, EndReason, NodeId, Recovery, Setup, Term};
+use crate::error::{self, NotLeader, TransferError};
 use crate::inbox::Mail;
-use crate::lead::{self, LeadOptions, Leading, Next, Seat};
-use crate::lease::{Lease, Lost};
-use crate::office::Office;
+use crate::leadership::{self, LeadOptions, Leadership, Leading, Lease, Next, NodeHandle};
 use crate::status::{Board, Events, Status};
 use crate::store::{StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -49,7 +47,7 @@ use crate::transport::{self, Local, Transport};
 /// Dropping a node is [`Node::shutdown`].
 #[derive(Debug)]
 pub struct Node {
-    seat: Seat,
+    handle: NodeHandle,
     members: BTreeMap<NodeId, Member>,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -71,14 +69,14 @@ impl Node {
         for warning in config.warnings() {
             log::warn!("node {id}: {warning}");
         }
-        let (memory, recovery) = recall(&config)?;
+        let (storage, recovery) = recall(&config)?;
         let listener = listen(&config)?;
         let (seed, instance) = (random()?, random()?);
 
         let (inbox, mail) = crossbeam_channel::unbounded();
         let on_idle = inbox.clone();
         // The node is stopped: nobody waits for the work to end.
-        let office = Arc::new(Office::new(config.timing().election_timeout(), move || {
+        let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), move || {
             drop(on_idle.send(Mail::WorkEnded));
         }));
         let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
@@ -93,7 +91,7 @@ impl Node {
             instance,
             last_problem: Mutex::default(),
             board: board.clone(),
-            office: office.clone(),
+            leadership: leadership.clone(),
             started_at: clock::now(),
             inbox: inbox.clone(),
         };
@@ -101,9 +99,9 @@ impl Node {
         let setup = Setup { me: id, voters: driver::voters(config.voters()), timing: config.timing() };
         let driver = Driver {
             election: Election::new(setup, recovery, clock::now(), seed),
-            memory,
+            storage,
             inbox: mail,
-            office: office.clone(),
+            leadership: leadership.clone(),
             board: board.clone(),
             transport,
             rpc_timeout: config.rpc_timeout(),
@@ -117,7 +115,7 @@ impl Node {
         };
         let thread = transport::spawn(&name, body).map_err(StartError::Threads)?;
         Ok(Node {
-            seat: Seat { id, inbox, office, timing: config.timing() },
+            handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
             members: config.voters().clone(),
             board,
             thread: Mutex::new(Some(thread)),
@@ -128,13 +126,13 @@ impl Node {
     /// This node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.seat.id
+        self.handle.id
     }
 
     /// The right to act as leader, if this node has it now. Reads the clock; asks no other thread.
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
-        self.seat.office.lease()
+        self.handle.leadership.lease()
     }
 
     /// What the node sees now of itself and its peers.
@@ -252,7 +250,7 @@ impl Node {
         T: Into<Next>,
         E: fmt::Display,
     {
-        lead::lead(&self.seat, options, work)
+        leadership::lead(&self.handle, options, work)
     }
 
     /// Hands leadership over: takes the lease away, waits until every [`Lease`] is dropped and the closure of
@@ -285,16 +283,16 @@ impl Node {
     /// When this node does not lead or is handing over already, and when `id` could not follow now: see
     /// [`TransferError`].
     pub fn transfer_to(&self, id: &str) -> Result<(), TransferError> {
-        let successor = handover::successor(id, self.id(), &self.members)?;
+        let successor = error::successor(id, self.id(), &self.members)?;
         self.hand_over(Some(successor), Duration::ZERO)
     }
 
     fn hand_over(&self, successor: Option<NodeId>, hold_off: Duration) -> Result<(), TransferError> {
         let (answer, answers) = crossbeam_channel::bounded(1);
-        self.seat.tell(Mail::HandOver { successor, hold_off, answer });
+        self.handle.tell(Mail::HandOver { successor, hold_off, answer });
         // No answer: the node has stopped.
         answers.recv().unwrap_or(Err(TransferError::NotLeader))?;
-        if !self.seat.office.is_worker() {
+        if !self.handle.leadership.is_worker() {
             // Ends when the node no longer leads.
             while answers.recv().is_ok() {}
         }
@@ -305,8 +303,8 @@ impl Node {
     /// nobody else can; so this never means that nobody may. A leader hands over once another node was able to lead
     /// for a while; to end its leadership at once there is [`Node::resign`].
     pub fn set_eligible(&self, eligible: bool) {
-        self.seat.office.set_eligible(eligible);
-        self.seat.tell(Mail::Nudge);
+        self.handle.leadership.set_eligible(eligible);
+        self.handle.tell(Mail::Nudge);
     }
 
     /// Stops the node, in order: leadership is handed over as by [`Node::resign`], connections are closed, and every
@@ -322,8 +320,8 @@ impl Node {
     /// As [`Node::shutdown`], but waits for no longer than `limit`, and says whether the node has stopped. If not, it
     /// goes on to stop, as far as the process lives; dropping the node then waits no more.
     pub fn shutdown_within(&self, limit: Duration) -> bool {
-        let inside = self.seat.office.stop_own_work(Lost::Stopped);
-        self.seat.tell(Mail::Stop);
+        let inside = self.handle.leadership.stop_own_work(EndReason::Stopped);
+        self.handle.tell(Mail::Stop);
         if inside {
             return false;
         }
@@ -349,7 +347,7 @@ impl Drop for Node {
 }
 
 /// What the node remembers.
-fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
+fn recall(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
     let Some(folder) = config.state_dir() else {
         let wait = config.timing().election_timeout() * 2;
@@ -358,13 +356,13 @@ fn recall(config: &NodeConfig) -> Result<(Memory, Recovery), StartError> {
              over a restart only if the wall clock is right"
         );
         let first_term = Term(clock::wall_seconds());
-        return Ok((Memory::Nowhere, Recovery::Stateless { first_term }));
+        return Ok((Storage::Nowhere, Recovery::Stateless { first_term }));
     };
     let (file, recovery) = VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
     if let Some(warning) = file.warning() {
         log::warn!("node {id}: {warning}");
     }
-    Ok((Memory::File(Box::new(file)), recovery))
+    Ok((Storage::File(Box::new(file)), recovery))
 }
 
 fn listen(config: &NodeConfig) -> Result<TcpListener, StartError> {

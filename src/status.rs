@@ -1,17 +1,21 @@
 //! What can be seen of a node from outside its election thread: a snapshot, and a stream of changes.
 
-mod bell;
+mod counters;
 mod events;
+mod poll_fd;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use self::counters::Recorder;
+pub use self::counters::{Counters, LeasesLost, Measured, PreVotesRefused};
 pub use self::events::Events;
 use self::events::Reader;
 use crate::clock;
-use crate::counters::{Counters, Tally};
 use crate::election::{Event, Instant, NodeId, Reply, Role};
 
 /// A node as it sees itself and its peers, at one moment.
@@ -108,7 +112,7 @@ struct View {
     term: u64,
     leader: Option<NodeId>,
     peers: BTreeMap<NodeId, PeerView>,
-    tally: Tally,
+    recorder: Recorder,
     readers: Vec<Weak<Reader>>,
     closed: bool,
 }
@@ -155,7 +159,7 @@ impl Board {
             term: 0,
             leader: None,
             peers: peers.collect(),
-            tally: Tally::default(),
+            recorder: Recorder::default(),
             readers: Vec::new(),
             closed: false,
         };
@@ -167,7 +171,7 @@ impl Board {
         let mut view = self.view();
         (view.role, view.term, view.leader) = (role, term, leader);
         for event in events {
-            view.tally.take(event);
+            view.recorder.take(event);
         }
         if !events.is_empty() {
             view.readers.retain(|reader| reader.upgrade().map(|reader| reader.offer(events)).is_some());
@@ -199,18 +203,18 @@ impl Board {
     /// What this node answers to a peer.
     pub(crate) fn answers(&self, reply: &Reply) {
         if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
-            self.view().tally.refused(*refusal);
+            self.view().recorder.refused(*refusal);
         }
     }
 
     /// The election thread has woken so long after something was due.
     pub(crate) fn late(&self, by: Duration) {
-        self.view().tally.counters.lateness.add(by);
+        self.view().recorder.counters.lateness.add(by);
     }
 
     /// A write of the vote file has ended.
     pub(crate) fn wrote(&self, took: Duration) {
-        self.view().tally.counters.writes.add(took);
+        self.view().recorder.counters.writes.add(took);
     }
 
     /// A request is on its way to `peer`.
@@ -275,7 +279,7 @@ impl Board {
             token,
             lease,
             peers: peers.collect(),
-            counters: view.tally.counters.clone(),
+            counters: view.recorder.counters.clone(),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::inbox::Mail;
-use crate::office::Office;
+use crate::leadership::Leadership;
 use crate::status::Board;
 
 use frame::FrameError;
@@ -59,7 +59,7 @@ pub(crate) struct Local {
     /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
     pub(crate) board: Arc<Board>,
-    pub(crate) office: Arc<Office>,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) started_at: Instant,
     pub(crate) inbox: Sender<Mail>,
 }
@@ -382,7 +382,7 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: Arc::new(Board::new(1.into(), [])),
-            office: Arc::new(Office::new(Duration::ZERO, || {})),
+            leadership: Arc::new(Leadership::new(Duration::ZERO, || {})),
             started_at: clock::now(),
             inbox: crossbeam_channel::unbounded().0,
         }

@@ -7,18 +7,18 @@ use std::thread;
 use super::*;
 use crate::config::Config;
 use crate::election::{Deadline, HardState, Recovery, Setup, Store};
-use crate::lease::Lease;
+use crate::leadership::Lease;
 use crate::store::VoteFile;
 use crate::transport::Local;
 
 /// A node that is alone, with what its program holds of it.
-fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
+fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
     let config = Config::builder().insecure().node(("1", "127.0.0.1", 1));
     let config = config.build().and_then(|config| config.for_node("1"));
     let config = config.expect("a config");
     let (sender, inbox) = crossbeam_channel::unbounded();
     let board = Arc::new(Board::new(config.id(), []));
-    let office = Arc::new(Office::new(config.timing().election_timeout(), || {}));
+    let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), || {}));
     let local = Local {
         id: config.id(),
         cluster: config.cluster().to_owned(),
@@ -29,7 +29,7 @@ fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
         instance: 1,
         last_problem: Mutex::default(),
         board: board.clone(),
-        office: office.clone(),
+        leadership: leadership.clone(),
         started_at: clock::now(),
         inbox: sender,
     };
@@ -37,15 +37,15 @@ fn alone(memory: Memory) -> (Driver, Arc<Office>, Arc<Board>) {
     let setup = Setup { me: config.id(), voters: voters(config.voters()), timing: config.timing() };
     let driver = Driver {
         election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
-        memory,
+        storage,
         inbox,
-        office: office.clone(),
+        leadership: leadership.clone(),
         board: board.clone(),
         transport: Transport::start(local, listener).expect("threads"),
         rpc_timeout: config.rpc_timeout(),
         timing: config.timing(),
     };
-    (driver, office, board)
+    (driver, leadership, board)
 }
 
 #[test]
@@ -56,33 +56,33 @@ fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
     let later = HardState { term: Term(9), ..HardState::default() };
     file.save(&later).expect("saved");
     // The election knows nothing of term 9, and the file will not have term 1 after it.
-    let (driver, office, board) = alone(Memory::File(Box::new(file)));
+    let (driver, leadership, board) = alone(Storage::File(Box::new(file)));
     let (token, until) = (Term(9), clock::now() + Duration::from_secs(3600));
-    office.publish(Some(Deadline { token, until }), Lost::LeaseEnding);
-    let lease = office.lease().expect("an hour is left");
+    leadership.publish(Some(Deadline { token, until }), EndReason::QuorumLost);
+    let lease = leadership.lease().expect("an hour is left");
     let events = board.events();
 
     let ended = thread::spawn(move || driver.run()).join();
 
     assert!(ended.is_err(), "it was to panic");
     assert!(!lease.is_valid());
-    assert!(office.lease().is_none());
+    assert!(leadership.lease().is_none());
     assert_eq!(events.count(), 0);
 }
 
 /// A driver between two steps that leads, and a guard of its lease.
-fn leading() -> (Driver, Pending, Arc<Office>, Lease) {
-    let (mut driver, office, _) = alone(Memory::Nowhere);
+fn leading() -> (Driver, Pending, Arc<Leadership>, Lease) {
+    let (mut driver, leadership, _) = alone(Storage::Nowhere);
     let mut pending = Pending::default();
     driver.step(Input::Tick, &mut pending);
-    let lease = office.lease().expect("who is alone leads at once");
-    (driver, pending, office, lease)
+    let lease = leadership.lease().expect("who is alone leads at once");
+    (driver, pending, leadership, lease)
 }
 
 #[test]
 fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
     let (mut driver, mut pending, _, lease) = leading();
-    driver.step(Input::StoreFailed, &mut pending);
+    driver.step(Input::StorageFailed, &mut pending);
     driver.stop(&mut pending);
     assert!(!driver.leads() && !driver.may_stop(&pending));
     drop(lease);
@@ -91,27 +91,27 @@ fn a_node_that_was_deposed_stops_only_when_its_work_has_ended() {
 
 #[test]
 fn a_deposed_node_that_stops_waits_for_its_work_no_longer_than_the_hard_deadline() {
-    let (mut driver, mut pending, office, lease) = leading();
-    driver.step(Input::StoreFailed, &mut pending);
+    let (mut driver, mut pending, leadership, lease) = leading();
+    driver.step(Input::StorageFailed, &mut pending);
     let until = lease.tenure().until();
     assert!(until <= clock::now() + driver.timing.election_timeout());
     let (program, inbox) = crossbeam_channel::unbounded();
     program.send(Mail::Stop).expect("there is a driver");
     driver.inbox = inbox;
     driver.run();
-    assert!(clock::now() >= until && !office.is_idle(lease.tenure().token()));
+    assert!(clock::now() >= until && !leadership.is_idle(lease.tenure().token()));
 }
 
 #[test]
 fn a_resignation_while_leadership_is_handed_over_still_holds_the_node_off() {
-    let (mut driver, mut pending, office, _lease) = leading();
+    let (mut driver, mut pending, leadership, _lease) = leading();
     let resign = |hold_off| Mail::HandOver { successor: None, hold_off, answer: crossbeam_channel::bounded(1).0 };
     driver.take(resign(Duration::ZERO), &mut pending);
-    assert!(driver.is_relinquishing() && office.is_able());
+    assert!(driver.is_stepping_down() && leadership.is_able());
     driver.take(resign(Duration::from_secs(3600)), &mut pending);
-    assert!(!office.is_able());
+    assert!(!leadership.is_able());
     driver.take(resign(Duration::ZERO), &mut pending);
-    assert!(!office.is_able(), "nothing takes it back");
+    assert!(!leadership.is_able(), "nothing takes it back");
 }
 
 /// A leader whose next heartbeat is due, and how often it was late so far.
@@ -143,6 +143,6 @@ fn what_was_due_before_mail_has_settled_it_is_late_once_too() {
     let (mut driver, mut pending, _lease, before) = overdue();
     let resign = Mail::HandOver { successor: None, hold_off: Duration::ZERO, answer: crossbeam_channel::bounded(1).0 };
     driver.wake(Some(resign), &mut pending);
-    assert!(driver.is_relinquishing(), "and sends no heartbeat any more");
+    assert!(driver.is_stepping_down(), "and sends no heartbeat any more");
     assert_eq!(times_late(&driver), before + 1);
 }

@@ -167,9 +167,9 @@ impl Election {
         out: &mut Effects,
     ) {
         // Rule 2: to ask changes nothing, here either. A term is entered only to campaign, or to follow.
-        self.told = self.told.max(term);
+        self.highest_heard = self.highest_heard.max(term);
         // Rule 7: unless the cluster has a past, of which this node does not know.
-        if self.fresh && (term > Term(1) || hint.is_some()) {
+        if self.is_new && (term > Term(1) || hint.is_some()) {
             self.note_past(now);
         }
         if verdict.is_ok() {
@@ -217,7 +217,7 @@ impl Election {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. });
         let timing = self.setup.timing;
-        self.fresh = false;
+        self.is_new = false;
         self.note_cap(now);
         self.hard.term = self.next_term();
         self.hard.voted_for = Some(me);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{NodeId, Term};
+use super::{EndReason, NodeId, Term};
 
 /// What a node is, as its users know it. A node that only asks whether it could win is a candidate to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,12 +89,12 @@ pub enum Cause {
     LeaseWon,
     /// No quorum answered in time: its lease ran out.
     LeaseLost,
-    /// It was asked to lead no more, and waits for its work to end.
-    Relinquishing,
-    /// A node that should rather lead is there and able to: it hands over, and waits for its work to end.
-    Yielding {
-        /// That node.
-        to: NodeId,
+    /// It gives leadership up: its lease is void, and it waits for its work to end.
+    SteppingDown {
+        /// Why.
+        reason: EndReason,
+        /// Who should follow, if that is known already.
+        successor: Option<NodeId>,
     },
     /// It has told everybody that it no longer leads.
     Released {
@@ -106,26 +106,46 @@ pub enum Cause {
         /// That leader.
         by: NodeId,
     },
-    /// Its work has not said for too long that it is alive: it hands over.
-    WorkSilent,
-    /// Its program is no longer able to lead: it hands over.
-    Unhealthy,
-    /// Its work has failed, with an error or a panic: it hands over.
-    WorkFailed,
-    /// Its lease is running out, and its work stops in time: it hands over.
-    LeaseEnding,
     /// Its work ran on when its lease ended. Another node may lead.
     WorkOverran {
         /// The term of that lease.
         term: Term,
     },
     /// A write failed: it will not vote again before it is restarted.
-    StoreFailed,
+    StorageFailed,
     /// A second leader of the same term: two processes run with one id, or state was copied or lost.
     ProtocolViolation {
         /// The second one.
         by: NodeId,
     },
+}
+
+impl Cause {
+    /// Why a leader that held a lease, and holds none after an event of this cause, has lost it.
+    #[must_use]
+    pub fn end_reason(&self) -> EndReason {
+        match self {
+            Cause::SteppingDown { reason, .. } => *reason,
+            Cause::LeaseLost => EndReason::QuorumLost,
+            Cause::StorageFailed => EndReason::StorageFailed,
+            // Everything else that makes a leader follow, or vote, belongs to a higher term.
+            Cause::Started
+            | Cause::LeaderHeard
+            | Cause::LeaderHinted { .. }
+            | Cause::NoLeader
+            | Cause::PreVotesWon
+            | Cause::NamedSuccessor { .. }
+            | Cause::VoteGranted { .. }
+            | Cause::HigherTerm { .. }
+            | Cause::CandidacyLost { .. }
+            | Cause::Elected { .. }
+            | Cause::LeaseWon
+            | Cause::Released { .. }
+            | Cause::LeaderReleased { .. }
+            | Cause::WorkOverran { .. }
+            | Cause::ProtocolViolation { .. } => EndReason::HigherTerm,
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -158,21 +178,19 @@ impl fmt::Display for Cause {
             }
             Cause::LeaseWon => f.write_str("lease won"),
             Cause::LeaseLost => f.write_str("lease lost, no quorum answered in time"),
-            Cause::Relinquishing => f.write_str("relinquishing, waits for its work to end"),
-            Cause::Yielding { to } => {
-                write!(f, "yields to {to}, which should rather lead, waits for its work to end")
+            Cause::SteppingDown { reason, successor: None } => {
+                write!(f, "steps down: {reason}; waits for its work to end")
+            }
+            Cause::SteppingDown { reason, successor: Some(id) } => {
+                write!(f, "steps down for {id}: {reason}; waits for its work to end")
             }
             Cause::Released { successor: Some(id) } => write!(f, "released to {id}"),
             Cause::Released { successor: None } => f.write_str("released to anybody"),
             Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
-            Cause::WorkSilent => f.write_str("its work is silent, hands over"),
-            Cause::Unhealthy => f.write_str("not passed its health check, hands over"),
-            Cause::WorkFailed => f.write_str("its work has failed, hands over"),
-            Cause::LeaseEnding => f.write_str("its lease is running out, hands over"),
             Cause::WorkOverran { term } => {
                 write!(f, "THE WORK OF TERM {term} RUNS ON after its lease, another node may lead")
             }
-            Cause::StoreFailed => f.write_str("cannot store its vote, votes no more until restarted"),
+            Cause::StorageFailed => f.write_str("cannot store its vote, votes no more until restarted"),
             Cause::ProtocolViolation { by } => write!(
                 f,
                 "PROTOCOL VIOLATION: {by} leads the same term; look for two processes with one id or lost state"

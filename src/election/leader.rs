@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Cause, Deadline, Effects, Election, Heard, Instant, NodeId, Request, State, Term};
+use super::{Cause, Deadline, Effects, Election, EndReason, Heard, Instant, NodeId, Request, State, Term};
 
 /// Was elected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,14 +24,14 @@ pub(super) struct Leader {
     pub(super) sent: BTreeMap<u64, Instant>,
     pub(super) backers: BTreeMap<NodeId, Backer>,
     pub(super) next_heartbeat: Instant,
-    pub(super) relinquishing: Option<Relinquishing>,
+    pub(super) stepping_down: Option<SteppingDown>,
     /// Who backs this leader, is able to lead and should rather do so.
-    pub(super) favourite: Option<Favourite>,
+    pub(super) preferred: Option<Preferred>,
 }
 
 /// A backer that should rather lead, and when this leader hands over to it if it is there without a gap until then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Favourite {
+pub(super) struct Preferred {
     pub(super) id: NodeId,
     pub(super) due: Instant,
 }
@@ -44,7 +44,7 @@ pub(super) struct Backer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Relinquishing {
+pub(super) struct SteppingDown {
     pub(super) successor: Option<NodeId>,
     pub(super) hold_off: Duration,
 }
@@ -52,7 +52,7 @@ pub(super) struct Relinquishing {
 impl Leader {
     /// Until when the node may act.
     pub(super) fn lease(&self, term: Term) -> Option<Deadline> {
-        self.work(term).filter(|_| self.relinquishing.is_none())
+        self.work(term).filter(|_| self.stepping_down.is_none())
     }
 
     /// Until when work that the lease guarded may still run.
@@ -60,12 +60,12 @@ impl Leader {
         self.until.map(|until| Deadline { token: term, until })
     }
 
-    pub(super) fn is_relinquishing(&self) -> bool {
-        self.relinquishing.is_some()
+    pub(super) fn is_stepping_down(&self) -> bool {
+        self.stepping_down.is_some()
     }
 
     pub(super) fn wake_at(&self) -> Instant {
-        match self.relinquishing {
+        match self.stepping_down {
             Some(_) => self.ends_at(),
             None => self.ends_at().min(self.next_heartbeat),
         }
@@ -87,7 +87,7 @@ impl Leader {
 impl Election {
     pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, lease_won_by: Instant, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
-        self.note_reign(now, self.setup.me, true);
+        self.note_takeover(now, self.setup.me, true);
         // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
         self.failed = false;
@@ -98,8 +98,8 @@ impl Election {
             sent: BTreeMap::new(),
             backers: BTreeMap::new(),
             next_heartbeat: now,
-            relinquishing: None,
-            favourite: None,
+            stepping_down: None,
+            preferred: None,
         });
         let after = now.since(last_led);
         self.tell(Cause::Elected { votes, after }, out);
@@ -116,7 +116,7 @@ impl Election {
         if now < leader.ends_at() {
             return;
         }
-        if leader.is_relinquishing() {
+        if leader.is_stepping_down() {
             self.release(now, out);
         } else {
             self.follow(now, None, now, Cause::LeaseLost, out);
@@ -127,7 +127,7 @@ impl Election {
         let State::Leader(leader) = &self.state else {
             return;
         };
-        if leader.is_relinquishing() || now < leader.next_heartbeat || self.yields(now, out) {
+        if leader.is_stepping_down() || now < leader.next_heartbeat || self.hand_to_preferred(now, out) {
             return;
         }
         self.heartbeat(now, out);
@@ -191,7 +191,7 @@ impl Election {
         let Some(until) = leader.quorum_until(majority) else {
             return;
         };
-        if leader.is_relinquishing() || until <= now || leader.until.is_some_and(|old| until <= old) {
+        if leader.is_stepping_down() || until <= now || leader.until.is_some_and(|old| until <= old) {
             return;
         }
         let won = leader.until.replace(until).is_none();
@@ -201,38 +201,39 @@ impl Election {
     }
 
     /// Rule 6: first the work stops; only then is the promise given back.
-    pub(super) fn relinquish(
+    pub(super) fn step_down(
         &mut self,
         now: Instant,
+        reason: EndReason,
         successor: Option<NodeId>,
         hold_off: Duration,
         out: &mut Effects,
     ) {
         // Chosen now: when the work has ended late, nobody has promised lately any more.
         let successor = successor.or_else(|| self.best_backer(now));
-        self.step_aside(now, successor, hold_off, Cause::Relinquishing, out);
+        self.begin_step_down(now, successor, hold_off, reason, out);
     }
 
-    pub(super) fn step_aside(
+    pub(super) fn begin_step_down(
         &mut self,
         now: Instant,
         successor: Option<NodeId>,
         hold_off: Duration,
-        cause: Cause,
+        reason: EndReason,
         out: &mut Effects,
     ) {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
-        if leader.is_relinquishing() {
+        if leader.is_stepping_down() {
             return;
         }
         // The lease of a node that is alone has no end, but the wait for its work has.
         let timeout = self.setup.timing.election_timeout();
         leader.until = leader.until.map(|until| until.min(now + timeout));
-        leader.relinquishing = Some(Relinquishing { successor, hold_off });
+        leader.stepping_down = Some(SteppingDown { successor, hold_off });
         let never_acted = leader.until.is_none();
-        self.tell(cause, out);
+        self.tell(Cause::SteppingDown { reason, successor }, out);
         if never_acted {
             self.release(now, out);
         }
@@ -242,7 +243,7 @@ impl Election {
         if self.work.is_some_and(|work| work.token == term) {
             self.work = None;
         }
-        let ended = matches!(&self.state, State::Leader(leader) if leader.is_relinquishing());
+        let ended = matches!(&self.state, State::Leader(leader) if leader.is_stepping_down());
         if ended && term == self.hard.term {
             self.release(now, out);
             self.work = None;
@@ -253,7 +254,7 @@ impl Election {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
-        let Some(successor) = leader.relinquishing.as_ref().map(|order| order.successor) else {
+        let Some(successor) = leader.stepping_down.as_ref().map(|asked| asked.successor) else {
             return;
         };
         let seq = leader.seq;

@@ -48,7 +48,7 @@ impl Election {
         if term.too_far_from(self.hard.term) {
             return Some(Refusal::TermTooFar);
         }
-        if self.mute {
+        if self.storage_failed {
             return Some(Refusal::CannotStore);
         }
         if let Some((leader, _)) = quiet {
@@ -72,7 +72,7 @@ impl Election {
     /// Rule 9: only what this node hears itself, so that no hint lives on hints.
     fn hint(&self, now: Instant) -> Option<Hint> {
         if let State::Leader(leader) = &self.state {
-            return (!leader.is_relinquishing()).then_some(Hint {
+            return (!leader.is_stepping_down()).then_some(Hint {
                 leader: self.setup.me,
                 term: self.hard.term,
                 age: Duration::ZERO,
@@ -99,10 +99,10 @@ impl Election {
         if term.too_far_from(self.hard.term) {
             return Some((Refusal::TermTooFar, Duration::ZERO));
         }
-        if self.mute {
+        if self.storage_failed {
             return Some((Refusal::CannotStore, Duration::ZERO));
         }
-        if term < self.hard.term || term <= self.forgotten {
+        if term < self.hard.term || term <= self.may_have_voted_up_to {
             return Some((Refusal::TermBehind, Duration::ZERO));
         }
         if let Some(other) = self.hard.voted_for.filter(|id| term == self.hard.term && *id != from) {
@@ -121,8 +121,8 @@ impl Election {
     /// what it owes to others.
     pub(super) fn free_at(&self, candidate: NodeId, term: Term) -> (Instant, Refusal) {
         // Rule 7: asked for a vote in a term after the first, a node without a past may be one that has lost it.
-        let doubtful = self.fresh && term > Term(1);
-        let quarantine = if doubtful { self.forgotten_by() } else { self.voting_from };
+        let doubtful = self.is_new && term > Term(1);
+        let quarantine = if doubtful { self.owes_nothing_from() } else { self.voting_from };
         let (owed_until, refusal) = self.owes_until(candidate);
         if quarantine > owed_until { (quarantine, Refusal::Quarantine) } else { (owed_until, refusal) }
     }
@@ -147,10 +147,10 @@ impl Election {
         if self.hard.term == term && self.hard.voted_for == Some(candidate) {
             return;
         }
-        self.fresh = false;
+        self.is_new = false;
         self.note_cap(now);
         let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
-        self.leave_office(now);
+        self.leave_leadership(now);
         self.hard.term = term;
         self.hard.voted_for = Some(candidate);
         self.follow(now, None, suspect_at, Cause::VoteGranted { to: candidate }, out);
@@ -202,7 +202,7 @@ impl Election {
         // To follow a leader is to have spent the vote of its term.
         self.hard.voted_for = self.hard.voted_for.or(Some(leader));
         // Never to two at once, and not while one may be forgotten: two leases would need a common voter.
-        if self.mute || self.hard.in_doubt || now < self.owes_until(leader).0 {
+        if self.storage_failed || self.hard.in_doubt || now < self.owes_until(leader).0 {
             return Duration::ZERO;
         }
         let granted = asked.min(self.setup.timing.election_timeout());
@@ -218,9 +218,9 @@ impl Election {
 
     fn follow_heard(&mut self, now: Instant, from: NodeId, term: Term, succession: Vec<NodeId>, out: &mut Effects) {
         let known = self.heard.replace(Heard { leader: from, term, at: now, released: false });
-        let takes_office = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
-        self.note_reign(now, from, takes_office);
-        let news = self.leader() != Some(from) || takes_office;
+        let is_new_leader = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
+        self.note_takeover(now, from, is_new_leader);
+        let news = self.leader() != Some(from) || is_new_leader;
         self.succession = succession;
         self.failed = false;
         let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);

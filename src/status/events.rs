@@ -6,7 +6,7 @@ use std::time::Duration;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::{io, os::fd::BorrowedFd};
 
-use super::bell::Bell;
+use super::poll_fd::PollFd;
 use crate::election::Event;
 
 /// The changes of a node, from when [`Node::events`](crate::Node::events) was called until the node stops.
@@ -87,7 +87,7 @@ impl Events {
     pub fn poll_fd(&self) -> io::Result<BorrowedFd<'_>> {
         // Held until it is made: an event that comes meanwhile must find it.
         let unread = self.reader.unread();
-        self.reader.bell.fd(!unread.is_empty())
+        self.reader.poll_fd.fd(!unread.is_empty())
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) struct Reader {
     unread: Mutex<Unread>,
     changed: Condvar,
     /// Touched only while `unread` is locked, so that the two always say the same.
-    bell: Bell,
+    poll_fd: PollFd,
 }
 
 #[derive(Debug, Default)]
@@ -130,21 +130,21 @@ impl Reader {
         if unread.events.len() > MOST_UNREAD {
             unread.keep_the_last_of_each_term();
         }
-        self.bell.ring();
+        self.poll_fd.ring();
         self.changed.notify_all();
     }
 
     pub(super) fn close(&self) {
         let mut unread = self.unread();
         unread.closed = true;
-        self.bell.ring();
+        self.poll_fd.ring();
         self.changed.notify_all();
     }
 
     fn take(&self, mut unread: MutexGuard<'_, Unread>) -> Option<Event> {
         let event = unread.events.pop_front();
         if unread.is_empty() {
-            self.bell.hush();
+            self.poll_fd.hush();
         }
         event
     }

@@ -13,7 +13,7 @@ use super::tls::Certificate;
 use super::wire::{Ask, MOST_TOLD, Question, Told};
 use crate::clock;
 use crate::election::NodeId;
-use crate::handover::successor;
+use crate::error::successor;
 use crate::inbox::Mail;
 
 /// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
@@ -74,7 +74,7 @@ fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Re
 
 /// Without asking the election thread, so that a node whose disk hangs can still be looked at.
 fn status(local: &Local) -> Vec<Told> {
-    let lease = local.office.lease();
+    let lease = local.leadership.lease();
     let (token, remaining) = match &lease {
         Some(lease) => (Some(lease.token()), lease.remaining()),
         None => (None, Duration::ZERO),

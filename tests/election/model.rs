@@ -34,8 +34,8 @@
 //! # What is the same
 //!
 //! A situation is known again by 98 bits of a hash of everything in it, with moments counted from now and other numbers
-//! by which messages are told apart. That nodes which are the same in this sense do the same, [`twins`] shows, and the
-//! tests beside `Election::rebase` that nothing else is lost.
+//! by which messages are told apart. That nodes which are the same in this sense do the same, [`equivalence`] shows, and the
+//! tests beside `Election::canonicalize` that nothing else is lost.
 //!
 //! # Why an own search
 //!
@@ -55,13 +55,13 @@
 //! A debug build allows one departure only.
 
 mod cluster;
+mod equivalence;
 mod fingerprint;
 mod moves;
 mod names;
 mod planted;
 mod reached;
 mod search;
-mod twins;
 mod visited;
 
 use std::num::NonZero;

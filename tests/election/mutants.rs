@@ -1,6 +1,6 @@
 //! Would the tests notice? Each rule that safety or liveness rests on is broken, and the simulation must see it.
 //!
-//! A test that cannot fail proves nothing. So a [copy](weave) of the election is built in which every rule of the
+//! A test that cannot fail proves nothing. So a [copy](patched_copy) of the election is built in which every rule of the
 //! [list] can be broken at run time: `if mutant::is("name") { broken } else { original }`. Nothing of this is in
 //! `src/`. One build with a switch, because sixty builds of some ten seconds would take longer than all searches; textual
 //! replacement, because a wrapper around the core can only tamper with what is said, and most rules are about what is
@@ -24,8 +24,8 @@
 //!   modes.
 
 mod list;
+mod patched_copy;
 mod searched;
-mod weave;
 
 use std::fmt;
 use std::num::NonZero;
@@ -33,7 +33,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use list::MUTANTS;
-use weave::{Copy, Found, Mutant, Run};
+use patched_copy::{Copy, Found, Mutant, Run};
 
 /// How many disjoint ranges of seeds are searched, unless `RANGES` says otherwise. The manual's table has more.
 const USUAL_RANGES: u64 = 1;

@@ -14,13 +14,13 @@ mod hint;
 mod lease;
 mod node_id;
 mod pre_vote;
-mod preference;
 mod promise;
-mod relinquish;
 mod restart;
 mod stall;
+mod step_down;
 mod storage;
 mod succession;
+mod takeover;
 mod timing;
 mod vote;
 
@@ -28,8 +28,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use leadelect::election::{
-    Cause, Deadline, Effects, Election, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal, Reply, Request,
-    Role, Setup, Store, Term, Timing, Voter,
+    Cause, Deadline, Effects, Election, EndReason, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal, Reply,
+    Request, Role, Setup, Store, Term, Timing, Voter,
 };
 
 /// When node 1 starts. Not the start of its clock, so that a moment that was never set shows.
@@ -281,8 +281,9 @@ impl Node {
     }
 
     /// The program wants to lead no more.
-    fn relinquish(&mut self, now: Instant, successor: Option<u16>) -> Effects {
-        let input = Input::Relinquish { successor: successor.map(id), hold_off: Duration::ZERO };
+    fn resign(&mut self, now: Instant, successor: Option<u16>) -> Effects {
+        let input =
+            Input::StepDown { reason: EndReason::Resigned, successor: successor.map(id), hold_off: Duration::ZERO };
         self.step(now, input)
     }
 

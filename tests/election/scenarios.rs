@@ -19,7 +19,7 @@
 //! | `cut A B`, `cut A > B`, `cut A` | cuts both directions, one direction, or all links of a node |
 //! | `heal`, `heal A B` | mends all links, or those between two |
 //! | `delay A B D`, `delay A > B D`, `delay D` | how long a message takes, between two nodes or everywhere |
-//! | `relinquish ID [to=ID] [hold_off=D]`, `work ID D` | leadership is given up; work goes on for D when told to stop |
+//! | `resign ID [to=ID] [hold_off=D]`, `work ID D` | leadership is given up; work goes on for D when told to stop |
 //! | `hang ID D` | the work that runs there does not return for so long, whatever it is told |
 //! | `eligible ID yes`, `eligible ID no` | whether a node is able to lead |
 //! | `advance D` | time passes |
@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Input, Setup, Timing, Voter};
+use leadelect::election::{EndReason, Input, Setup, Timing, Voter};
 
 use crate::harness::disk::{Half, Mood};
 use crate::harness::world::{Wall, WindUp, World};
@@ -210,11 +210,11 @@ impl Stage {
                 world.network.link(node(one)?, node(other)?).delay = delay;
                 world.network.link(node(other)?, node(one)?).delay = delay;
             }
-            ("relinquish", [id]) => {
+            ("resign", [id]) => {
                 let successor = named.get("to").map(|word| node(word)).transpose()?;
                 let hold_off = named.get("hold_off").map(|word| duration(word)).transpose()?;
                 let hold_off = hold_off.unwrap_or(Duration::ZERO);
-                world.order(node(id)?, Input::Relinquish { successor, hold_off });
+                world.order(node(id)?, Input::StepDown { reason: EndReason::Resigned, successor, hold_off });
             }
             ("work", [id, span]) => {
                 world.node_mut(node(id)?).winds_up_in = WindUp::After(duration(span)?);

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Input, Instant, Setup, Term, Timing, Voter};
+use leadelect::election::{EndReason, Input, Instant, Setup, Term, Timing, Voter};
 
 use crate::harness::Dice;
 use crate::harness::clock::Real;
@@ -162,7 +162,7 @@ impl Trouble {
         let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6c65_6164);
         let drift = *dice.pick(&[0, 100, 1000, 10_000, 100_000]);
         let shortest = dice.between(150, 1000);
-        let alike = dice.chance(600);
+        let same_timing = dice.chance(600);
         let most = *dice.pick(&[3, 5, 9]);
         let count = u16::try_from(dice.between(2, most)).unwrap();
         let witnesses: Vec<u64> = (0..dice.below(3))
@@ -178,7 +178,7 @@ impl Trouble {
                 (NodeId::from(id), Voter { priority, witness })
             })
             .collect();
-        let timings: Vec<Timing> = voters.keys().map(|_| timing(&mut dice, shortest, alike, drift)).collect();
+        let timings: Vec<Timing> = voters.keys().map(|_| timing(&mut dice, shortest, same_timing, drift)).collect();
         let timeout = timings.iter().map(Timing::election_timeout).max().unwrap();
         let setups = voters.keys().zip(timings).map(|(me, timing)| Setup { me: *me, voters: voters.clone(), timing });
         let mut world = World::new(setups.collect(), dice.next());
@@ -208,7 +208,7 @@ impl Trouble {
             world,
             faults,
             timeout,
-            knobs: (shortest, alike, drift),
+            knobs: (shortest, same_timing, drift),
             later: BTreeMap::new(),
             forgot: false,
         };
@@ -253,8 +253,8 @@ impl Trouble {
     /// Now and then with another configuration, so that a promise may be longer than all that the node is told of.
     fn start(&mut self, id: NodeId) {
         if !self.world.node(id).is_up() && self.dice.chance(200) {
-            let (shortest, alike, drift) = self.knobs;
-            let timing = timing(&mut self.dice, shortest, alike, drift);
+            let (shortest, same_timing, drift) = self.knobs;
+            let timing = timing(&mut self.dice, shortest, same_timing, drift);
             self.timeout = self.timeout.max(timing.election_timeout());
             self.world.node_mut(id).setup.timing = timing;
         }
@@ -337,7 +337,7 @@ impl Trouble {
             Fault::HandOver => {
                 let successor = self.dice.chance(500).then_some(other);
                 let hold_off = self.span(self.timeout * 2);
-                let order = Input::Relinquish { successor, hold_off };
+                let order = Input::StepDown { reason: EndReason::Resigned, successor, hold_off };
                 self.world.order(victim, order);
             }
             Fault::Eligible => {
@@ -622,9 +622,9 @@ impl Trouble {
 const MOST_TERMS_IN_PEACE: u64 = 12;
 
 /// Timings may differ between nodes, as long as every heartbeat interval fits every election timeout.
-fn timing(dice: &mut Dice, shortest: u64, alike: bool, drift: u32) -> Timing {
+fn timing(dice: &mut Dice, shortest: u64, same_timing: bool, drift: u32) -> Timing {
     let usual = shortest / 5;
-    let (heartbeat, timeout) = match alike {
+    let (heartbeat, timeout) = match same_timing {
         true => (usual, shortest),
         false => (dice.between(shortest / 10, shortest * 2 / 7), dice.between(shortest, 2 * shortest)),
     };

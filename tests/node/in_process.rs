@@ -255,7 +255,7 @@ fn events_tell_the_way_to_leadership_in_order() {
         causes.push(event.cause.to_string());
         event.token.filter(|token| token.0 > 1)
     });
-    let first = causes.iter().position(|cause| cause.starts_with("relinquishing"));
+    let first = causes.iter().position(|cause| cause.starts_with("steps down"));
     let last = causes.iter().position(|cause| cause.starts_with("lease won"));
     assert!(first < last && first.is_some(), "{causes:?}");
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use leadelect::config::NodeSpec;
-use leadelect::{Cause, LeadOptions, Leading, Lost, Next, Node, NotLeader, Role, TransferError};
+use leadelect::{Cause, EndReason, LeadOptions, Leading, Next, Node, NotLeader, Role, TransferError};
 
 use super::cluster::free_port;
 use super::in_process::{Local, SLOW, SWIFT, threads};
@@ -19,7 +19,7 @@ const BRISK: Duration = Duration::from_secs(2);
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 /// Works until it is told to stop.
-pub(crate) fn until_told(leading: &Leading<'_>) -> Result<(), Lost> {
+pub(crate) fn until_told(leading: &Leading<'_>) -> Result<(), EndReason> {
     leading.wait(LONG)
 }
 
@@ -91,7 +91,7 @@ fn leadership_moves_on_when_the_closure_returns() {
             scope.spawn(|| {
                 node.lead(|_| {
                     runs.fetch_add(1, Ordering::SeqCst);
-                    Ok::<(), Lost>(())
+                    Ok::<(), EndReason>(())
                 })
             });
         }
@@ -113,7 +113,7 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
         let result = local.nodes[at].lead(|_| Err::<(), _>("the disk is full"));
         assert_eq!(result, Err("the disk is full"));
         let lost = local.nodes[at].status().counters.leases_lost;
-        assert!(lost.failed > 0, "{lost:?}");
+        assert!(lost.count(EndReason::WorkFailed) > 0, "{lost:?}");
         assert!(local.nodes[at].status().role != Role::Leader, "released before it returns");
         another_leads(&local.nodes, at);
         shut_down(&local.nodes);
@@ -128,7 +128,7 @@ fn a_panic_comes_back_and_another_node_leads() {
         let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
         let node = &local.nodes[at];
-        let work = |_: &Leading<'_>| -> Result<(), Lost> { resume_unwind(Box::new("planned")) };
+        let work = |_: &Leading<'_>| -> Result<(), EndReason> { resume_unwind(Box::new("planned")) };
         let caught = catch_unwind(AssertUnwindSafe(|| node.lead(work))).unwrap_err();
         assert_eq!(caught.downcast_ref(), Some(&"planned"));
         let role = node.status().role;
@@ -149,7 +149,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
     thread::scope(|scope| {
         let _ending = Ending(&local.nodes);
         lead_all_but(scope, &local.nodes, at);
-        assert_eq!(node.lead(|_| Ok::<_, Lost>(Next::Leave)), Ok(()));
+        assert_eq!(node.lead(|_| Ok::<_, EndReason>(Next::Leave)), Ok(()));
         for _ in 0..6 {
             let next = wait_for("a leader", || local.nodes.iter().find(|node| node.lease().is_some()));
             assert_ne!(next.id(), node.id());
@@ -193,13 +193,13 @@ fn calls_from_inside_the_closure_return_at_once_and_tell_the_work_to_stop() {
             let mut seen = seen.lock().unwrap();
             assert_eq!(leading.check(), Ok(()));
             seen.push(node.resign().is_ok());
-            assert_eq!(leading.check(), Err(Lost::HandedOver));
-            assert_eq!(leading.wait(LONG), Err(Lost::HandedOver));
+            assert_eq!(leading.check(), Err(EndReason::Resigned));
+            assert_eq!(leading.wait(LONG), Err(EndReason::Resigned));
             assert_eq!(leading.remaining(), Duration::ZERO);
             assert!(!leading.hard_remaining().is_zero(), "time to stop");
             assert_eq!(node.transfer_to(another.as_str()), Err(TransferError::UnderWay));
             node.shutdown();
-            Ok::<_, Lost>(Next::Rejoin)
+            Ok::<_, EndReason>(Next::Rejoin)
         })
         .unwrap();
         another_leads(&local.nodes, at);
@@ -215,7 +215,7 @@ fn shutdown_from_inside_the_closure_says_so_and_lead_returns() {
     let node = &local.nodes[0];
     let work = |leading: &Leading<'_>| {
         assert!(!node.shutdown_within(LONG), "it waits for nothing");
-        assert_eq!(leading.check(), Err(Lost::Stopped));
+        assert_eq!(leading.check(), Err(EndReason::Stopped));
         leading.check()
     };
     assert_eq!(node.lead(work), Ok(()));
@@ -253,7 +253,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
                 let _ = begun.send(());
                 let lost = leading.wait(LONG).unwrap_err();
                 *told.lock().unwrap() = Some((lost, leading.hard_remaining()));
-                Ok::<_, Lost>(Next::Leave)
+                Ok::<_, EndReason>(Next::Leave)
             };
             leader.lead_with(&options, work).unwrap();
             told.into_inner().unwrap()
@@ -263,7 +263,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
         lead.join().unwrap()
     });
     let (lost, left) = told.unwrap();
-    assert_eq!(lost, Lost::LeaseEnding);
+    assert_eq!(lost, EndReason::QuorumLost);
     assert!(left > Duration::ZERO && left <= Duration::from_secs(9), "{left:?}");
 }
 
@@ -282,7 +282,7 @@ fn scoped_threads_share_the_handle_and_all_of_them_are_told() {
             }
             node.resign().unwrap();
         });
-        Ok::<_, Lost>(Next::Leave)
+        Ok::<_, EndReason>(Next::Leave)
     })
     .unwrap();
     assert_eq!(told.into_inner(), 8);
@@ -312,22 +312,22 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
                 stuck.send(()).unwrap();
                 wait_for("the event", || {
                     let event = events.next_within(Duration::from_secs(1))?;
-                    (event.cause == Cause::WorkSilent).then_some(())
+                    matches!(event.cause, Cause::SteppingDown { reason: EndReason::WorkSilent, .. }).then_some(())
                 });
                 assert!(!guard.is_valid());
                 // Too late.
                 leading.alive();
                 *lost.lock().unwrap() = leading.check().err();
-                Ok::<_, Lost>(Next::Rejoin)
+                Ok::<_, EndReason>(Next::Rejoin)
             })
         });
         is_stuck.recv().unwrap();
         another_leads(&local.nodes, at);
         shut_down(&local.nodes);
         lead.join().unwrap().unwrap();
-        assert_eq!(*lost.lock().unwrap(), Some(Lost::Silent));
+        assert_eq!(*lost.lock().unwrap(), Some(EndReason::WorkSilent));
         let lost = node.status().counters.leases_lost;
-        assert!(lost.silent > 0, "{lost:?}");
+        assert!(lost.count(EndReason::WorkSilent) > 0, "{lost:?}");
     });
 }
 
@@ -356,7 +356,7 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
         scope.spawn(|| {
             node.lead_with(&options, |leading| {
                 lost.lock().unwrap().push(until_told(leading).unwrap_err());
-                Ok::<_, Lost>(())
+                Ok::<_, EndReason>(())
             })
         });
         for (round, sick) in [(1, &hangs), (2, &healthy)] {
@@ -379,10 +379,10 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
         shut_down(&local.nodes);
     });
     let lost = lost.into_inner().unwrap();
-    let ill = lost.iter().filter(|lost| **lost == Lost::Unhealthy);
+    let ill = lost.iter().filter(|lost| **lost == EndReason::Unhealthy);
     assert!(ill.count() >= 2, "{lost:?}");
     let lost = node.status().counters.leases_lost;
-    assert!(lost.unhealthy >= 2, "{lost:?}");
+    assert!(lost.count(EndReason::Unhealthy) >= 2, "{lost:?}");
     wait_for("the end of the health check's thread", || threads(node.id().as_str()).is_empty().then_some(()));
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{Cause, Config, LeadOptions, Leading, Lost, Next, Node, Overrun};
+use leadelect::{Cause, Config, EndReason, LeadOptions, Leading, Next, Node, Overrun};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 
@@ -31,7 +31,7 @@ struct Stubborn {
 
 impl Stubborn {
     /// Stubborn in the first term, and good-natured in later ones.
-    fn work(&self, leading: &Leading<'_>) -> Result<Next, Lost> {
+    fn work(&self, leading: &Leading<'_>) -> Result<Next, EndReason> {
         if self.may_end.load(Ordering::SeqCst) {
             return until_told(leading).map(|()| Next::Rejoin);
         }
@@ -184,7 +184,7 @@ fn run() {
     let _ = node.lead_with(&options, |_| {
         node.resign().unwrap();
         thread::sleep(LONG);
-        Ok::<_, Lost>(Next::Leave)
+        Ok::<_, EndReason>(Next::Leave)
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{LeadOptions, Leading, Lost, Next, Node};
+use leadelect::{EndReason, LeadOptions, Leading, Next, Node};
 
 use super::handover::Dice;
 use super::in_process::{Local, threads};
@@ -55,7 +55,7 @@ impl Storm<'_> {
             8 => {
                 let second = catch_unwind(AssertUnwindSafe(|| {
                     // Somebody leads with it already, or else it is this thread for a moment.
-                    node.lead(|_| Ok::<_, Lost>(Next::Leave))
+                    node.lead(|_| Ok::<_, EndReason>(Next::Leave))
                 }));
                 drop(second);
             }

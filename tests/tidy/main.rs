@@ -28,17 +28,14 @@ const fn row(module: &'static str, uses: &'static [&'static str], packages: &'st
 }
 
 /// Imports point inward, to the election, which knows nobody.
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 18] = [
     row("election", &[], &["serde", "rand"]),
     row("clock", &["election"], &["log", "rustix"]),
-    row("handover", &["config", "election"], &[]),
-    row("counters", &["election"], &[]),
-    row("metrics", &["counters", "election", "status"], &["prometheus_client"]),
-    row("inbox", &["election", "handover", "lease"], &["crossbeam_channel"]),
-    row("lease", &["clock", "election"], &["log"]),
-    row("office", &["clock", "election", "lease"], &[]),
-    row("lead", &["clock", "election", "handover", "inbox", "lease", "office"], &["crossbeam_channel", "log"]),
-    row("status", &["clock", "counters", "election"], &["crossbeam_channel", "log", "rustix"]),
+    row("error", &["config", "election"], &[]),
+    row("inbox", &["election", "error"], &["crossbeam_channel"]),
+    row("leadership", &["clock", "election", "error", "inbox"], &["crossbeam_channel", "log"]),
+    row("status", &["clock", "election"], &["crossbeam_channel", "log", "rustix"]),
+    row("status::prometheus", &["election"], &["prometheus_client"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "log", "rustix"]),
     // A certificate that does not fit its node is an error of the config.
@@ -71,37 +68,20 @@ const ROWS: [Row; 21] = [
     ),
 ];
 
-const LINKS: &[&str] = &["clock", "config", "election", "handover", "inbox", "office", "status"];
-const PARTS: &[&str] =
-    &["clock", "config", "election", "handover", "inbox", "lease", "office", "status", "store", "transport"];
-const WHOLE: &[&str] = &[
-    "clock",
-    "config",
-    "driver",
-    "election",
-    "handover",
-    "inbox",
-    "lead",
-    "lease",
-    "office",
-    "status",
-    "store",
-    "transport",
-];
+const LINKS: &[&str] = &["clock", "config", "election", "error", "inbox", "leadership", "status"];
+const PARTS: &[&str] = &["clock", "config", "election", "error", "inbox", "leadership", "status", "store", "transport"];
+const WHOLE: &[&str] =
+    &["clock", "config", "driver", "election", "error", "inbox", "leadership", "status", "store", "transport"];
 const EVERYTHING: &[&str] = &[
     "clock",
     "config",
-    "counters",
     "driver",
     "election",
-    "handover",
+    "error",
     "inbox",
-    "lead",
-    "lease",
     "manual",
-    "metrics",
     "node",
-    "office",
+    "leadership",
     "remote",
     "status",
     "store",

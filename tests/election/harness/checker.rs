@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Cause, Deadline, Election, Event, HardState, Instant, Reply, Request, Term};
+use leadelect::election::{Cause, Deadline, Election, EndReason, Event, HardState, Instant, Reply, Request, Term};
 
 use super::clock::{Clock, Real};
 
-mod alike;
+mod canonical;
 
 /// When and where a step was taken.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +22,8 @@ pub(crate) struct Step {
     /// What is durable when the step's effects happen; nothing for a node that runs without state.
     pub(crate) durable: Option<HardState>,
     /// The node's disk has failed: what it knows is hearsay.
-    pub(crate) mute: bool,
-    /// How long the node waits at least for a favourite.
+    pub(crate) storage_failed: bool,
+    /// How long the node waits at least for a preferred node.
     pub(crate) settling: Duration,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Checker {
     forgetful: bool,
     /// The last term that two were elected in, because a memory was lost.
     pub(crate) twice_led: Option<Term>,
-    /// A leader has made room for a favourite.
+    /// A leader has made room for a preferred node.
     pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
     pub(crate) leases_won: u64,
@@ -81,7 +81,7 @@ pub(crate) struct Checker {
     forgot: BTreeSet<NodeId>,
     elected: BTreeMap<Term, (NodeId, u64)>,
     /// The last term that a node was elected in, and when on its clock.
-    took_office: BTreeMap<NodeId, (Term, Instant)>,
+    elected_at: BTreeMap<NodeId, (Term, Instant)>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     owed: BTreeMap<NodeId, Owed>,
     allowed: BTreeMap<NodeId, Allowed>,
@@ -125,12 +125,12 @@ impl Checker {
     }
 
     pub(crate) fn tells(&mut self, step: &Step, event: &Event) {
-        if let Cause::Yielding { .. } = event.cause {
+        if let Cause::SteppingDown { reason: EndReason::Preferred, .. } = event.cause {
             self.yielded = true;
             self.yields_rarely(step, event.term);
         }
         if let Cause::Elected { .. } = event.cause {
-            self.took_office.insert(step.node, (event.term, step.local()));
+            self.elected_at.insert(step.node, (event.term, step.local()));
             self.term_unique(step, event.term);
         }
     }
@@ -143,7 +143,7 @@ impl Checker {
                 self.vote_once(step, *term, step.node);
                 self.promise_monotone(step, step.node);
             }
-            Request::Heartbeat { term, promise, .. } => self.stops_beacon(step, *term, *promise),
+            Request::Heartbeat { term, promise, .. } => self.stops_heartbeats(step, *term, *promise),
             Request::PreVote { .. } | Request::Release { .. } => {}
         }
     }
@@ -311,7 +311,7 @@ impl Checker {
         let Some(durable) = step.durable else {
             return;
         };
-        let hearsay = step.mute || matches!(reply, Reply::Release { .. });
+        let hearsay = step.storage_failed || matches!(reply, Reply::Release { .. });
         let binds = match reply {
             Reply::Vote { term, verdict, .. } if verdict.is_ok() => {
                 durable.term == *term && durable.voted_for == Some(to)
@@ -326,26 +326,26 @@ impl Checker {
 
     /// A leader whose lease has run out, or was given up, renews nobody's promise; nor does one that has won none for
     /// as long as it asks others to promise.
-    fn stops_beacon(&mut self, step: &Step, term: Term, promise: Duration) {
+    fn stops_heartbeats(&mut self, step: &Step, term: Term, promise: Duration) {
         let allowed = self.allowed.get(&step.node);
         let Some(allowed) = allowed.filter(|allowed| allowed.lease.token == term) else {
-            let elected = self.took_office.get(&step.node);
+            let elected = self.elected_at.get(&step.node);
             let elected = elected.filter(|(own, _)| *own == term);
             if elected.is_some_and(|(_, at)| step.local() > *at + promise) {
                 let text = format!("{} still asks for a first lease of term {term}", step.node);
-                self.fail("StopsBeacon", text);
+                self.fail("StopsHeartbeats", text);
             }
             return;
         };
         if allowed.revoked || step.local() >= allowed.lease.until {
             let text = format!("{} sends a heartbeat of term {term} after {allowed:?}", step.node);
-            self.fail("StopsBeacon", text);
+            self.fail("StopsHeartbeats", text);
         }
     }
 
-    /// A leader hands over to a favourite only after it has led for long.
+    /// A leader hands over to a preferred node only after it has led for long.
     fn yields_rarely(&mut self, step: &Step, term: Term) {
-        let office = self.took_office.get(&step.node);
+        let office = self.elected_at.get(&step.node);
         let Some((_, since)) = office.filter(|(own, _)| *own == term) else {
             return;
         };

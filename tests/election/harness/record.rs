@@ -189,15 +189,15 @@ impl Record {
     /// What a program or an operator asks of a node.
     pub(crate) fn order(&mut self, now: Real, node: NodeId, input: &Input) {
         let text = match input {
-            Input::Relinquish { successor: Some(to), .. } => format!("hand over to {to}"),
-            Input::Relinquish { successor: None, .. } => "hand over".to_owned(),
+            Input::StepDown { successor: Some(to), .. } => format!("hand over to {to}"),
+            Input::StepDown { successor: None, .. } => "hand over".to_owned(),
             Input::Eligible(true) => "able to lead".to_owned(),
             Input::Eligible(false) => "not able to lead".to_owned(),
             Input::Tick
             | Input::Request { .. }
             | Input::Reply { .. }
             | Input::WorkEnded { .. }
-            | Input::StoreFailed => return,
+            | Input::StorageFailed => return,
         };
         self.note(now, Mark::Fault { node, text });
     }

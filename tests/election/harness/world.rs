@@ -33,7 +33,7 @@ pub(crate) struct World {
     nodes: PerNode<Node>,
     next: Agenda<Happening>,
     dice: Dice,
-    told: BTreeSet<(NodeId, NodeId, Term, bool)>,
+    narrated: BTreeSet<(NodeId, NodeId, Term, bool)>,
 }
 
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl World {
             nodes: nodes.collect(),
             next: Agenda::new(),
             dice: Dice(seed),
-            told: BTreeSet::new(),
+            narrated: BTreeSet::new(),
         }
     }
 
@@ -449,7 +449,7 @@ impl World {
                 node.disk.break_write(&mut self.dice);
                 self.narrate(|| format!("{id} could not write"));
                 self.note(|| Mark::Fault { node: id, text: "could not write".to_owned() });
-                self.step(id, Input::StoreFailed, None);
+                self.step(id, Input::StorageFailed, None);
             }
         }
     }
@@ -476,7 +476,7 @@ impl World {
             let text = self.story.is_some().then(|| reply.to_string());
             let text = text.filter(|_| match &reply {
                 Reply::Heartbeat { term, granted, .. } => {
-                    let news = granted.is_zero() || self.told.insert((id, to, *term, true));
+                    let news = granted.is_zero() || self.narrated.insert((id, to, *term, true));
                     news || self.every_heartbeat
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
@@ -488,7 +488,7 @@ impl World {
             self.checker.asks(&step, &request);
             let text = self.story.is_some().then(|| request.to_string());
             let text = text.filter(|_| match &request {
-                Request::Heartbeat { term, .. } => self.told.insert((id, to, *term, false)) || self.every_heartbeat,
+                Request::Heartbeat { term, .. } => self.narrated.insert((id, to, *term, false)) || self.every_heartbeat,
                 Request::PreVote { .. } | Request::Vote { .. } | Request::Release { .. } => true,
             });
             let letter = Box::new(Letter::Request { from: id, life: step.life, request });
@@ -614,7 +614,7 @@ impl Node {
             at,
             clock: self.clock,
             durable: self.durable(),
-            mute: self.disk.failed,
+            storage_failed: self.disk.failed,
             settling: self.setup.timing.settling(),
         }
     }

@@ -186,7 +186,7 @@ impl Node {
             at: NOW,
             clock: self.clock(),
             durable: Some(self.durable.unwrap_or_default()),
-            mute: false,
+            storage_failed: false,
             settling: self.setup.0.timing.settling(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Event, Input, Role, Setup, Timing, Voter};
+use leadelect::election::{EndReason, Event, Input, Role, Setup, Timing, Voter};
 
 use super::DRIFT_PPM;
 use super::cluster::{Change, Cluster, Cut, Fault, Kept, NOW, Node, Survives};
@@ -53,7 +53,7 @@ pub(super) enum Move {
     Crash(usize),
     /// In the middle of what it would do by default, when that is stored and not yet said.
     CrashWhenStored(usize),
-    Relinquish(usize, Option<usize>),
+    Resign(usize, Option<usize>),
     // ---- what follows from a departure at any time ----
     WorkGoesOn(usize),
     /// The late letter at this place.
@@ -82,7 +82,7 @@ impl Left {
                 left.others = less(left.others)?;
             }
             Move::Crash(_) | Move::CrashWhenStored(_) => left.crashes = less(left.crashes)?,
-            Move::Relinquish(..) => left.orders = less(left.orders)?,
+            Move::Resign(..) => left.orders = less(left.orders)?,
         }
         left.together = less(left.together)?;
         Some(left)
@@ -225,7 +225,7 @@ impl Cluster {
             if leads && (quiet || self.early) {
                 // Who comes first in the line by default, or who comes last.
                 let last = if place == 2 { 1 } else { 2 };
-                moves.extend([None, Some(last)].map(|to| Move::Relinquish(place, to)));
+                moves.extend([None, Some(last)].map(|to| Move::Resign(place, to)));
             }
         }
         for (place, letter) in self.late.iter().enumerate() {
@@ -293,10 +293,10 @@ impl Cluster {
                     return None;
                 }
             }
-            Move::Relinquish(place, successor) => {
+            Move::Resign(place, successor) => {
                 let successor = successor.map(|to| self.nodes[to].id());
                 let hold_off = Duration::ZERO;
-                let input = Input::Relinquish { successor, hold_off };
+                let input = Input::StepDown { reason: EndReason::Resigned, successor, hold_off };
                 change.step(place, input, None, Survives::Yes);
             }
             Move::WorkGoesOn(place) => {
@@ -344,8 +344,8 @@ impl Cluster {
             Move::CrashWhenStored(place) => {
                 format!("{} CRASHES in the middle of: {}", id(place), self.tell(self.default()))
             }
-            Move::Relinquish(place, None) => format!("{} IS TO LEAD NO MORE", id(place)),
-            Move::Relinquish(place, Some(to)) => {
+            Move::Resign(place, None) => format!("{} IS TO LEAD NO MORE", id(place)),
+            Move::Resign(place, Some(to)) => {
                 format!("{} IS TO HAND OVER to {}", id(place), id(to))
             }
             Move::WorkGoesOn(place) => format!("the work of {} goes on", id(place)),

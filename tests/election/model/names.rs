@@ -45,14 +45,14 @@ impl Names for Renaming {
 /// same waits for ever.
 pub(super) fn rename(election: &mut Election, place: usize) -> Candidacy {
     let mut names = Renaming { candidacy: None, seed: Some(1 + place as u64) };
-    election.rebase(LOCAL_NOW, LOCAL_NOW, &mut names);
+    election.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
     Candidacy { now: names.candidacy }
 }
 
 /// `now` becomes [`LOCAL_NOW`].
 pub(super) fn move_to_now(election: &mut Election, now: Instant) {
     let mut names = Renaming { candidacy: None, seed: None };
-    election.rebase(now, LOCAL_NOW, &mut names);
+    election.canonicalize(now, LOCAL_NOW, &mut names);
 }
 
 impl Candidacy {
@@ -183,7 +183,7 @@ fn renumber(cluster: &mut Cluster, checker: &mut Checker) {
         }
         let mut renamed = Node::clone(node);
         if let Some(election) = &mut renamed.election {
-            election.rebase(LOCAL_NOW, LOCAL_NOW, &mut names);
+            election.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
         }
         *node = Shared::new(renamed);
     }

@@ -2,21 +2,21 @@
 //!
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
-mod office;
 mod peace;
+mod succession;
 
-use super::weave::{Found, Mutant, Patch, patch};
+use super::patched_copy::{Found, Mutant, Patch, patch};
 
 const ELECTION: &str = "src/election.rs";
 const VOTER: &str = "src/election/voter.rs";
 const CANDIDATE: &str = "src/election/candidate.rs";
 const LEADER: &str = "src/election/leader.rs";
-const PREFERENCE: &str = "src/election/preference.rs";
+const TAKEOVER: &str = "src/election/takeover.rs";
 const TIMING: &str = "src/election/timing.rs";
 const SIMULATION: &str = "tests/election/simulation/campaign.rs";
 
 /// Where a step decides what to save.
-const SAVE: &str = "(!self.mute && self.hard != self.saved).then_some(self.hard)";
+const SAVE: &str = "(!self.storage_failed && self.hard != self.saved).then_some(self.hard)";
 /// Where an ack is turned into the end of a promise.
 const ACK: &str = "sent + timing.lease(granted.min(timing.election_timeout()))";
 
@@ -102,11 +102,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
-        name: "beacon",
+        name: "heartbeats_without_lease",
         breaks: "a leader without a quorum keeps heartbeating",
         found: Found::Safety(2_000),
         patches: &[
-            patch(LEADER, "expire", "now < leader.ends_at()", "now < leader.ends_at() || !leader.is_relinquishing()"),
+            patch(LEADER, "expire", "now < leader.ends_at()", "now < leader.ends_at() || !leader.is_stepping_down()"),
             patch(LEADER, "wake_at", "self.ends_at().min(self.next_heartbeat)", "self.next_heartbeat"),
         ],
     },
@@ -178,7 +178,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(ELECTION, "leave_office", "self.work = leader.work(self.hard.term)", "()")],
+        patches: &[patch(ELECTION, "step_down", "self.work = leader.work(self.hard.term)", "()")],
     },
     Mutant {
         name: "followed_without_vote",
@@ -266,7 +266,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "vote_in_a_forgotten_term",
         breaks: "a node without state votes in terms it may have voted in",
         found: Found::Paper("exclusion rests on the quarantine: rule 11; this keeps tokens growing"),
-        patches: &[patch(VOTER, "vote_refusal", "term <= self.forgotten", "false")],
+        patches: &[patch(VOTER, "vote_refusal", "term <= self.may_have_voted_up_to", "false")],
     },
     Mutant {
         name: "vote_against_the_leader",
@@ -301,7 +301,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ELECTION,
             "step",
             SAVE,
-            "(!self.mute && self.hard != self.saved).then_some(HardState { voted_for: None, ..self.hard })",
+            "(!self.storage_failed && self.hard != self.saved).then_some(HardState { voted_for: None, ..self.hard })",
         )],
     },
     Mutant {
@@ -312,7 +312,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ELECTION,
             "step",
             SAVE,
-            "(!self.mute && self.hard.voted_for.is_some() && self.hard != self.saved).then_some(self.hard)",
+            "(!self.storage_failed && self.hard.voted_for.is_some() && self.hard != self.saved).then_some(self.hard)",
         )],
     },
     Mutant {
@@ -323,7 +323,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ELECTION,
             "step",
             SAVE,
-            "(!self.mute && self.hard != self.saved && self.saved.term == Term(0)).then_some(self.hard)",
+            "(!self.storage_failed && self.hard != self.saved && self.saved.term == Term(0)).then_some(self.hard)",
         )],
     },
     Mutant {
@@ -334,7 +334,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ELECTION,
             "step",
             SAVE,
-            "(!self.mute && self.hard != self.saved).then_some(HardState { cap: Duration::ZERO, \
+            "(!self.storage_failed && self.hard != self.saved).then_some(HardState { cap: Duration::ZERO, \
                  ..self.hard })",
         )],
     },
@@ -352,7 +352,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ELECTION,
             "step",
             SAVE,
-            "(!self.mute && self.hard != self.saved).then_some(HardState { in_doubt: false, ..self.hard })",
+            "(!self.storage_failed && self.hard != self.saved).then_some(HardState { in_doubt: false, ..self.hard })",
         )],
     },
     Mutant {
@@ -360,8 +360,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         breaks: "after a failed write a node votes on",
         found: Found::Safety(2_000),
         patches: &[
-            patch(ELECTION, "fall_mute", "self.mute = true", "()"),
-            patch(ELECTION, "fall_mute", "self.voting_from = Instant::NEVER", "()"),
+            patch(ELECTION, "stop_voting", "self.storage_failed = true", "()"),
+            patch(ELECTION, "stop_voting", "self.voting_from = Instant::NEVER", "()"),
         ],
     },
     Mutant {
@@ -386,7 +386,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "fresh_without_doubt",
         breaks: "a node without a past votes at once in any term",
         found: Found::Safety(40_000),
-        patches: &[patch(VOTER, "free_at", "self.fresh && term > Term(1)", "false")],
+        patches: &[patch(VOTER, "free_at", "self.is_new && term > Term(1)", "false")],
     },
     Mutant {
         name: "fresh_doubt_not_noted",
@@ -427,10 +427,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(LEADER, "step_aside", "leader.until.is_none()", "true")],
     },
     Mutant {
-        name: "acts_while_relinquishing",
+        name: "acts_while_stepping_down",
         breaks: "a leader that was told to stop keeps its lease",
         found: Found::Paper("the release waits for the work all the same: rule 6"),
-        patches: &[patch(LEADER, "lease", "self.relinquishing.is_none()", "true")],
+        patches: &[patch(LEADER, "lease", "self.stepping_down.is_none()", "true")],
     },
     Mutant {
         name: "stale_release_honoured",
@@ -482,7 +482,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
         found: Found::Liveness(10_000),
-        patches: &[patch(ELECTION, "next_term", "self.last_term().max(self.told)", "self.last_term()")],
+        patches: &[patch(ELECTION, "next_term", "self.last_term().max(self.highest_heard)", "self.last_term()")],
     },
     Mutant {
         name: "no_chance",
@@ -511,9 +511,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
-    office::CANDIDATE_WITH_WORK,
-    office::HOLD_OFF_BARS,
-    office::NEVER_YIELDS,
-    office::YIELDS_AT_ONCE,
-    office::FLAPPING_FORGIVEN,
+    succession::CANDIDATE_WITH_WORK,
+    succession::HOLD_OFF_BARS,
+    succession::NEVER_YIELDS,
+    succession::YIELDS_AT_ONCE,
+    succession::FLAPPING_FORGIVEN,
 ];

@@ -5,7 +5,7 @@
 //! `THOROUGH=1` tries all of them.
 
 use super::list::MUTANTS;
-use super::weave::Copy;
+use super::patched_copy::Copy;
 use super::{in_parallel, number, wanted};
 
 /// The others need more departures than two, or a disk that fails, or no state, or break no promise.
@@ -15,7 +15,7 @@ const FOUND: &[&str] = &[
     "lease_of_one_fewer",
     "lease_from_votes",
     "lapsed_lease_revived",
-    "beacon",
+    "heartbeats_without_lease",
     "leader_never_gives_up",
     "promise_cleared_by_term",
     "promise_while_owed",

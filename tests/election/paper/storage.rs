@@ -3,9 +3,9 @@
 use super::*;
 
 /// Node 1 of three, which followed 2 in term 1 when its disk failed.
-fn mute() -> Node {
+fn with_failed_storage() -> Node {
     let mut node = follower();
-    node.step(START, Input::StoreFailed);
+    node.step(START, Input::StorageFailed);
     node
 }
 
@@ -110,7 +110,7 @@ fn the_cap_shrinks_once_the_longer_promises_have_run_out() {
 /// leadelect, durable: a node that cannot write votes no more, not even again, and says why.
 #[test]
 fn a_node_whose_disk_failed_votes_no_more() {
-    let mut node = mute();
+    let mut node = with_failed_storage();
     assert_eq!(node.vote(START + D, 3, 2), Err(Refusal::CannotStore));
     assert_eq!(node.vote(START + D, 2, 1), Err(Refusal::CannotStore));
     assert_eq!(node.pre_vote(START + D, 3, 2), Err(Refusal::CannotStore));
@@ -119,7 +119,7 @@ fn a_node_whose_disk_failed_votes_no_more() {
 /// leadelect, durable: nor does it promise. It still follows, and writes nothing.
 #[test]
 fn a_node_whose_disk_failed_follows_and_promises_nothing() {
-    let mut node = mute();
+    let mut node = with_failed_storage();
     let saved = node.disk.saved.len();
     let reply = node.answer(START + ms(1), 3, heartbeat(5, 1, D));
     let Reply::Heartbeat { term, granted, eligible, .. } = reply else {
@@ -133,7 +133,7 @@ fn a_node_whose_disk_failed_follows_and_promises_nothing() {
 /// leadelect, durable: nor does it ask for votes that rest on its own, whoever names it.
 #[test]
 fn a_node_whose_disk_failed_never_campaigns() {
-    let mut node = mute();
+    let mut node = with_failed_storage();
     assert_eq!(receivers(&node.tick(START + S)), []);
     assert_eq!(node.election.wake_at(), Instant::NEVER);
     let named = node.request(START + S, 2, release(1, 1, Some(1)));
@@ -145,12 +145,12 @@ fn a_node_whose_disk_failed_never_campaigns() {
 #[test]
 fn a_leader_whose_disk_failed_steps_down() {
     let mut node = leader_of(3);
-    let effects = node.step(START, Input::StoreFailed);
+    let effects = node.step(START, Input::StorageFailed);
     assert_eq!(effects.lease, None);
-    assert_eq!(causes(&effects), [Cause::StoreFailed]);
+    assert_eq!(causes(&effects), [Cause::StorageFailed]);
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
     let mut node = candidate_of(3);
-    node.step(START, Input::StoreFailed);
+    node.step(START, Input::StorageFailed);
     node.gets_vote(START, 2);
     assert_eq!(node.election.role(), Role::Follower);
 }

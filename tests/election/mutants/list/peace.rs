@@ -1,6 +1,6 @@
 //! The rules by which nodes leave each other in peace.
 
-use super::super::weave::{Found, Mutant, patch};
+use super::super::patched_copy::{Found, Mutant, patch};
 use super::{CANDIDATE, ELECTION, LEADER};
 
 pub(super) const PRE_VOTE_LEFT_OUT: Mutant = Mutant {

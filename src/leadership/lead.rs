@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
+use super::lease::Lease;
+use super::state::{Leadership, Orders, Overrun};
 use crate::clock;
-use crate::election::{NodeId, Term, Timing};
+use crate::election::{EndReason, NodeId, Term, Timing};
 use crate::inbox::Mail;
-use crate::lease::{Lease, Lost};
-use crate::office::{Office, Orders, Overrun};
 
 /// What the closure of [`Node::lead`](crate::Node::lead) holds while this node leads.
 ///
@@ -25,7 +25,7 @@ use crate::office::{Office, Orders, Overrun};
 #[derive(Debug)]
 pub struct Leading<'a> {
     lease: Lease,
-    seat: &'a Seat,
+    handle: &'a NodeHandle,
     orders: &'a Orders,
 }
 
@@ -57,7 +57,7 @@ impl Leading<'_> {
     ///
     /// When it has to stop, and why. That is final: the node gives its leadership up, and releases it when the closure
     /// returns.
-    pub fn check(&self) -> Result<(), Lost> {
+    pub fn check(&self) -> Result<(), EndReason> {
         let left = self.lease.tenure().soft_left(clock::now(), self.orders.drain);
         left.map(drop).map_err(|lost| self.stop(lost))
     }
@@ -68,9 +68,9 @@ impl Leading<'_> {
     /// # Errors
     ///
     /// As [`Leading::check`], at once when the work has to stop.
-    pub fn wait(&self, span: Duration) -> Result<(), Lost> {
+    pub fn wait(&self, span: Duration) -> Result<(), EndReason> {
         let until = clock::now() + span;
-        self.seat.office.wait(self.lease.tenure(), self.orders.drain, until).map_err(|lost| self.stop(lost))
+        self.handle.leadership.wait(self.lease.tenure(), self.orders.drain, until).map_err(|lost| self.stop(lost))
     }
 
     /// The work is not stuck. To be said more often than [`LeadOptions::max_silence`], if that is set; too late is in
@@ -82,14 +82,14 @@ impl Leading<'_> {
     }
 
     /// What was said once stays so: the lease is taken away, and the node relinquishes.
-    fn stop(&self, lost: Lost) -> Lost {
+    fn stop(&self, lost: EndReason) -> EndReason {
         let tenure = self.lease.tenure();
-        if self.seat.office.revoke(tenure, lost) {
+        if self.handle.leadership.revoke(tenure, lost) {
             let hold_off = match lost {
-                Lost::Silent => self.orders.hold_off,
+                EndReason::WorkSilent => self.orders.hold_off,
                 _ => Duration::ZERO,
             };
-            self.seat.tell(Mail::GiveUp { term: tenure.token(), why: lost, hold_off, answer: None });
+            self.handle.tell(Mail::GiveUp { term: tenure.token(), why: lost, hold_off, answer: None });
         }
         tenure.lost().unwrap_or(lost)
     }
@@ -236,14 +236,14 @@ impl fmt::Debug for HealthCheck {
 
 /// What a running node gives to those who lead with it.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct NodeHandle {
     pub(crate) id: NodeId,
     pub(crate) inbox: Sender<Mail>,
-    pub(crate) office: Arc<Office>,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) timing: Timing,
 }
 
-impl Seat {
+impl NodeHandle {
     /// To a node that has stopped, nothing is to be told.
     pub(crate) fn tell(&self, mail: Mail) {
         let _ = self.inbox.send(mail);
@@ -252,7 +252,7 @@ impl Seat {
 
 /// Runs `work` once per term won.
 pub(crate) fn lead<T, E>(
-    seat: &Seat,
+    handle: &NodeHandle,
     options: &LeadOptions,
     mut work: impl FnMut(&Leading<'_>) -> Result<T, E>,
 ) -> Result<(), E>
@@ -260,52 +260,52 @@ where
     T: Into<Next>,
     E: Display,
 {
-    let orders = options.orders(seat.id, seat.timing);
-    let _presence = Presence::begin(seat);
-    let _watch = options.health_check.as_ref().map(|check| Watch::begin(seat, check, orders.hold_off));
+    let orders = options.orders(handle.id, handle.timing);
+    let _presence = Presence::begin(handle);
+    let _watch = options.health_check.as_ref().map(|check| Watch::begin(handle, check, orders.hold_off));
     let mut last = Term(0);
     loop {
-        let Some(lease) = seat.office.begin(last, &orders) else {
+        let Some(lease) = handle.leadership.begin(last, &orders) else {
             return Ok(());
         };
         last = lease.tenure().token();
         if orders.max_silence.is_some() {
-            seat.tell(Mail::Nudge);
+            handle.tell(Mail::Nudge);
         }
-        let leading = Leading { lease, seat, orders: &orders };
+        let leading = Leading { lease, handle, orders: &orders };
         let result = catch_unwind(AssertUnwindSafe(|| work(&leading).map(T::into)));
         // Read before the lease is taken away: did the work fail, or was it told to stop?
         let lost = leading.check().err();
-        seat.office.end();
+        handle.leadership.end();
         match (result, lost) {
-            (Ok(Ok(Next::Rejoin)), _) => drop(leading.give_up(Lost::HandedOver, Duration::ZERO)),
+            (Ok(Ok(Next::Rejoin)), _) => drop(leading.give_up(EndReason::Resigned, Duration::ZERO)),
             (Ok(Ok(Next::HoldOff(span))), _) => {
                 // Also if leadership was lost before, and so cannot be given up with it.
-                seat.office.hold_off(clock::now() + span);
-                seat.tell(Mail::Nudge);
-                drop(leading.give_up(Lost::HandedOver, span));
+                handle.leadership.hold_off(clock::now() + span);
+                handle.tell(Mail::Nudge);
+                drop(leading.give_up(EndReason::Resigned, span));
             }
             (Ok(Ok(Next::Leave)), _) => {
-                leading.give_up(Lost::HandedOver, Duration::ZERO).wait();
+                leading.give_up(EndReason::Resigned, Duration::ZERO).wait();
                 return Ok(());
             }
             (Ok(Err(error)), Some(lost)) => {
                 log::warn!(
                     "node {}: the work of term {last} was told to stop ({lost}), and ended with: {error}",
-                    seat.id
+                    handle.id
                 );
-                drop(leading.give_up(Lost::HandedOver, Duration::ZERO));
+                drop(leading.give_up(EndReason::Resigned, Duration::ZERO));
             }
             (Ok(Err(error)), None) => {
-                leading.give_up(Lost::Failed, orders.hold_off).wait();
+                leading.give_up(EndReason::WorkFailed, orders.hold_off).wait();
                 return Err(error);
             }
             (Err(panic), lost) => {
                 if lost.is_some() {
                     // Leadership may be gone already, and cannot be given up with it.
-                    seat.office.hold_off(clock::now() + orders.hold_off);
+                    handle.leadership.hold_off(clock::now() + orders.hold_off);
                 }
-                leading.give_up(Lost::Failed, orders.hold_off).wait();
+                leading.give_up(EndReason::WorkFailed, orders.hold_off).wait();
                 resume_unwind(panic);
             }
         }
@@ -314,7 +314,7 @@ where
 
 /// Ends when the node no longer leads.
 #[must_use]
-struct Release(crossbeam_channel::Receiver<Result<(), crate::handover::TransferError>>);
+struct Release(crossbeam_channel::Receiver<Result<(), crate::error::TransferError>>);
 
 impl Release {
     /// At most until the hard deadline, if something else still holds a lease.
@@ -325,50 +325,50 @@ impl Release {
 
 impl Leading<'_> {
     /// The work has ended: takes the lease away, and then gives up the guard.
-    fn give_up(self, why: Lost, hold_off: Duration) -> Release {
+    fn give_up(self, why: EndReason, hold_off: Duration) -> Release {
         let tenure = self.lease.tenure();
-        self.seat.office.revoke(tenure, why);
+        self.handle.leadership.revoke(tenure, why);
         let (answer, ends) = crossbeam_channel::bounded(1);
-        self.seat.tell(Mail::GiveUp { term: tenure.token(), why, hold_off, answer: Some(answer) });
+        self.handle.tell(Mail::GiveUp { term: tenure.token(), why, hold_off, answer: Some(answer) });
         Release(ends)
     }
 }
 
 /// Somebody is there to do the work.
-struct Presence<'a>(&'a Seat);
+struct Presence<'a>(&'a NodeHandle);
 
 impl<'a> Presence<'a> {
-    fn begin(seat: &'a Seat) -> Self {
+    fn begin(handle: &'a NodeHandle) -> Self {
         assert!(
-            seat.office.enter(),
+            handle.leadership.enter(),
             "node {}: `lead` was called while a call of it was running: one at a time, and not from inside its closure",
-            seat.id
+            handle.id
         );
-        seat.tell(Mail::Nudge);
-        Presence(seat)
+        handle.tell(Mail::Nudge);
+        Presence(handle)
     }
 }
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        self.0.office.leave();
+        self.0.leadership.leave();
         self.0.tell(Mail::Nudge);
     }
 }
 
 /// Asks for the program's health while it lives.
 struct Watch<'a> {
-    seat: &'a Seat,
+    handle: &'a NodeHandle,
     // Its end is the thread's.
     _stop: Sender<()>,
 }
 
 impl<'a> Watch<'a> {
-    fn begin(seat: &'a Seat, asked: &HealthCheck, hold_off: Duration) -> Self {
+    fn begin(handle: &'a NodeHandle, asked: &HealthCheck, hold_off: Duration) -> Self {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        let (id, inbox, office) = (seat.id, seat.inbox.clone(), seat.office.clone());
+        let (id, inbox, leadership) = (handle.id, handle.inbox.clone(), handle.leadership.clone());
         let asked = asked.clone();
-        office.watch_health(clock::now() + asked.limit, hold_off);
+        leadership.watch_health(clock::now() + asked.limit, hold_off);
         let body = move || {
             loop {
                 let begun = clock::now();
@@ -384,7 +384,7 @@ impl<'a> Watch<'a> {
                     return;
                 }
                 let good_until = clock::now() + asked.every + asked.limit;
-                let before = office.note_health(bad.is_none().then_some(good_until));
+                let before = leadership.note_health(bad.is_none().then_some(good_until));
                 match (before, bad) {
                     (Some(true), Some(problem)) => {
                         log::warn!("node {id}: the health check was not passed: {problem}");
@@ -405,16 +405,16 @@ impl<'a> Watch<'a> {
         let name = format!("le{id}-health");
         if let Err(error) = thread::Builder::new().name(name).spawn(body) {
             log::error!("node {id}: no thread for the health check, which is not passed: {error}");
-            seat.office.note_health(None);
+            handle.leadership.note_health(None);
         }
-        Watch { seat, _stop: stop }
+        Watch { handle, _stop: stop }
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.seat.office.forget_health();
-        self.seat.tell(Mail::Nudge);
+        self.handle.leadership.forget_health();
+        self.handle.tell(Mail::Nudge);
     }
 }
 
@@ -441,22 +441,22 @@ mod tests {
     #[test]
     fn a_node_whose_work_panicked_holds_off_even_if_leadership_was_lost_before() {
         let timing = Timing::default();
-        let office = Arc::new(Office::new(timing.election_timeout(), || {}));
+        let leadership = Arc::new(Leadership::new(timing.election_timeout(), || {}));
         let (inbox, mail) = crossbeam_channel::unbounded();
-        let seat = Seat { id: 1.into(), inbox, office: office.clone(), timing };
+        let handle = NodeHandle { id: 1.into(), inbox, leadership: leadership.clone(), timing };
         let until = clock::now() + Duration::from_secs(3600);
         let lease = Deadline { token: Term(3), until };
-        office.publish(Some(lease), Lost::LeaseEnding);
+        leadership.publish(Some(lease), EndReason::QuorumLost);
         // An election thread that leads no more.
         let election = thread::spawn(move || mail.iter().for_each(drop));
         let work = |_: &Leading<'_>| -> Result<(), String> {
-            office.publish(None, Lost::LeaseEnding);
+            leadership.publish(None, EndReason::QuorumLost);
             panic!("on purpose");
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| lead(&seat, &LeadOptions::default(), work)));
+        let ended = catch_unwind(AssertUnwindSafe(|| lead(&handle, &LeadOptions::default(), work)));
         assert!(ended.is_err());
-        assert!(office.enter() && !office.is_able());
-        drop(seat);
+        assert!(leadership.enter() && !leadership.is_able());
+        drop(handle);
         assert!(election.join().is_ok());
     }
 }

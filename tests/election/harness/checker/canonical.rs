@@ -25,7 +25,7 @@ impl Checker {
         for (node, Allowed { lease, revoked: _ }) in &mut self.allowed {
             lease.until = lease.until.before(on(*node));
         }
-        for (node, (_, at)) in &mut self.took_office {
+        for (node, (_, at)) in &mut self.elected_at {
             *at = at.before(on(*node));
         }
     }
@@ -55,7 +55,7 @@ impl Checker {
             last_lease: _,
             forgot: _,
             elected,
-            took_office,
+            elected_at,
             votes,
             owed,
             allowed,
@@ -64,7 +64,7 @@ impl Checker {
         *yielded = false;
         work.retain(|_, work| work.until > now);
         owed.retain(|_, owed| owed.until > now);
-        for (_, at) in took_office.values_mut() {
+        for (_, at) in elected_at.values_mut() {
             if *at + longest_promise < local {
                 *at = Instant::ZERO;
             }
@@ -85,7 +85,7 @@ impl Checker {
         let lowest = durable.iter().map(|(_, term)| *term).min();
         votes.retain(|(voter, term), _| *term >= term_of(*voter));
         elected.retain(|term, _| Some(*term) >= lowest);
-        took_office.retain(|node, (term, _)| *term >= term_of(*node));
+        elected_at.retain(|node, (term, _)| *term >= term_of(*node));
         allowed.retain(|node, allowed| allowed.lease.token >= term_of(*node));
     }
 

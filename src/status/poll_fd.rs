@@ -1,9 +1,9 @@
 //! A file descriptor that can be polled, for those who wait for more than one thing: an eventfd, which Linux has.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use eventfd::Bell;
+pub(super) use eventfd::PollFd;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) use nothing::Bell;
+pub(super) use nothing::PollFd;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod eventfd {
@@ -15,9 +15,9 @@ mod eventfd {
 
     /// Made when it is first asked for: most readers wait without it.
     #[derive(Debug, Default)]
-    pub(in crate::status) struct Bell(OnceLock<OwnedFd>);
+    pub(in crate::status) struct PollFd(OnceLock<OwnedFd>);
 
-    impl Bell {
+    impl PollFd {
         /// The descriptor. A new one is readable if `rung`. The caller sees to it that no other call comes between.
         pub(in crate::status) fn fd(&self, rung: bool) -> io::Result<BorrowedFd<'_>> {
             if let Some(fd) = self.0.get() {
@@ -49,9 +49,9 @@ mod eventfd {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod nothing {
     #[derive(Debug, Default)]
-    pub(in crate::status) struct Bell;
+    pub(in crate::status) struct PollFd;
 
-    impl Bell {
+    impl PollFd {
         pub(in crate::status) fn ring(&self) {}
         pub(in crate::status) fn hush(&self) {}
     }

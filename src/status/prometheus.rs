@@ -15,9 +15,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::counters::{Counters, Measured};
+use super::{Counters, Measured};
+use super::{PeerStatus, Status};
 use crate::election::Role;
-use crate::status::{PeerStatus, Status};
 
 impl Status {
     /// The status as text for Prometheus, in the OpenMetrics format: to be served by whatever serves HTTP in the
@@ -119,16 +119,9 @@ impl Page<'_> {
             ("cannot_store", pre_votes_refused.cannot_store),
         ]);
         self.family("pre_votes_refused", "Pre-votes that the node refused to others", None, refused)?;
-        let lost = by_reason([
-            ("ran_out", leases_lost.ran_out),
-            ("resigned", leases_lost.resigned),
-            ("yielded", leases_lost.yielded),
-            ("silent", leases_lost.silent),
-            ("unhealthy", leases_lost.unhealthy),
-            ("failed", leases_lost.failed),
-            ("higher_term", leases_lost.higher_term),
-            ("store_failed", leases_lost.store_failed),
-        ]);
+        let lost = leases_lost
+            .iter()
+            .map(|(reason, count)| ([("reason", reason.label().to_owned())], ConstCounter::new(count)));
         self.family("leases_lost", "Leases that the node held and lost", None, lost)?;
         self.count("wakes", "How often the election thread had something to do that was due", &lateness.count)?;
         self.measured("lateness", "How late the election thread was then", lateness)?;
@@ -220,7 +213,7 @@ mod tests {
     #[test]
     fn the_text_is_exactly_this() {
         let text = status().to_prometheus();
-        let expected = include_str!("metrics/expected.txt");
+        let expected = include_str!("prometheus.txt");
         assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
     }
 }

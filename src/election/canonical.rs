@@ -6,8 +6,8 @@
 //! something was that an event tells. Nothing else in the crate uses this.
 
 use super::candidate::{Candidate, FreshHint, PreCandidate};
-use super::leader::{Backer, Favourite, Leader, Relinquishing};
-use super::preference::{Reign, Reigns};
+use super::leader::{Backer, Leader, Preferred, SteppingDown};
+use super::takeover::{Takeover, Takeovers};
 use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promise, State, Term};
 
 /// New names for numbers that only tell messages apart.
@@ -24,14 +24,14 @@ pub trait Names {
 }
 
 /// Moves `now` to `origin`. What lies so far back that the start of the clock cuts it off is never asked for.
-struct Lens {
+struct Origin {
     now: Instant,
     origin: Instant,
     /// Ends of waits before this moment are never asked for again, but that they have come.
     over: Instant,
 }
 
-impl Lens {
+impl Origin {
     fn moment(&self, at: &mut Instant) {
         *at = match *at {
             Instant::NEVER => Instant::NEVER,
@@ -63,7 +63,7 @@ impl Election {
     ///
     /// If `origin` is less than three election timeouts after the start of the clock: a node looks back so far.
     #[doc(hidden)]
-    pub fn rebase(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
+    pub fn canonicalize(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
         let timing = self.setup.timing;
         assert!(
             origin >= Instant::ZERO + timing.election_timeout() * 3,
@@ -76,54 +76,54 @@ impl Election {
             State::PreCandidate(asking) => now.before(asking.patience + timing.heartbeat_interval() * 2),
             State::Follower(_) | State::Candidate(_) | State::Leader(_) => now,
         };
-        let lens = Lens { now, origin, over };
+        let origin_of = Origin { now, origin, over };
         // Every field is named here and below, so that none that is added later is forgotten.
         let Election {
             setup: _,
             started,
             hard: HardState { term, voted_for: _, cap: _, in_doubt: _ },
             saved: _,
-            fresh,
-            mute: _,
+            is_new,
+            storage_failed: _,
             eligible: _,
             state,
             promise,
             heard,
             voting_from,
-            forgotten: _,
-            told: _,
+            may_have_voted_up_to: _,
+            highest_heard: _,
             work,
             hold_off_until,
-            reigns: Reigns { young, short: _ },
+            takeovers: Takeovers { young, short: _ },
             succession: _,
             failed: _,
             dice,
         } = self;
         // Only a node without a past counts from its start, until it cannot have forgotten anything any more.
-        match *fresh && *started + timing.election_timeout() * 2 > over {
-            true => lens.moment(started),
+        match *is_new && *started + timing.election_timeout() * 2 > over {
+            true => origin_of.moment(started),
             false => *started = Instant::ZERO,
         }
-        state.rebase(*term, &lens, names);
+        state.canonicalize(*term, &origin_of, names);
         if let Some(promise) = promise {
             let Promise { holder: _, term, seq, until } = promise;
             *seq = names.heartbeat(*term, *seq);
-            lens.end(until);
+            origin_of.end(until);
         }
         if let Some(heard) = heard {
             let Heard { leader: _, term: _, at, released: _ } = heard;
             match *at + timing.suspicion() <= now {
                 true => *at = Instant::ZERO,
-                false => lens.moment(at),
+                false => origin_of.moment(at),
             }
         }
-        lens.end(voting_from);
+        origin_of.end(voting_from);
         if let Some(Deadline { token: _, until }) = work {
-            lens.end(until);
+            origin_of.end(until);
         }
-        lens.end(hold_off_until);
-        if let Some(Reign { leader: _, short_until }) = young {
-            lens.moment(short_until);
+        origin_of.end(hold_off_until);
+        if let Some(Takeover { leader: _, settled_at }) = young {
+            origin_of.moment(settled_at);
         }
         if let Some(seed) = names.seed() {
             *dice = Dice::new(seed);
@@ -155,17 +155,17 @@ impl Election {
 }
 
 impl State {
-    fn rebase(&mut self, own_term: Term, lens: &Lens, names: &mut impl Names) {
+    fn canonicalize(&mut self, own_term: Term, origin_of: &Origin, names: &mut impl Names) {
         match self {
             State::Follower(Follower { leader: _, suspect_at, hint }) => {
-                lens.moment(suspect_at);
-                lens.hint(hint);
+                origin_of.moment(suspect_at);
+                origin_of.hint(hint);
             }
             State::PreCandidate(PreCandidate { candidacy, grants, patience: _, round_ends, hint }) => {
                 *candidacy = names.candidacy(*candidacy);
-                grants.values_mut().for_each(|free_at| lens.moment(free_at));
-                lens.moment(round_ends);
-                lens.hint(hint);
+                grants.values_mut().for_each(|free_at| origin_of.moment(free_at));
+                origin_of.moment(round_ends);
+                origin_of.hint(hint);
             }
             State::Candidate(Candidate {
                 candidacy,
@@ -178,10 +178,10 @@ impl State {
                 handover_retry: _,
             }) => {
                 *candidacy = names.candidacy(*candidacy);
-                lens.moment(started);
-                lens.moment(ends_at);
-                lens.moment(lease_won_by);
-                ask_again.values_mut().for_each(|at| lens.moment(at));
+                origin_of.moment(started);
+                origin_of.moment(ends_at);
+                origin_of.moment(lease_won_by);
+                ask_again.values_mut().for_each(|at| origin_of.moment(at));
             }
             State::Leader(Leader {
                 until,
@@ -190,33 +190,33 @@ impl State {
                 sent,
                 backers,
                 next_heartbeat,
-                relinquishing,
-                favourite,
+                stepping_down,
+                preferred,
             }) => {
-                if let Some(relinquishing) = relinquishing {
-                    let Relinquishing { successor: _, hold_off: _ } = relinquishing;
+                if let Some(stepping_down) = stepping_down {
+                    let SteppingDown { successor: _, hold_off: _ } = stepping_down;
                 }
-                until.iter_mut().for_each(|until| lens.moment(until));
+                until.iter_mut().for_each(|until| origin_of.moment(until));
                 // Counts only until the first lease.
                 match until {
                     Some(_) => *patience_ends = Instant::ZERO,
-                    None => lens.moment(patience_ends),
+                    None => origin_of.moment(patience_ends),
                 }
                 *seq = names.heartbeat(own_term, *seq);
                 let awaited = std::mem::take(sent).into_iter();
                 *sent = awaited
                     .filter(|(seq, _)| names.is_answerable(own_term, *seq))
                     .map(|(seq, mut at)| {
-                        lens.moment(&mut at);
+                        origin_of.moment(&mut at);
                         (names.heartbeat(own_term, seq), at)
                     })
                     .collect();
                 for Backer { until, eligible: _ } in backers.values_mut() {
-                    lens.end(until);
+                    origin_of.end(until);
                 }
-                lens.moment(next_heartbeat);
-                if let Some(Favourite { id: _, due }) = favourite {
-                    lens.moment(due);
+                origin_of.moment(next_heartbeat);
+                if let Some(Preferred { id: _, due }) = preferred {
+                    origin_of.moment(due);
                 }
             }
         }
@@ -272,8 +272,8 @@ mod tests {
         node.voting_from = now + MS * 40;
         node.work = Some(Deadline { token: Term(2), until: now + MS * 50 });
         node.hold_off_until = now + MS * 60;
-        node.reigns.young = Some(Reign { leader: id(2), short_until: now + MS * 150 });
-        node.reigns.short.insert(id(2), 1);
+        node.takeovers.young = Some(Takeover { leader: id(2), settled_at: now + MS * 150 });
+        node.takeovers.short.insert(id(2), 1);
         node.succession = vec![id(3), id(1)];
         node
     }
@@ -313,8 +313,8 @@ mod tests {
             sent: BTreeMap::from([(41, now.before(MS * 30)), (43, now.before(MS * 3))]),
             backers: BTreeMap::from([(id(3), Backer { until: now + MS * 130, eligible: true })]),
             next_heartbeat: now + MS * 97,
-            relinquishing: Some(Relinquishing { successor: Some(id(3)), hold_off: MS }),
-            favourite: Some(Favourite { id: id(3), due: now + MS * 140 }),
+            stepping_down: Some(SteppingDown { successor: Some(id(3)), hold_off: MS }),
+            preferred: Some(Preferred { id: id(3), due: now + MS * 140 }),
         })
     }
 
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn seen(mut node: Election, now: Instant) -> Election {
-        node.rebase(now, ORIGIN, &mut Same);
+        node.canonicalize(now, ORIGIN, &mut Same);
         node
     }
 
@@ -364,7 +364,7 @@ mod tests {
     fn the_start_of_a_new_node_matters_until_it_cannot_have_forgotten_anything() {
         let started = |fresh, ago| {
             let mut node = busy(NOW, follower(NOW));
-            node.fresh = fresh;
+            node.is_new = fresh;
             node.started = NOW.before(ago);
             seen(node, NOW)
         };
@@ -412,8 +412,8 @@ mod tests {
             ("cap", |node| node.hard.cap = MS),
             ("doubt", |node| node.hard.in_doubt = true),
             ("saved", |node| node.saved.cap = MS),
-            ("fresh", |node| node.fresh = false),
-            ("mute", |node| node.mute = true),
+            ("is_new", |node| node.is_new = false),
+            ("storage_failed", |node| node.storage_failed = true),
             ("eligible", |node| node.eligible = false),
             ("no promise", |node| node.promise = None),
             ("holder", |node| promise(node).holder = id(3)),
@@ -426,13 +426,13 @@ mod tests {
             ("heard when", |node| heard(node).at = NOW),
             ("heard release", |node| heard(node).released = true),
             ("voting from", |node| node.voting_from = NOW + MS * 41),
-            ("forgotten", |node| node.forgotten = Term(1)),
-            ("told", |node| node.told = Term(9)),
+            ("may_have_voted_up_to", |node| node.may_have_voted_up_to = Term(1)),
+            ("highest_heard", |node| node.highest_heard = Term(9)),
             ("no work", |node| node.work = None),
             ("hold off", |node| node.hold_off_until = NOW + MS * 61),
-            ("no young reign", |node| node.reigns.young = None),
-            ("a young reign", |node| reign(node).short_until = NOW),
-            ("short reigns", |node| node.reigns.short.clear()),
+            ("no young reign", |node| node.takeovers.young = None),
+            ("a young reign", |node| reign(node).settled_at = NOW),
+            ("short takeovers", |node| node.takeovers.short.clear()),
             ("succession", |node| node.succession.reverse()),
             ("failed", |node| node.failed = true),
         ];
@@ -478,8 +478,8 @@ mod tests {
                     |node| backer(node).until = NOW + MS,
                     |node| backer(node).eligible = false,
                     |node| leads(node).next_heartbeat = NOW,
-                    |node| leads(node).relinquishing = None,
-                    |node| leads(node).favourite = None,
+                    |node| leads(node).stepping_down = None,
+                    |node| leads(node).preferred = None,
                 ],
             ),
         ];
@@ -506,8 +506,8 @@ mod tests {
         node.heard.as_mut().expect("heard")
     }
 
-    fn reign(node: &mut Election) -> &mut Reign {
-        node.reigns.young.as_mut().expect("a young reign")
+    fn reign(node: &mut Election) -> &mut Takeover {
+        node.takeovers.young.as_mut().expect("a young reign")
     }
 
     fn follows(node: &mut Election) -> &mut Follower {

@@ -109,7 +109,7 @@ impl Copy {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut sources = Sources::of(root);
-        sources.weave();
+        sources.patch_all();
         for (path, text) in sources.0 {
             write(&folder.join(path), &text);
         }
@@ -270,7 +270,7 @@ impl Sources {
     }
 
     /// Puts a switch around every text that a mutant replaces.
-    fn weave(&mut self) {
+    fn patch_all(&mut self) {
         let mut cuts: Vec<Cut> = Vec::new();
         let listed = MUTANTS.iter().map(|mutant| (mutant.name, mutant.patches));
         for (name, patches) in listed.chain([(super::UNSTICKY, UNSTICKY_PATCHES)]) {
@@ -387,13 +387,13 @@ fn executable(out: &Output) -> PathBuf {
 #[test]
 fn every_mutant_finds_its_place() {
     let mut sources = Sources::of(Path::new(env!("CARGO_MANIFEST_DIR")));
-    sources.weave();
-    let woven: String = sources.0.into_iter().map(|(_, text)| text).collect();
+    sources.patch_all();
+    let patched: String = sources.0.into_iter().map(|(_, text)| text).collect();
     for mutant in MUTANTS {
         assert!(!mutant.patches.is_empty(), "{} breaks nothing", mutant.name);
         assert_eq!(MUTANTS.iter().filter(|other| other.name == mutant.name).count(), 1, "{}", mutant.name);
         let switch = format!("mutant::is(\"{}\")", mutant.name);
-        assert_eq!(woven.matches(&switch).count(), mutant.patches.len(), "{}", mutant.name);
+        assert_eq!(patched.matches(&switch).count(), mutant.patches.len(), "{}", mutant.name);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock;
-use crate::election::{Deadline, Instant, Term};
+use crate::election::{Deadline, EndReason, Instant, Term};
 
 /// The right to act as leader, for a while.
 ///
@@ -22,7 +22,7 @@ use crate::election::{Deadline, Instant, Term};
 /// A lease that was found invalid once stays so. Drop it, and win another with [`Node::lease`](crate::Node::lease).
 #[derive(Debug)]
 pub struct Lease {
-    tenure: Arc<Tenure>,
+    tenure: Arc<LeaseState>,
     lapsed: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Lease {
         left
     }
 
-    pub(crate) fn tenure(&self) -> &Arc<Tenure> {
+    pub(crate) fn tenure(&self) -> &Arc<LeaseState> {
         &self.tenure
     }
 }
@@ -75,64 +75,24 @@ impl Drop for Lease {
     }
 }
 
-/// Why work as leader has to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The lease is about to run out, because no quorum has answered in time; or the node had to step down.
-    LeaseEnding,
-    /// Leadership is being handed over: by [`Node::resign`](crate::Node::resign),
-    /// [`Node::transfer_to`](crate::Node::transfer_to), or to a better node.
-    HandedOver,
-    /// The work has not said [`Leading::alive`](crate::Leading::alive) for longer than
-    /// [`LeadOptions::max_silence`](crate::LeadOptions::max_silence).
-    Silent,
-    /// The health check of [`LeadOptions::health_check`](crate::LeadOptions::health_check) was not passed.
-    Unhealthy,
-    /// The work has failed, with an error or a panic.
-    Failed,
-    /// The node stops.
-    Stopped,
-}
-
-impl Lost {
-    const ALL: [Lost; 6] =
-        [Lost::LeaseEnding, Lost::HandedOver, Lost::Silent, Lost::Unhealthy, Lost::Failed, Lost::Stopped];
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lost::LeaseEnding => "leadership ends: the lease is running out",
-            Lost::HandedOver => "leadership ends: it is being handed over",
-            Lost::Silent => "leadership ends: the work was silent for too long",
-            Lost::Unhealthy => "leadership ends: the health check was not passed",
-            Lost::Failed => "leadership ends: the work has failed",
-            Lost::Stopped => "leadership ends: the node stops",
-        })
-    }
-}
-
-impl std::error::Error for Lost {}
-
 pub(crate) type OnIdle = Arc<dyn Fn() + Send + Sync>;
 
 /// The lease of one term, as threads share it.
-pub(crate) struct Tenure {
+pub(crate) struct LeaseState {
     token: Term,
     /// The hard deadline: another node may lead from then on.
     until: AtomicU64,
     /// From when on the work is taken for stuck, unless it says that it is not.
     silent_at: AtomicU64,
-    /// Nothing while zero, or else one more than the place in [`Lost::ALL`]. Written once.
+    /// Nothing while zero, or else one more than the place in [`EndReason::ALL`]. Written once.
     lost: AtomicU8,
     held: AtomicUsize,
     on_idle: OnIdle,
 }
 
-impl Tenure {
+impl LeaseState {
     pub(crate) fn new(Deadline { token, until }: Deadline, on_idle: OnIdle) -> Self {
-        Tenure {
+        LeaseState {
             token,
             until: AtomicU64::new(until.as_nanos()),
             silent_at: AtomicU64::new(Instant::NEVER.as_nanos()),
@@ -156,23 +116,23 @@ impl Tenure {
     }
 
     /// Why the lease was taken away, if it was.
-    pub(crate) fn lost(&self) -> Option<Lost> {
+    pub(crate) fn lost(&self) -> Option<EndReason> {
         let place = self.lost.load(Ordering::SeqCst).checked_sub(1)?;
-        Lost::ALL.get(usize::from(place)).copied()
+        EndReason::ALL.get(usize::from(place)).copied()
     }
 
     /// How long work that takes `drain` to stop may still go on, or why it may not.
-    pub(crate) fn soft_left(&self, now: Instant, drain: Duration) -> Result<Duration, Lost> {
+    pub(crate) fn soft_left(&self, now: Instant, drain: Duration) -> Result<Duration, EndReason> {
         if let Some(lost) = self.lost() {
             return Err(lost);
         }
         let until_silent = self.silent_at().since(now);
         if until_silent.is_zero() {
-            return Err(Lost::Silent);
+            return Err(EndReason::WorkSilent);
         }
         let until_soft = self.until().before(drain).since(now);
         if until_soft.is_zero() {
-            return Err(Lost::LeaseEnding);
+            return Err(EndReason::QuorumLost);
         }
         Ok(until_soft.min(until_silent))
     }
@@ -191,8 +151,8 @@ impl Tenure {
     }
 
     /// Takes the lease away, for good, and says whether that is news. Work that it guards has to end by `end_by`.
-    pub(crate) fn revoke(&self, why: Lost, end_by: Instant) -> bool {
-        let place = Lost::ALL.iter().position(|lost| *lost == why);
+    pub(crate) fn revoke(&self, why: EndReason, end_by: Instant) -> bool {
+        let place = EndReason::ALL.iter().position(|lost| *lost == why);
         let code = place.and_then(|place| u8::try_from(place + 1).ok());
         let code = code.expect("ALL lists every reason");
         let swapped = self.lost.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
@@ -224,9 +184,9 @@ impl Tenure {
     }
 }
 
-impl fmt::Debug for Tenure {
+impl fmt::Debug for LeaseState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenure")
+        f.debug_struct("LeaseState")
             .field("token", &self.token)
             .field("left", &self.left())
             .field("lost", &self.lost())

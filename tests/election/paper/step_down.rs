@@ -7,7 +7,7 @@ const NOW: Instant = Instant::from_nanos(START.as_nanos() + 10_000_000);
 /// Node 1 of three, which held a lease, has given it up, and whose work has ended: it released at [`NOW`].
 fn released() -> Node {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     assert_eq!(releases(&node.work_ended(NOW, 1)).len(), 2);
     node
 }
@@ -23,10 +23,10 @@ fn follower_released_to(successor: u16) -> Node {
 #[test]
 fn a_leader_that_relinquishes_loses_its_lease_before_anything_is_said() {
     let mut node = leader_of(3);
-    let effects = node.relinquish(NOW, None);
+    let effects = node.resign(NOW, None);
     assert_eq!(effects.lease, None);
     assert_eq!(receivers(&effects), []);
-    assert_eq!(causes(&effects), [Cause::Relinquishing]);
+    assert_eq!(causes(&effects), [Cause::SteppingDown { reason: EndReason::Resigned, successor: None }]);
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
 }
 
@@ -36,7 +36,7 @@ fn a_release_is_sent_to_everybody_once_the_work_has_ended() {
     let mut node = leader_of(3);
     node.tick(START + ETA);
     let now = START + ETA + ms(1);
-    node.relinquish(now, Some(3));
+    node.resign(now, Some(3));
     assert_eq!(releases(&node.tick(now)), []);
     let effects = node.work_ended(now, 1);
     let successor = Some(id(3));
@@ -52,7 +52,7 @@ fn a_release_is_sent_to_everybody_once_the_work_has_ended() {
 #[test]
 fn the_end_of_another_terms_work_releases_nothing() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     assert_eq!(releases(&node.work_ended(NOW, 0)), []);
     assert_eq!(releases(&node.work_ended(NOW, 2)), []);
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
@@ -62,7 +62,7 @@ fn the_end_of_another_terms_work_releases_nothing() {
 #[test]
 fn a_release_is_sent_once_the_lease_has_run_out() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     assert_eq!(node.election.wake_at(), START + LEASE);
     assert_eq!(releases(&node.tick((START + LEASE).before(NS))), []);
     assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
@@ -83,7 +83,7 @@ fn the_end_of_the_work_of_a_leader_does_not_end_its_leadership() {
 fn a_relinquishing_leader_heartbeats_no_more_and_wins_no_time() {
     let mut node = leader_of(3);
     node.tick(START + ETA);
-    node.relinquish(START + ETA, None);
+    node.resign(START + ETA, None);
     assert_eq!(node.gets_ack(START + ETA, 2, 2).lease, None);
     assert_eq!(heartbeat_sent(&node.tick(START + ETA * 2)), None);
     assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
@@ -93,7 +93,7 @@ fn a_relinquishing_leader_heartbeats_no_more_and_wins_no_time() {
 #[test]
 fn a_leader_without_a_lease_releases_at_once() {
     let mut node = elected_of(3);
-    assert_eq!(releases(&node.relinquish(NOW, None)).len(), 2);
+    assert_eq!(releases(&node.resign(NOW, None)).len(), 2);
     assert_eq!(node.election.role(), Role::Follower);
 }
 
@@ -102,7 +102,7 @@ fn a_leader_without_a_lease_releases_at_once() {
 fn a_node_that_does_not_lead_relinquishes_nothing() {
     for mut node in [follower(), pre_candidate_of(3), candidate_of(3)] {
         let before = node.election.clone();
-        let effects = node.relinquish(START, Some(2));
+        let effects = node.resign(START, Some(2));
         assert_eq!((effects.messages, effects.events), (vec![], vec![]));
         assert_eq!(node.election, before);
     }
@@ -112,9 +112,9 @@ fn a_node_that_does_not_lead_relinquishes_nothing() {
 #[test]
 fn a_second_relinquish_has_no_effect() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, Some(3));
+    node.resign(NOW, Some(3));
     let before = node.election.clone();
-    assert_eq!(node.relinquish(NOW, Some(2)).events, []);
+    assert_eq!(node.resign(NOW, Some(2)).events, []);
     assert_eq!(node.election, before);
 }
 
@@ -122,7 +122,7 @@ fn a_second_relinquish_has_no_effect() {
 #[test]
 fn a_leader_deposed_while_it_relinquishes_releases_nothing() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
     assert_eq!(node.vote(NOW, 2, 6), Err(Refusal::OwnWork));
@@ -135,7 +135,7 @@ fn a_leader_deposed_while_it_relinquishes_releases_nothing() {
 #[test]
 fn a_relinquishing_leader_neither_votes_nor_shows_itself() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     assert_eq!(node.vote(NOW, 2, 2), Err(Refusal::OwnWork));
     let reply = node.answer(NOW, 2, pre_vote(2));
     assert_eq!(verdict(&reply), Err(Refusal::LeaderHeard(id(1))));
@@ -154,7 +154,7 @@ fn a_release_names_the_best_backer_unless_told_otherwise() {
         let (term, seq, granted) = (Term(1), 1, D);
         let reply = Reply::Heartbeat { term, seq, granted, eligible };
         node.reply(START, 2, reply);
-        node.relinquish(NOW, asked);
+        node.resign(NOW, asked);
         let effects = node.work_ended(NOW, 1);
         let successors: Vec<_> = releases(&effects).iter().map(|release| release.3).collect();
         assert_eq!(successors, [named, named]);
@@ -165,7 +165,7 @@ fn a_release_names_the_best_backer_unless_told_otherwise() {
 #[test]
 fn a_release_names_who_was_the_best_backer_before_the_work_ended() {
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     let effects = node.tick(START + LEASE);
     let successor = Some(id(2));
     assert_eq!(causes(&effects), [Cause::Released { successor }]);
@@ -179,7 +179,7 @@ fn a_backer_is_named_only_while_its_promise_lasts() {
         for (at, successor) in [(ends.before(NS), Some(id(backer))), (ends, None)] {
             let mut node = elected_of(5);
             node.gets_ack(START, backer, 1);
-            let told = releases(&node.relinquish(at, None));
+            let told = releases(&node.resign(at, None));
             assert_eq!(told[0].3, successor, "{backer} at {at:?}");
         }
     }
@@ -282,7 +282,7 @@ fn a_leader_that_released_leads_again_if_nobody_else_does() {
 fn holding_off() -> Node {
     let mut node = leader_of(3);
     let (successor, hold_off) = (None, D * 4);
-    let input = Input::Relinquish { successor, hold_off };
+    let input = Input::StepDown { reason: EndReason::Resigned, successor, hold_off };
     node.step(NOW, input);
     node.work_ended(NOW, 1);
     node
@@ -308,7 +308,7 @@ fn to_hand_over_again_does_not_shorten_a_hold_off() {
     node.request(NOW, 2, release(2, 1, Some(1)));
     node.gets_vote(NOW, 3);
     node.gets_ack(NOW, 3, 1);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     node.work_ended(NOW, 3);
     assert_eq!(node.election.role(), Role::Follower);
     let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
@@ -322,7 +322,7 @@ fn to_hand_over_again_does_not_shorten_a_hold_off() {
 fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {
     let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
     let mut node = leader_of(3);
-    node.relinquish(NOW, None);
+    node.resign(NOW, None);
     node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
     node.work_ended(NOW, 1);
     assert!(!eligible(node.answer((NOW + D).before(NS), 2, heartbeat(6, 1, D))));
@@ -339,7 +339,7 @@ fn a_node_whose_work_goes_on_is_no_candidate() {
         if deposed {
             node.tick(ends);
         } else {
-            node.relinquish(NOW, None);
+            node.resign(NOW, None);
             assert_eq!(releases(&node.tick(ends)).len(), 2);
         }
         assert_eq!(node.election.awaits_work(), Some(Term(1)));

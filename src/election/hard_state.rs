@@ -27,7 +27,7 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// When the state may not be durable. The node must then be told ([`Input::StoreFailed`](super::Input)).
+    /// When the state may not be durable. The node must then be told ([`Input::StorageFailed`](super::Input)).
     fn save(&mut self, state: &HardState) -> Result<(), Self::Error>;
 }
 

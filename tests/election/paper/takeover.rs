@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How long a favourite is waited for.
+/// How long a preferred node is waited for.
 const SETTLING: Duration = Duration::from_secs(10);
 
 /// Node 1 of five, elected at [`START`]; nodes 2 and 3 are of its own priority, 4 of a higher and 5 of the highest one.
@@ -40,7 +40,9 @@ fn backed(node: &mut Node, backers: &[u16], from: Instant, until: Instant) -> Op
             return None;
         }
         let effects = node.tick(now);
-        if let Some(Cause::Yielding { to }) = causes(&effects).first() {
+        if let Some(Cause::SteppingDown { reason: EndReason::Preferred, successor: Some(to) }) =
+            causes(&effects).first()
+        {
             return Some((now, *to));
         }
         assert_eq!(node.election.role(), Role::Leader);
@@ -109,9 +111,9 @@ fn a_last_resort_yields_to_its_equals_and_inferiors() {
     assert!(at >= from + SETTLING, "{at:?}");
 }
 
-/// leadelect rule 14: the wait begins anew when the favourite has been away, or is another.
+/// leadelect rule 14: the wait begins anew when the preferred node has been away, or is another.
 #[test]
-fn a_favourite_that_was_away_is_waited_for_anew() {
+fn a_preferred_node_that_was_away_is_waited_for_anew() {
     let mut node = leader();
     first_ack(&mut node);
     let nearly = START + SETTLING.mul_f64(0.9);
@@ -142,11 +144,11 @@ fn a_leader_does_not_yield_to_a_node_that_is_not_able_to_lead() {
 }
 
 /// Node 1 has heard node 5 lead, in each of these terms for so long, and is then elected itself.
-fn after_reigns(reigns: &[Duration]) -> (Node, Instant) {
+fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
     let mut node = Node::start(setup(), restored(0, None, Duration::ZERO));
     let mut now = START;
     let mut term = 0;
-    for reign in reigns {
+    for reign in takeovers {
         // In between, somebody leads who is no better than node 1.
         node.heartbeat(now, 2, term + 1, 1);
         now = now + D;
@@ -165,10 +167,10 @@ fn after_reigns(reigns: &[Duration]) -> (Node, Instant) {
     (node, now)
 }
 
-/// leadelect rule 14: a favourite whose reign was short is waited for twice as long, and again, but not for ever; one
+/// leadelect rule 14: a preferred node whose reign was short is waited for twice as long, and again, but not for ever; one
 /// that has led for 20 D is waited for as at first.
 #[test]
-fn short_reigns_double_the_wait_and_a_long_one_makes_up_for_them() {
+fn short_takeovers_double_the_wait_and_a_long_one_makes_up_for_them() {
     let (short, long) = (SETTLING - ETA * 2, SETTLING);
     let cases: [(&[Duration], u32); 6] = [
         (&[short], 2),
@@ -178,11 +180,11 @@ fn short_reigns_double_the_wait_and_a_long_one_makes_up_for_them() {
         (&[long, short], 2),
         (&[short; 9], 64),
     ];
-    for (reigns, times) in cases {
-        let (mut node, elected_at) = after_reigns(reigns);
+    for (takeovers, times) in cases {
+        let (mut node, elected_at) = after_takeovers(takeovers);
         let wait = SETTLING * times;
         let (at, _) = backed(&mut node, &[5], elected_at, elected_at + wait * 2).expect("it yields");
         let waited = at.since(elected_at);
-        assert!(waited >= wait && waited < wait + D, "{waited:?} after {reigns:?}");
+        assert!(waited >= wait && waited < wait + D, "{waited:?} after {takeovers:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::election::{Cause, Event, NodeId, Refusal, Term};
+use crate::election::{Cause, EndReason, Event, NodeId, Refusal, Term};
 
 /// What a node has counted since it started. Every count only grows, and begins at zero with every start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,26 +50,21 @@ pub struct PreVotesRefused {
     pub cannot_store: u64,
 }
 
-/// The leases that a node has lost, by cause.
+/// The leases that a node has lost, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LeasesLost {
-    /// No quorum answered in time, or would have before the work had stopped.
-    pub ran_out: u64,
-    /// Handed over: the program, or whoever operates it, wanted the node to lead no more.
-    pub resigned: u64,
-    /// Handed over to a node that should rather lead: of higher priority, or able to where this one was not.
-    pub yielded: u64,
-    /// The work did not say in time that it is alive.
-    pub silent: u64,
-    /// The program's health check failed.
-    pub unhealthy: u64,
-    /// The work failed, with an error or a panic.
-    pub failed: u64,
-    /// A peer told of a higher term.
-    pub higher_term: u64,
-    /// The node's disk has failed.
-    pub store_failed: u64,
+pub struct LeasesLost([u64; EndReason::ALL.len()]);
+
+impl LeasesLost {
+    /// How many were lost for this reason.
+    #[must_use]
+    pub fn count(&self, reason: EndReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Every reason with its count, in the order of [`EndReason::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (EndReason, u64)> + '_ {
+        EndReason::ALL.into_iter().zip(self.0)
+    }
 }
 
 /// How often something was measured, and how long it took the last time and at worst.
@@ -94,19 +89,19 @@ impl Measured {
 
 /// Counts what a node tells of itself.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Recorder {
     pub(crate) counters: Counters,
     holds_lease: bool,
     /// The last leader known, and its term if this node has heard it itself.
     leader: Option<(NodeId, Option<Term>)>,
 }
 
-impl Tally {
+impl Recorder {
     pub(crate) fn take(&mut self, event: &Event) {
         match event.cause {
             Cause::PreVotesWon | Cause::NamedSuccessor { .. } => self.counters.elections += 1,
             Cause::Elected { .. } => self.counters.elections_won += 1,
-            Cause::StoreFailed => self.counters.writes_failed += 1,
+            Cause::StorageFailed => self.counters.writes_failed += 1,
             Cause::WorkOverran { .. } => {
                 // Says nothing of the lease that may have been won since.
                 self.counters.overruns += 1;
@@ -117,7 +112,7 @@ impl Tally {
         self.note_leader(event);
         let held = std::mem::replace(&mut self.holds_lease, event.token.is_some());
         if held && !self.holds_lease {
-            self.lost(&event.cause);
+            self.counters.leases_lost.0[event.cause.end_reason() as usize] += 1;
         }
     }
 
@@ -140,22 +135,6 @@ impl Tally {
         if news || term.is_some() {
             self.leader = Some((leader, term));
         }
-    }
-
-    fn lost(&mut self, cause: &Cause) {
-        let lost = &mut self.counters.leases_lost;
-        let count = match cause {
-            Cause::Relinquishing => &mut lost.resigned,
-            Cause::WorkSilent => &mut lost.silent,
-            Cause::Unhealthy => &mut lost.unhealthy,
-            Cause::WorkFailed => &mut lost.failed,
-            Cause::Yielding { .. } => &mut lost.yielded,
-            Cause::LeaseLost | Cause::LeaseEnding => &mut lost.ran_out,
-            Cause::StoreFailed => &mut lost.store_failed,
-            // Whatever else makes a leader follow, or vote, belongs to a higher term.
-            _ => &mut lost.higher_term,
-        };
-        *count += 1;
     }
 
     /// A pre-vote was refused.
@@ -194,24 +173,24 @@ mod tests {
         Cause::Elected { votes: Vec::new(), after: Duration::ZERO }
     }
 
-    fn win(tally: &mut Tally) {
-        tally.take(&event(1, Some(ME), None, elected()));
-        tally.take(&event(1, Some(ME), Some(1), Cause::LeaseWon));
+    fn win(recorder: &mut Recorder) {
+        recorder.take(&event(1, Some(ME), None, elected()));
+        recorder.take(&event(1, Some(ME), Some(1), Cause::LeaseWon));
     }
 
     /// Wins a lease, and loses it by `cause`.
-    fn lose(tally: &mut Tally, cause: Cause) {
-        win(tally);
-        tally.take(&event(1, None, None, cause));
+    fn lose(recorder: &mut Recorder, cause: Cause) {
+        win(recorder);
+        recorder.take(&event(1, None, None, cause));
     }
 
     #[test]
     fn a_leader_is_counted_once_in_a_term_however_it_became_known() {
-        let mut tally = Tally::default();
+        let mut recorder = Recorder::default();
         let hinted = || Cause::LeaderHinted { by: 3.into() };
         let mut changes = |event| {
-            tally.take(&event);
-            tally.counters.leader_changes
+            recorder.take(&event);
+            recorder.counters.leader_changes
         };
         assert_eq!(changes(event(0, None, None, Cause::Started)), 0);
         assert_eq!(changes(event(1, Some(2), None, Cause::LeaderHeard)), 1);
@@ -227,50 +206,42 @@ mod tests {
 
     #[test]
     fn a_lease_is_lost_once_and_by_the_first_cause() {
-        let mut tally = Tally::default();
-        lose(&mut tally, Cause::LeaseLost);
-        lose(&mut tally, Cause::Relinquishing);
-        tally.take(&event(1, None, None, Cause::Released { successor: None }));
-        lose(&mut tally, Cause::HigherTerm { from: 2.into() });
-        lose(&mut tally, Cause::LeaderHeard);
-        lose(&mut tally, Cause::StoreFailed);
-        lose(&mut tally, Cause::Yielding { to: 2.into() });
-        for why in [Cause::WorkSilent, Cause::Unhealthy, Cause::WorkFailed, Cause::LeaseEnding] {
-            lose(&mut tally, why);
-            tally.take(&event(1, Some(ME), None, Cause::Relinquishing));
+        let mut recorder = Recorder::default();
+        let stepping_down = |reason| Cause::SteppingDown { reason, successor: None };
+        lose(&mut recorder, Cause::LeaseLost);
+        for reason in EndReason::ALL {
+            lose(&mut recorder, stepping_down(reason));
+            recorder.take(&event(1, None, None, Cause::Released { successor: None }));
         }
-        let expected = LeasesLost {
-            ran_out: 2,
-            resigned: 1,
-            yielded: 1,
-            silent: 1,
-            unhealthy: 1,
-            failed: 1,
-            higher_term: 2,
-            store_failed: 1,
-        };
-        assert_eq!(tally.counters.leases_lost, expected);
-        assert_eq!(tally.counters.writes_failed, 1);
-        assert_eq!(tally.counters.elections_won, 10);
+        lose(&mut recorder, Cause::HigherTerm { from: 2.into() });
+        lose(&mut recorder, Cause::LeaderHeard);
+        lose(&mut recorder, Cause::StorageFailed);
+        let lost = recorder.counters.leases_lost.clone();
+        assert!(lost.iter().all(|(reason, count)| count >= 1 && count == lost.count(reason)));
+        let more = lost.iter().filter(|(_, count)| *count > 1);
+        let expected = [(EndReason::QuorumLost, 2), (EndReason::HigherTerm, 3), (EndReason::StorageFailed, 2)];
+        assert_eq!(more.collect::<Vec<_>>(), expected);
+        assert_eq!(recorder.counters.writes_failed, 1);
+        assert_eq!(recorder.counters.elections_won, 13);
     }
 
     #[test]
     fn a_leader_without_a_lease_loses_none() {
-        let mut tally = Tally::default();
-        tally.take(&event(1, Some(ME), None, elected()));
-        tally.take(&event(1, None, None, Cause::LeaseLost));
-        assert_eq!(tally.counters.leases_lost, LeasesLost::default());
+        let mut recorder = Recorder::default();
+        recorder.take(&event(1, Some(ME), None, elected()));
+        recorder.take(&event(1, None, None, Cause::LeaseLost));
+        assert_eq!(recorder.counters.leases_lost, LeasesLost::default());
     }
 
     #[test]
     fn work_that_overruns_is_counted_and_takes_no_lease() {
-        let mut tally = Tally::default();
-        win(&mut tally);
-        tally.take(&event(1, Some(ME), None, Cause::WorkOverran { term: Term(1) }));
-        assert_eq!(tally.counters.overruns, 1);
-        assert_eq!(tally.counters.leases_lost, LeasesLost::default());
-        tally.take(&event(1, None, None, Cause::LeaseLost));
-        assert_eq!(tally.counters.leases_lost.ran_out, 1);
+        let mut recorder = Recorder::default();
+        win(&mut recorder);
+        recorder.take(&event(1, Some(ME), None, Cause::WorkOverran { term: Term(1) }));
+        assert_eq!(recorder.counters.overruns, 1);
+        assert_eq!(recorder.counters.leases_lost, LeasesLost::default());
+        recorder.take(&event(1, None, None, Cause::LeaseLost));
+        assert_eq!(recorder.counters.leases_lost.count(EndReason::QuorumLost), 1);
     }
 
     #[test]

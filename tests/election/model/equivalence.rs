@@ -1,13 +1,13 @@
 //! Is what the search takes for the same the same? A node is told anew in the middle of a random run, on another clock
-//! and without what is over; from then on it and its twin get the same inputs, and must do the same.
+//! and without what is over; from then on it and its copy get the same inputs, and must do the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Cause, Effects, Election, Event, HardState, Input, Instant, Names, Recovery, Reply, Request, Role, Setup, Store,
-    Term, Timing, Voter,
+    Cause, Effects, Election, EndReason, Event, HardState, Input, Instant, Names, Recovery, Reply, Request, Role,
+    Setup, Store, Term, Timing, Voter,
 };
 
 use crate::harness::Dice;
@@ -37,7 +37,7 @@ struct Node {
     election: Election,
     durable: Option<HardState>,
     /// The same told anew, and when: since then its clock shows the time since the origin.
-    twin: Option<(Election, Instant)>,
+    copy: Option<(Election, Instant)>,
 }
 
 struct Saved(Option<HardState>);
@@ -63,7 +63,7 @@ struct Run {
     nodes: BTreeMap<NodeId, Node>,
     letters: Vec<Letter>,
     dice: Dice,
-    /// How often a node and its twin, told anew at least 30 ms before, did the same, by its role.
+    /// How often a node and its copy, told anew at least 30 ms before, did the same, by its role.
     compared: BTreeMap<&'static str, u64>,
 }
 
@@ -88,7 +88,7 @@ impl Run {
         let mut dice = Dice(seed);
         let nodes = [1u16, 2, 3].map(NodeId::from).map(|id| {
             let election = Election::new(setup(id), Recovery::Fresh, now, dice.next());
-            let node = Node { election, durable: None, twin: None };
+            let node = Node { election, durable: None, copy: None };
             (id, node)
         });
         Run { now, nodes: nodes.into(), letters: Vec::new(), dice, compared: BTreeMap::new() }
@@ -111,7 +111,7 @@ impl Run {
                 let successor = Some(NodeId::from(1 + self.dice.below(3) as u16));
                 let hold_off = Duration::from_millis(self.dice.below(90));
                 let successor = successor.filter(|_| self.dice.chance(500));
-                self.step(id, Input::Relinquish { successor, hold_off });
+                self.step(id, Input::StepDown { reason: EndReason::Resigned, successor, hold_off });
             }
             506..510 => {
                 let eligible = self.dice.chance(700);
@@ -156,7 +156,7 @@ impl Run {
         let recovery =
             node.durable.map_or(Recovery::Fresh, |state| Recovery::Restored { state, down_for: Duration::ZERO });
         node.election = Election::new(setup(id), recovery, self.now, seed);
-        node.twin = None;
+        node.copy = None;
     }
 
     fn tell_anew(&mut self, id: NodeId) {
@@ -167,9 +167,9 @@ impl Run {
         });
         let mut names = OnTheWay(numbers.collect());
         let node = self.nodes.get_mut(&id).unwrap();
-        let mut twin = node.election.clone();
-        twin.rebase(self.now, ORIGIN, &mut names);
-        node.twin = Some((twin, self.now));
+        let mut copy = node.election.clone();
+        copy.canonicalize(self.now, ORIGIN, &mut names);
+        node.copy = Some((copy, self.now));
     }
 
     fn step(&mut self, id: NodeId, input: Input) {
@@ -183,17 +183,17 @@ impl Run {
         };
         let mut saved = Saved(None);
         let effects = node.election.step(now, input.clone()).store(&mut saved).unwrap();
-        if let Some((twin, since)) = &mut node.twin {
+        if let Some((copy, since)) = &mut node.copy {
             let at = |local: Instant| match local {
                 Instant::NEVER => Instant::NEVER,
                 _ => ORIGIN + local.since(*since),
             };
             let mut also = Saved(None);
-            let same = twin.step(at(now), input.clone()).store(&mut also).unwrap();
+            let same = copy.step(at(now), input.clone()).store(&mut also).unwrap();
             assert_eq!(saved.0, also.0);
             assert_eq!(moved(&effects, &at), moved(&same, &|local| local));
-            assert_eq!(node.election.role(), twin.role());
-            assert_eq!(at(node.election.wake_at().max(now)), twin.wake_at().max(at(now)));
+            assert_eq!(node.election.role(), copy.role());
+            assert_eq!(at(node.election.wake_at().max(now)), copy.wake_at().max(at(now)));
             if now.since(*since) > Duration::from_millis(30) {
                 *self.compared.entry(name).or_default() += 1;
             }

@@ -7,27 +7,27 @@ use crate::store::{StoreError, VoteFile};
 
 /// Where a node keeps what it must not forget.
 #[derive(Debug)]
-pub(crate) enum Memory {
+pub(crate) enum Storage {
     /// In a file.
     File(Box<VoteFile>),
     /// Nowhere: the node was configured without a state folder.
     Nowhere,
 }
 
-impl Store for Memory {
+impl Store for Storage {
     type Error = StoreError;
 
     fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
         match self {
-            Memory::File(file) => file.save(state),
-            Memory::Nowhere => Ok(()),
+            Storage::File(file) => file.save(state),
+            Storage::Nowhere => Ok(()),
         }
     }
 }
 
 /// Tells the board how long each write takes.
 pub(super) struct Timed<'a> {
-    pub(super) memory: &'a mut Memory,
+    pub(super) storage: &'a mut Storage,
     pub(super) board: &'a Board,
 }
 
@@ -36,8 +36,8 @@ impl Store for Timed<'_> {
 
     fn save(&mut self, state: &HardState) -> Result<(), StoreError> {
         let began = clock::now();
-        let saved = self.memory.save(state);
-        if let Memory::File(_) = self.memory {
+        let saved = self.storage.save(state);
+        if let Storage::File(_) = self.storage {
             self.board.wrote(clock::now().since(began));
         }
         saved

@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use super::lease::{Lease, LeaseState, OnIdle};
 use crate::clock;
-use crate::election::{Deadline, Instant, Term};
-use crate::lease::{Lease, Lost, OnIdle, Tenure};
+use crate::election::{Deadline, EndReason, Instant, Term};
 
 /// The longest wait without a look at the clock. Waiting is done on a clock that stops while the host is suspended.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(crate) enum Alarm {
 }
 
 /// See the [module](self).
-pub(crate) struct Office {
+pub(crate) struct Leadership {
     desk: Mutex<Desk>,
     changed: Condvar,
     on_idle: OnIdle,
@@ -76,7 +76,7 @@ pub(crate) struct Office {
 #[derive(Debug, Default)]
 struct Desk {
     /// The tenures that are current or still have guards, the current one last.
-    tenures: Vec<Arc<Tenure>>,
+    tenures: Vec<Arc<LeaseState>>,
     /// The last term of which [`Alarm::Kept`] was given.
     last_kept: Term,
     /// Whether somebody is inside [`Node::lead`](crate::Node::lead).
@@ -91,7 +91,7 @@ struct Desk {
 /// The closure that runs.
 #[derive(Debug)]
 struct Work {
-    tenure: Arc<Tenure>,
+    tenure: Arc<LeaseState>,
     thread: ThreadId,
     orders: Orders,
     overran: bool,
@@ -119,21 +119,21 @@ struct Health {
     hold_off: Duration,
 }
 
-impl Office {
+impl Leadership {
     /// `on_idle` is called, on whatever thread, when the last guard of a revoked lease is dropped.
     pub(crate) fn new(grace: Duration, on_idle: impl Fn() + Send + Sync + 'static) -> Self {
-        Office { desk: Mutex::default(), changed: Condvar::new(), on_idle: Arc::new(on_idle), grace }
+        Leadership { desk: Mutex::default(), changed: Condvar::new(), on_idle: Arc::new(on_idle), grace }
     }
 
     /// The lease, if this node may act as leader now.
     pub(crate) fn lease(&self) -> Option<Lease> {
-        self.desk().tenures.last().and_then(Tenure::take)
+        self.desk().tenures.last().and_then(LeaseState::take)
     }
 
     /// What the election says from now on; `why` is said to those whose lease this ends.
-    pub(crate) fn publish(&self, lease: Option<Deadline>, why: Lost) {
+    pub(crate) fn publish(&self, lease: Option<Deadline>, why: EndReason) {
         let mut desk = self.desk();
-        let is_current = |tenure: &Tenure| lease.is_some_and(|lease| lease.token == tenure.token());
+        let is_current = |tenure: &LeaseState| lease.is_some_and(|lease| lease.token == tenure.token());
         let mut news = desk.contending;
         for tenure in desk.tenures.iter().filter(|tenure| !is_current(tenure)) {
             news |= tenure.revoke(why, clock::now() + self.grace);
@@ -143,7 +143,7 @@ impl Office {
             match desk.tenures.last().filter(|tenure| is_current(tenure)) {
                 Some(tenure) => tenure.extend(lease.until),
                 None => {
-                    let tenure = Tenure::new(lease, self.on_idle.clone());
+                    let tenure = LeaseState::new(lease, self.on_idle.clone());
                     desk.tenures.push(Arc::new(tenure));
                 }
             }
@@ -167,12 +167,12 @@ impl Office {
 
     /// No lease is ever won again.
     pub(crate) fn close(&self) {
-        self.publish(None, Lost::Stopped);
+        self.publish(None, EndReason::Stopped);
         self.desk().closed = true;
         self.changed.notify_all();
     }
 
-    /// Somebody is going to do the work, until they [leave](Office::leave); false if somebody is already.
+    /// Somebody is going to do the work, until they [leave](Leadership::leave); false if somebody is already.
     #[must_use]
     pub(crate) fn enter(&self) -> bool {
         let mut desk = self.desk();
@@ -222,7 +222,7 @@ impl Office {
 
     /// Takes the lease away from the calling thread, if it runs the closure, and says whether it does. The election
     /// thread is still to be told.
-    pub(crate) fn stop_own_work(&self, why: Lost) -> bool {
+    pub(crate) fn stop_own_work(&self, why: EndReason) -> bool {
         let desk = self.desk();
         let own = |work: &&Work| work.thread == thread::current().id();
         let Some(work) = desk.work.as_ref().filter(own) else {
@@ -234,7 +234,7 @@ impl Office {
     }
 
     /// Takes the lease away and says whether that is news. The election thread is still to be told.
-    pub(crate) fn revoke(&self, tenure: &Tenure, why: Lost) -> bool {
+    pub(crate) fn revoke(&self, tenure: &LeaseState, why: EndReason) -> bool {
         let _desk = self.desk();
         let news = tenure.revoke(why, clock::now() + self.grace);
         self.changed.notify_all();
@@ -242,7 +242,7 @@ impl Office {
     }
 
     /// Waits until the moment `until`, or until work under this lease has to stop.
-    pub(crate) fn wait(&self, tenure: &Tenure, drain: Duration, until: Instant) -> Result<(), Lost> {
+    pub(crate) fn wait(&self, tenure: &LeaseState, drain: Duration, until: Instant) -> Result<(), EndReason> {
         let mut desk = self.desk();
         loop {
             let now = clock::now();
@@ -291,7 +291,7 @@ impl Office {
         self.desk().fitness.is_able(clock::now())
     }
 
-    /// When [`Office::is_able`] or [`Office::alarm`] may have news, if nobody nudges the election thread before.
+    /// When [`Leadership::is_able`] or [`Leadership::alarm`] may have news, without a nudge.
     pub(crate) fn alarm_at(&self) -> Instant {
         let desk = self.desk();
         let work = desk.work.as_ref().map_or(Instant::NEVER, Work::alarm_at);
@@ -309,7 +309,7 @@ impl Office {
         if let Some(work) = desk.work.as_mut() {
             let (term, orders) = (work.tenure.token(), &work.orders);
             if work.tenure.lost().is_none() && now >= work.tenure.silent_at() {
-                work.tenure.revoke(Lost::Silent, now + self.grace);
+                work.tenure.revoke(EndReason::WorkSilent, now + self.grace);
                 self.changed.notify_all();
                 let hold_off = orders.hold_off;
                 return Some(Alarm::Silent { term, hold_off });
@@ -339,9 +339,9 @@ impl Office {
     }
 }
 
-impl fmt::Debug for Office {
+impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Office").field("desk", &self.desk).finish_non_exhaustive()
+        f.debug_struct("Leadership").field("desk", &self.desk).finish_non_exhaustive()
     }
 }
 
@@ -354,7 +354,7 @@ impl Desk {
     }
 
     /// The first lease that was taken away and still has guards, if that was not said yet.
-    fn kept(&self) -> Option<&Tenure> {
+    fn kept(&self) -> Option<&LeaseState> {
         let mut later = self.tenures.iter().map(Arc::as_ref);
         later.find(|tenure| tenure.token() > self.last_kept && tenure.lost().is_some() && !tenure.is_idle())
     }
@@ -414,11 +414,11 @@ mod tests {
 
     use super::*;
 
-    fn office() -> (Office, Arc<AtomicUsize>) {
+    fn leadership() -> (Leadership, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = calls.clone();
         (
-            Office::new(LONG, move || {
+            Leadership::new(LONG, move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             }),
             calls,
@@ -433,69 +433,69 @@ mod tests {
 
     #[test]
     fn a_lease_is_valid_until_its_deadline_without_anybody_telling_it() {
-        let (office, _) = office();
-        office.publish(deadline(3, Duration::from_millis(20)), Lost::LeaseEnding);
-        let lease = office.lease().expect("20 ms are left");
+        let (leadership, _) = leadership();
+        leadership.publish(deadline(3, Duration::from_millis(20)), EndReason::QuorumLost);
+        let lease = leadership.lease().expect("20 ms are left");
         assert_eq!(lease.token(), 3);
         while lease.is_valid() {
             std::thread::yield_now();
         }
         assert_eq!(lease.remaining(), Duration::ZERO);
-        assert!(office.lease().is_none());
+        assert!(leadership.lease().is_none());
     }
 
     #[test]
     fn a_lease_found_invalid_stays_so_even_if_the_deadline_moves() {
-        let (office, _) = office();
-        office.publish(deadline(3, Duration::from_millis(1)), Lost::LeaseEnding);
-        let Some(lease) = office.lease() else { return };
+        let (leadership, _) = leadership();
+        leadership.publish(deadline(3, Duration::from_millis(1)), EndReason::QuorumLost);
+        let Some(lease) = leadership.lease() else { return };
         while lease.is_valid() {
             std::thread::yield_now();
         }
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
         assert!(!lease.is_valid());
-        assert!(office.lease().is_some());
+        assert!(leadership.lease().is_some());
     }
 
     #[test]
     fn a_revoked_lease_is_invalid_at_once_and_idle_when_its_last_guard_is_dropped() {
-        let (office, calls) = office();
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let lease = office.lease().expect("an hour is left");
+        let (leadership, calls) = leadership();
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        let lease = leadership.lease().expect("an hour is left");
         let twin = lease.clone();
-        office.publish(None, Lost::LeaseEnding);
+        leadership.publish(None, EndReason::QuorumLost);
         assert!(!lease.is_valid() && !twin.is_valid());
-        assert!(!office.is_idle(Term(3)));
+        assert!(!leadership.is_idle(Term(3)));
         drop(lease);
-        assert!(!office.is_idle(Term(3)));
+        assert!(!leadership.is_idle(Term(3)));
         assert_eq!(calls.load(Ordering::SeqCst), 0);
         drop(twin);
-        assert!(office.is_idle(Term(3)));
+        assert!(leadership.is_idle(Term(3)));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
     #[test]
     fn a_guard_of_an_older_term_neither_is_valid_nor_holds_up_the_next_term() {
-        let (office, _) = office();
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let old = office.lease().expect("an hour is left");
-        office.publish(deadline(5, LONG), Lost::LeaseEnding);
+        let (leadership, _) = leadership();
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        let old = leadership.lease().expect("an hour is left");
+        leadership.publish(deadline(5, LONG), EndReason::QuorumLost);
         assert!(!old.is_valid());
-        assert!(!office.is_idle(Term(3)));
-        assert!(office.is_idle(Term(5)));
-        assert_eq!(office.lease().expect("an hour is left").token(), 5);
+        assert!(!leadership.is_idle(Term(3)));
+        assert!(leadership.is_idle(Term(5)));
+        assert_eq!(leadership.lease().expect("an hour is left").token(), 5);
     }
 
-    /// The race between taking a guard and revoking: whoever wins, no guard is valid after the office was found idle.
+    /// The race between taking a guard and revoking: no guard is valid after the lease was found idle.
     #[test]
     fn no_guard_is_taken_behind_the_back_of_whoever_revokes() {
         for round in 1..200 {
-            let (office, _) = office();
-            office.publish(deadline(round, LONG), Lost::LeaseEnding);
+            let (leadership, _) = leadership();
+            leadership.publish(deadline(round, LONG), EndReason::QuorumLost);
             std::thread::scope(|scope| {
-                let taker = scope.spawn(|| office.lease());
-                office.publish(None, Lost::LeaseEnding);
-                let idle = office.is_idle(Term(round));
+                let taker = scope.spawn(|| leadership.lease());
+                leadership.publish(None, EndReason::QuorumLost);
+                let idle = leadership.is_idle(Term(round));
                 let lease = taker.join().expect("the taker does not panic");
                 assert!(!(idle && lease.is_some_and(|lease| lease.is_valid())));
             });
@@ -508,11 +508,11 @@ mod tests {
 
     #[test]
     fn silent_work_loses_its_lease_once_and_never_gets_it_back() {
-        let (office, _) = office();
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let lease = office.begin(Term(0), &orders(Some(Duration::from_millis(5))));
+        let (leadership, _) = leadership();
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        let lease = leadership.begin(Term(0), &orders(Some(Duration::from_millis(5))));
         let lease = lease.expect("an hour is left");
-        let alarm_at = office.alarm_at();
+        let alarm_at = leadership.alarm_at();
         assert!(alarm_at < Instant::NEVER);
         while clock::now() < alarm_at {
             std::thread::yield_now();
@@ -520,108 +520,108 @@ mod tests {
         // Too late, also before anybody has noticed.
         lease.tenure().alive(clock::now(), LONG);
         assert!(!lease.is_valid());
-        assert!(matches!(office.alarm(), Some(Alarm::Silent { .. })));
-        assert!(office.alarm().is_none() && office.alarm_at() > alarm_at);
-        assert_eq!(lease.tenure().lost(), Some(Lost::Silent));
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        assert!(office.lease().is_none(), "the election does not know yet");
+        assert!(matches!(leadership.alarm(), Some(Alarm::Silent { .. })));
+        assert!(leadership.alarm().is_none() && leadership.alarm_at() > alarm_at);
+        assert_eq!(lease.tenure().lost(), Some(EndReason::WorkSilent));
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        assert!(leadership.lease().is_none(), "the election does not know yet");
     }
 
     #[test]
     fn work_overruns_once_at_its_hard_deadline_and_not_after_its_end() {
-        let office = Office::new(Duration::from_millis(5), || {});
+        let leadership = Leadership::new(Duration::from_millis(5), || {});
         for token in [3, 4] {
-            office.publish(deadline(token, LONG), Lost::LeaseEnding);
-            let lease = office.begin(Term(token - 1), &orders(None));
+            leadership.publish(deadline(token, LONG), EndReason::QuorumLost);
+            let lease = leadership.begin(Term(token - 1), &orders(None));
             let lease = lease.expect("an hour is left");
-            office.publish(None, Lost::HandedOver);
+            leadership.publish(None, EndReason::Resigned);
             let runs_on = token == 3;
             if !runs_on {
-                office.end();
+                leadership.end();
             }
             while clock::now() < lease.tenure().until() {
                 std::thread::yield_now();
             }
-            assert_eq!(matches!(office.alarm(), Some(Alarm::Overran { .. })), runs_on);
+            assert_eq!(matches!(leadership.alarm(), Some(Alarm::Overran { .. })), runs_on);
             // Only that its guard is kept, if this thread was slow.
-            assert!(!matches!(office.alarm(), Some(Alarm::Overran { .. })));
-            office.end();
+            assert!(!matches!(leadership.alarm(), Some(Alarm::Overran { .. })));
+            leadership.end();
         }
-        assert_eq!(office.alarm_at(), Instant::NEVER);
+        assert_eq!(leadership.alarm_at(), Instant::NEVER);
     }
 
     #[test]
     fn a_guard_that_is_kept_for_the_grace_after_its_lease_is_said_once() {
-        let office = Office::new(Duration::from_millis(5), || {});
+        let leadership = Leadership::new(Duration::from_millis(5), || {});
         let mut guards = Vec::new();
         for token in [3, 4] {
-            office.publish(deadline(token, LONG), Lost::LeaseEnding);
-            guards.extend(office.lease());
-            assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
-            office.publish(None, Lost::HandedOver);
-            let (at, until) = (office.alarm_at(), guards[0].tenure().until());
+            leadership.publish(deadline(token, LONG), EndReason::QuorumLost);
+            guards.extend(leadership.lease());
+            assert!(leadership.alarm().is_none() && leadership.alarm_at() == Instant::NEVER);
+            leadership.publish(None, EndReason::Resigned);
+            let (at, until) = (leadership.alarm_at(), guards[0].tenure().until());
             assert!(at > until && at < Instant::NEVER);
             while clock::now() < at {
                 std::thread::yield_now();
             }
-            let alarm = office.alarm();
+            let alarm = leadership.alarm();
             assert!(
                 matches!(alarm, Some(Alarm::Kept { term: Term(term), ended })
                     if term == token && ended == until),
                 "{alarm:?}"
             );
-            assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
+            assert!(leadership.alarm().is_none() && leadership.alarm_at() == Instant::NEVER);
             guards.clear();
         }
     }
 
     #[test]
     fn a_guard_that_is_dropped_in_time_is_not_said_to_be_kept() {
-        let office = Office::new(Duration::ZERO, || {});
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let guard = office.lease();
-        office.publish(None, Lost::HandedOver);
+        let leadership = Leadership::new(Duration::ZERO, || {});
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        let guard = leadership.lease();
+        leadership.publish(None, EndReason::Resigned);
         drop(guard);
-        assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
+        assert!(leadership.alarm().is_none() && leadership.alarm_at() == Instant::NEVER);
     }
 
     #[test]
     fn a_revoked_lease_leaves_its_work_no_more_than_the_grace() {
         let grace = Duration::from_millis(7);
-        let office = Office::new(grace, || {});
-        office.publish(deadline(3, LONG), Lost::LeaseEnding);
-        let lease = office.begin(Term(0), &orders(None)).expect("an hour is left");
-        office.publish(None, Lost::HandedOver);
+        let leadership = Leadership::new(grace, || {});
+        leadership.publish(deadline(3, LONG), EndReason::QuorumLost);
+        let lease = leadership.begin(Term(0), &orders(None)).expect("an hour is left");
+        leadership.publish(None, EndReason::Resigned);
         assert!(lease.tenure().until() <= clock::now() + grace);
     }
 
     #[test]
     fn a_program_is_able_only_if_it_is_there_willing_and_healthy() {
-        let (office, _) = office();
-        assert!(office.is_able());
-        office.set_eligible(false);
-        assert!(!office.is_able());
-        assert!(office.enter());
-        assert!(!office.enter() && !office.is_able());
-        office.set_eligible(true);
-        assert!(office.is_able());
-        office.leave();
-        assert!(!office.is_able());
-        assert!(office.enter() && office.is_able());
+        let (leadership, _) = leadership();
+        assert!(leadership.is_able());
+        leadership.set_eligible(false);
+        assert!(!leadership.is_able());
+        assert!(leadership.enter());
+        assert!(!leadership.enter() && !leadership.is_able());
+        leadership.set_eligible(true);
+        assert!(leadership.is_able());
+        leadership.leave();
+        assert!(!leadership.is_able());
+        assert!(leadership.enter() && leadership.is_able());
         // No answer in time is a bad one; only a good one makes up for it.
-        office.watch_health(clock::now(), LONG);
-        assert!(!office.is_able());
-        assert!(matches!(office.alarm(), Some(Alarm::Unhealthy { hold_off: LONG })));
-        assert!(office.alarm().is_none() && office.alarm_at() == Instant::NEVER);
-        assert_eq!(office.note_health(Some(clock::now() + LONG)), Some(false));
-        assert!(office.is_able());
-        assert_eq!(office.note_health(None), Some(true));
-        assert!(office.alarm_at() <= clock::now() && office.alarm().is_some());
-        office.forget_health();
-        assert!(office.is_able());
-        office.hold_off(clock::now() + LONG);
-        assert!(!office.is_able() && office.alarm_at() < Instant::NEVER);
-        office.hold_off(clock::now());
-        assert!(office.is_able() && office.alarm_at() == Instant::NEVER);
+        leadership.watch_health(clock::now(), LONG);
+        assert!(!leadership.is_able());
+        assert!(matches!(leadership.alarm(), Some(Alarm::Unhealthy { hold_off: LONG })));
+        assert!(leadership.alarm().is_none() && leadership.alarm_at() == Instant::NEVER);
+        assert_eq!(leadership.note_health(Some(clock::now() + LONG)), Some(false));
+        assert!(leadership.is_able());
+        assert_eq!(leadership.note_health(None), Some(true));
+        assert!(leadership.alarm_at() <= clock::now() && leadership.alarm().is_some());
+        leadership.forget_health();
+        assert!(leadership.is_able());
+        leadership.hold_off(clock::now() + LONG);
+        assert!(!leadership.is_able() && leadership.alarm_at() < Instant::NEVER);
+        leadership.hold_off(clock::now());
+        assert!(leadership.is_able() && leadership.alarm_at() == Instant::NEVER);
     }
 }

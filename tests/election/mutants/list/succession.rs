@@ -1,7 +1,7 @@
 //! The rules about whose work goes on, who holds off, and who leads in the end.
 
-use super::super::weave::{Found, Mutant, patch};
-use super::{CANDIDATE, LEADER, PREFERENCE};
+use super::super::patched_copy::{Found, Mutant, patch};
+use super::{CANDIDATE, LEADER, TAKEOVER};
 
 pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
     name: "candidate_with_work",
@@ -26,19 +26,24 @@ pub(super) const NEVER_YIELDS: Mutant = Mutant {
     name: "never_yields",
     breaks: "a leader leads on although a better one is there",
     found: Found::Liveness(2_000),
-    patches: &[patch(LEADER, "leader_tick", "self.yields(now, out)", "false")],
+    patches: &[patch(LEADER, "leader_tick", "self.hand_to_preferred(now, out)", "false")],
 };
 
 pub(super) const YIELDS_AT_ONCE: Mutant = Mutant {
     name: "yields_at_once",
-    breaks: "a favourite is not waited for",
+    breaks: "a preferred node is not waited for",
     found: Found::Safety(2_000),
-    patches: &[patch(PREFERENCE, "wait_of", "self.setup.timing.settling()", "self.setup.timing.heartbeat_interval()")],
+    patches: &[patch(
+        TAKEOVER,
+        "wait_for_preferred",
+        "self.setup.timing.settling()",
+        "self.setup.timing.heartbeat_interval()",
+    )],
 };
 
 pub(super) const FLAPPING_FORGIVEN: Mutant = Mutant {
     name: "flapping_forgiven",
-    breaks: "a favourite that fails soon after each take-over is waited for no longer than at first",
+    breaks: "a preferred node that fails soon after each take-over is waited for no longer than at first",
     found: Found::Paper("is not unsafe, and the simulation does not count changes of leader"),
-    patches: &[patch(PREFERENCE, "wait_of", "1 << strikes", "1")],
+    patches: &[patch(TAKEOVER, "wait_for_preferred", "1 << failures", "1")],
 };

@@ -1,0 +1,81 @@
+//! Why a leadership ended: one list, for events, errors, counters and metrics.
+
+use std::fmt;
+
+/// Why a node leads no more, or has to stop its work as leader.
+///
+/// The same reason appears in the event that tells of it, in the error that stops the work, in the counters and in the
+/// metrics. The list is exhaustive on purpose: who shows or counts reasons has to treat each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndReason {
+    /// No quorum answered in time: the lease has run out, or runs out before the work could stop.
+    QuorumLost,
+    /// The program or an operator gave leadership up: by [`Node::resign`](crate::Node::resign) or
+    /// [`Node::transfer_to`](crate::Node::transfer_to), or because the closure of [`Node::lead`](crate::Node::lead)
+    /// has returned.
+    Resigned,
+    /// A node that is preferred was eligible for long enough and takes over: one of higher priority, or any other if
+    /// this node is not eligible itself.
+    Preferred,
+    /// The work did not call [`Leading::alive`](crate::Leading::alive) in time.
+    WorkSilent,
+    /// The program did not pass its health check.
+    Unhealthy,
+    /// The work returned an error or panicked.
+    WorkFailed,
+    /// The node heard of a higher term.
+    HigherTerm,
+    /// The vote file could not be written.
+    StorageFailed,
+    /// The node stops.
+    Stopped,
+}
+
+impl EndReason {
+    /// All of them, in a fixed order.
+    pub const ALL: [EndReason; 9] = [
+        EndReason::QuorumLost,
+        EndReason::Resigned,
+        EndReason::Preferred,
+        EndReason::WorkSilent,
+        EndReason::Unhealthy,
+        EndReason::WorkFailed,
+        EndReason::HigherTerm,
+        EndReason::StorageFailed,
+        EndReason::Stopped,
+    ];
+
+    /// The reason as one lower-case word with underscores, as metrics and JSON have it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            EndReason::QuorumLost => "quorum_lost",
+            EndReason::Resigned => "resigned",
+            EndReason::Preferred => "preferred",
+            EndReason::WorkSilent => "work_silent",
+            EndReason::Unhealthy => "unhealthy",
+            EndReason::WorkFailed => "work_failed",
+            EndReason::HigherTerm => "higher_term",
+            EndReason::StorageFailed => "storage_failed",
+            EndReason::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EndReason::QuorumLost => "no quorum answered in time",
+            EndReason::Resigned => "leadership was given up",
+            EndReason::Preferred => "a preferred node takes over",
+            EndReason::WorkSilent => "the work was silent for too long",
+            EndReason::Unhealthy => "the health check was not passed",
+            EndReason::WorkFailed => "the work has failed",
+            EndReason::HigherTerm => "a peer is in a higher term",
+            EndReason::StorageFailed => "the vote file cannot be written",
+            EndReason::Stopped => "the node stops",
+        })
+    }
+}
+
+impl std::error::Error for EndReason {}
