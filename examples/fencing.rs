@@ -43,7 +43,7 @@ fn node(id: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
             thread::park_timeout(Duration::from_millis(10));
             continue;
         };
-        let token = lease.token();
+        let token = lease.token().0;
         println!("holds a lease with token {token}");
         // Between the look at the lease and the write anything may happen. Here it does.
         words.next().transpose()?;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadelect::{Config, LeadOptions, Leading, Node, Overrun};
+use leadelect::{Config, LeadOptions, Leading, Node, OnOverrun};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
@@ -43,7 +43,7 @@ fn run(id: &str, config: &str, every: Duration) -> Result<(), Box<dyn Error>> {
         // A job that hangs for so long is taken for stuck, and another node runs it.
         .max_silence(every + Duration::from_secs(10))
         // Rather no process than two that run the job at once.
-        .on_overrun(Overrun::Abort);
+        .on_overrun(OnOverrun::Abort);
     // Runs the closure whenever this node leads, and returns when the node has stopped.
     node.lead_with(&options, |leading| {
         while leading.wait(every).is_ok() {

@@ -32,6 +32,7 @@
 //! sender is whoever that connection is authenticated as.
 
 mod candidate;
+#[cfg(feature = "checkers")]
 mod canonical;
 mod dice;
 mod end_reason;
@@ -51,6 +52,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "checkers")]
+#[doc(hidden)]
 pub use canonical::Names;
 pub use end_reason::EndReason;
 pub use event::{Cause, Event, Role};
@@ -327,6 +330,12 @@ impl Election {
             State::Candidate(candidate) => candidate.wake_at(),
             State::Leader(leader) => leader.wake_at(),
         }
+    }
+
+    /// The timing of this node.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.setup.timing
     }
 
     /// This node.

@@ -37,9 +37,9 @@ pub enum TransferError {
     Witness(NodeId),
     /// It was not heard for an election timeout.
     Silent(NodeId),
-    /// It answers, but is not able to lead now: it holds off after a leadership of its own, it was made ineligible, or
-    /// it has just started.
-    NotAble(NodeId),
+    /// It answers, but is not eligible now: it holds off after a leadership of its own, it was made ineligible, or it
+    /// has just started.
+    NotEligible(NodeId),
 }
 
 impl fmt::Display for TransferError {
@@ -53,8 +53,8 @@ impl fmt::Display for TransferError {
             TransferError::Silent(id) => {
                 write!(f, "node {id} was not heard lately: see that it runs and can be reached")
             }
-            TransferError::NotAble(id) => {
-                write!(f, "node {id} is not able to lead now: it holds off, is ineligible or has just started")
+            TransferError::NotEligible(id) => {
+                write!(f, "node {id} is not eligible now: it holds off, was made ineligible or has just started")
             }
         }
     }

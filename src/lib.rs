@@ -48,6 +48,7 @@ mod clock;
 pub mod config;
 mod driver;
 pub mod election;
+pub mod engine;
 mod error;
 mod inbox;
 mod leadership;
@@ -56,6 +57,7 @@ mod node;
 pub mod remote;
 pub mod status;
 mod store;
+mod sync;
 mod transport;
 
 #[doc(hidden)]
@@ -63,8 +65,9 @@ pub use clock::lease_clock_nanos;
 pub use config::Config;
 #[doc(hidden)]
 pub use config::time_from_str;
-pub use election::{Cause, EndReason, Event, NodeId, Role};
+pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
-pub use leadership::{LeadOptions, Leading, Lease, Next, Overrun};
+pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, WorkResult};
 pub use node::{Node, StartError};
 pub use status::{Events, Status};
+pub use store::StateProblem;

@@ -286,6 +286,24 @@ fn read_id(path: &str) -> Option<u128> {
     (digits.len() == 32 && id != 0).then_some(id)
 }
 
+/// What is wrong with the state of a node that does not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateProblem {
+    /// Another process uses it.
+    Locked,
+    /// It is damaged beyond use.
+    Damaged,
+    /// It belongs to another node or another cluster.
+    Foreign,
+    /// A newer program wrote it.
+    NewerFormat,
+    /// The disk is full.
+    Full,
+    /// The folder or the file cannot be used: see the text.
+    Unusable,
+}
+
 /// Why a node's state cannot be read or made durable, and what to do.
 #[derive(Debug)]
 pub(crate) struct StoreError {
@@ -318,6 +336,30 @@ impl Why {
         match self {
             Why::Io(_, error) => error.to_string(),
             _ => "the file was removed".to_owned(),
+        }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn problem(&self) -> StateProblem {
+        match &self.why {
+            Why::Locked => StateProblem::Locked,
+            Why::Unreadable(Unreadable::Damaged) => StateProblem::Damaged,
+            Why::Unreadable(Unreadable::Foreign { .. }) => StateProblem::Foreign,
+            Why::Unreadable(Unreadable::NewerFormat { .. }) => StateProblem::NewerFormat,
+            Why::Io(_, error) if error.kind() == ErrorKind::StorageFull => StateProblem::Full,
+            Why::Io(..) | Why::NoFile | Why::Removed | Why::LongCluster(_) | Why::Stopped(_) => StateProblem::Unusable,
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Why::Io(_, error) => Some(error),
+            Why::NoFile | Why::Removed | Why::Locked | Why::Unreadable(_) | Why::LongCluster(_) | Why::Stopped(_) => {
+                None
+            }
         }
     }
 }
@@ -370,8 +412,6 @@ impl fmt::Display for StoreError {
         }
     }
 }
-
-impl std::error::Error for StoreError {}
 
 #[cfg(test)]
 mod tests;

@@ -29,12 +29,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request, Timing};
-use crate::inbox::Mail;
+use crate::inbox::Inbox;
 use crate::leadership::Leadership;
 use crate::status::Board;
 
@@ -61,7 +59,7 @@ pub(crate) struct Local {
     pub(crate) board: Arc<Board>,
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) started_at: Instant,
-    pub(crate) inbox: Sender<Mail>,
+    pub(crate) inbox: Inbox,
 }
 
 /// A stack holds a TLS handshake and one formatted log line. Measured need is far less; the rest is never touched, so
@@ -382,9 +380,9 @@ mod tests {
             instance: 1,
             last_problem: Mutex::default(),
             board: Arc::new(Board::new(1.into(), [])),
-            leadership: Arc::new(Leadership::new(Duration::ZERO, || {})),
+            leadership: Arc::new(Leadership::new(Duration::ZERO, |_| {})),
             started_at: clock::now(),
-            inbox: crossbeam_channel::unbounded().0,
+            inbox: Inbox::new().0,
         }
     }
 

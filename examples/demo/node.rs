@@ -99,7 +99,7 @@ fn check(look: impl FnOnce() -> Option<Lease>) -> Option<Lease> {
     let lease = look();
     let after = now();
     let token = lease.as_ref().map(Lease::token);
-    say(&Line::Check { before, after, token });
+    say(&Line::Check { before, after, token: token.map(|token| token.0) });
     lease
 }
 

@@ -63,6 +63,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// For the node around this election, whose own output keeps the effects behind the store in the same way.
+    pub(crate) fn into_parts(self) -> (Option<HardState>, Effects) {
+        (self.save, self.effects)
+    }
+
     /// Makes durable what must be, and hands out the effects.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 //! The node that is elected first need not be the best. The node of the highest priority may have been away, or no
 //! eligible node was there. So the leader watches for a preferred node. When one has backed the leader for a while
 //! without a gap, and was eligible all the time, the leader hands over to it. The while is long, so that a preferred
-//! node that comes and goes costs the cluster little. It doubles each time that node leads only for a short time after a
-//! takeover, so that a node that fails soon after each takeover does not disturb the cluster for ever.
+//! node that comes and goes costs the cluster little. It doubles each time that node leads only for a short time after
+//! a takeover, so that a node that fails soon after each takeover does not disturb the cluster for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -16,7 +16,6 @@ use super::wire::{Ask, Frame, Hello};
 use super::{Connections, LinkError, Local, PROBE_INTERVAL, handshake_deadline, printable, receive, send, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
-use crate::inbox::Mail;
 
 /// Connections that have not said yet who they are: from one address, and from all the addresses together at which no
 /// member is known. A member's address has places of its own, which strangers elsewhere cannot take.
@@ -205,18 +204,15 @@ impl Acceptor {
     /// Has the election thread answer.
     fn answer(&self, from: NodeId, request: Request) -> Result<Frame, LinkError> {
         self.local.board.heard(from, None);
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        let stops = || LinkError::Gone("this node stops".into());
-        self.local.inbox.send(Mail::Request { from, request, answer }).map_err(|_| stops())?;
-        match answered.recv_timeout(self.local.rpc_timeout) {
+        match self.local.inbox.request(from, request).recv_timeout(self.local.rpc_timeout) {
             Ok(reply) => Ok(Frame::Reply(reply)),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LinkError::Silent {
                 waited_for: "this node's own election thread, which may wait for its disk",
                 after: self.local.rpc_timeout,
             }),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                Err(LinkError::Gone("this node has no answer: it stops, or cannot store its vote".into()))
-            }
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(LinkError::Gone(
+                "this node has no answer: it stops, cannot store its vote, or has too much to do".into(),
+            )),
         }
     }
 

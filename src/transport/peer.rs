@@ -23,7 +23,7 @@ use super::{
 use crate::clock;
 use crate::config::Member;
 use crate::election::{Instant, NodeId, Request};
-use crate::inbox::Mail;
+use crate::inbox::Post;
 
 /// The shortest pause between two dials.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -176,7 +176,7 @@ impl Dialler {
                     self.note(&error);
                     if final_word {
                         // Nobody hears it any more when the node has stopped.
-                        let _ = self.local.inbox.send(Mail::Unanswered { by: self.peer });
+                        self.local.inbox.post(Post::Unanswered { by: self.peer });
                     }
                     if outbox.pause(pause) {
                         return;
@@ -231,7 +231,7 @@ impl Dialler {
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
                 // Nobody reads it any more when the node stops.
-                let _ = self.local.inbox.send(Mail::Reply { from: self.peer, reply });
+                self.local.inbox.post(Post::Reply { from: self.peer, reply });
             }
             (Frame::Probe, Frame::Alive) => {}
             (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),

@@ -13,8 +13,8 @@ use super::tls::Certificate;
 use super::wire::{Ask, MOST_TOLD, Question, Told};
 use crate::clock;
 use crate::election::NodeId;
+use crate::engine::{Answer, Call};
 use crate::error::successor;
-use crate::inbox::Mail;
 
 /// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
 ///
@@ -47,10 +47,8 @@ pub(super) fn answer(
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
 fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<Told>, String> {
-    let stops = || format!("node {} stops", local.id);
-    let (answer, answers) = crossbeam_channel::bounded(1);
-    let mail = Mail::HandOver { successor, hold_off, answer };
-    local.inbox.send(mail).map_err(|_| stops())?;
+    let stops = || format!("node {} stops, or has too much to do", local.id);
+    let answers = local.inbox.call(Call::HandOver { successor, hold_off });
     let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
     let late = || {
         let limit = local.timing.election_timeout() + local.rpc_timeout;
@@ -61,22 +59,22 @@ fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Re
         )
     };
     let next = || answers.recv_timeout(ends_at.since(clock::now()));
-    match next() {
-        Ok(verdict) => verdict.map_err(|error| error.to_string())?,
-        Err(RecvTimeoutError::Timeout) => return Err(late()),
-        Err(RecvTimeoutError::Disconnected) => return Err(stops()),
-    }
-    match next() {
-        Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(vec![Told::Done]),
-        Err(RecvTimeoutError::Timeout) => Err(late()),
+    loop {
+        match next() {
+            Ok(Answer::Refused(refusal)) => return Err(refusal.to_string()),
+            Ok(Answer::Begun) => {}
+            Ok(Answer::Done) => return Ok(vec![Told::Done]),
+            Err(RecvTimeoutError::Timeout) => return Err(late()),
+            Err(RecvTimeoutError::Disconnected) => return Err(stops()),
+        }
     }
 }
 
 /// Without asking the election thread, so that a node whose disk hangs can still be looked at.
 fn status(local: &Local) -> Vec<Told> {
-    let lease = local.leadership.lease();
+    let lease = local.leadership.lease(clock::now());
     let (token, remaining) = match &lease {
-        Some(lease) => (Some(lease.token()), lease.remaining()),
+        Some(lease) => (Some(lease.token().0), lease.remaining()),
         None => (None, Duration::ZERO),
     };
     let status = local.board.status(token, remaining);
@@ -129,17 +127,18 @@ mod tests {
     use super::super::wire::PROTOCOL;
     use super::*;
     use crate::config::Config;
+    use crate::inbox::{Inbox, Post};
 
     const RESIGN: Question = Question::Resign { hold_off: Duration::ZERO };
 
     /// Node 1 of two, and what reaches its election thread.
-    fn node() -> (Local, Receiver<Mail>) {
+    fn node() -> (Local, Receiver<Post>) {
         let config = Config::builder().insecure();
         let config = config.node(("1", "one.example", 1));
         let config = config.node(("2", "two.example", 1)).build();
         let config = config.expect("a config");
         let members: BTreeMap<_, _> = config.nodes().map(|(id, member)| (id, member.clone())).collect();
-        let (inbox, mail) = crossbeam_channel::unbounded();
+        let (inbox, mail) = Inbox::new();
         let local = Local { members, inbox, ..local() };
         (local, mail)
     }
@@ -176,7 +175,7 @@ mod tests {
         assert_eq!(mail.len(), 1);
         drop(mail);
         let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody is there");
-        assert_eq!(refused, "node 1 stops");
+        assert_eq!(refused, "node 1 stops, or has too much to do");
     }
 
     #[test]

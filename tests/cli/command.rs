@@ -37,7 +37,7 @@ fn whoever_resigns_for_a_time_does_not_lead_again_within_it() {
     assert_eq!(said.code, 0, "{said:?}");
     let second = cluster.leader_after(&first);
     cluster.stays(&second, CALM + 1000);
-    ask(&mut cluster, &["transfer", &first.id]).fails(1, &["is not able to lead now"]);
+    ask(&mut cluster, &["transfer", &first.id]).fails(1, &["is not eligible now"]);
     cluster.stays(&second, 0);
     cluster.judge(Claims::MayBeReleased);
 }
@@ -50,7 +50,7 @@ fn leadership_is_transferred_to_whom_one_says() {
         // Refused for a moment, while the leader has not heard yet that it is able to.
         let said = wait_for("a transfer", || {
             let said = ask(&mut cluster, &["transfer", &to]);
-            let refused = said.err.contains("is not able to lead now");
+            let refused = said.err.contains("is not eligible now");
             (!refused).then_some(said)
         });
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");

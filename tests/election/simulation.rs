@@ -486,8 +486,8 @@ impl Trouble {
         leader
     }
 
-    /// In the end a node leads that is able to, and than which no such node is of higher priority. Now and then, because
-    /// the wait is long for one that has often failed.
+    /// In the end a node leads that is able to, and than which no such node is of higher priority. Now and then,
+    /// because the wait is long for one that has often failed.
     fn expect_the_best(&mut self, leader: (NodeId, Term)) -> (NodeId, Term) {
         if self.world.checker.violation.is_some() || !self.dice.chance(50) {
             return leader;

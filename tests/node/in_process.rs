@@ -180,7 +180,7 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
             wait_for("the next leader", || {
                 let mut others = local.nodes.iter().enumerate().filter(|(other, _)| *other != at);
                 let lease = others.find_map(|(_, node)| node.lease())?;
-                Some((boot_nanos(), lease.token()))
+                Some((boot_nanos(), lease.token().0))
             })
         });
         scope.spawn(|| {
@@ -192,7 +192,7 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
         // Long enough that a hand-over that does not wait would be seen: it takes a few round trips.
         thread::sleep(Duration::from_millis(300));
         assert_eq!(leader.status().role, Role::Leader, "it still waits");
-        let token = guard.token();
+        let token = guard.token().0;
         dropped_at.store(boot_nanos(), Ordering::SeqCst);
         drop(guard);
         let (at, next) = watcher.join().unwrap();

@@ -259,7 +259,7 @@ mod text {
         assert_eq!(read(&before[old], "role", leader_id.as_str(), ",role=\"leader\""), 1.0);
         assert!(read(&before[old], "token", leader_id.as_str(), "") > 0.0);
 
-        local.nodes.remove(old);
+        drop(local.nodes.remove(old));
         let next = local.leader();
 
         let was = &before[next + usize::from(next >= old)];

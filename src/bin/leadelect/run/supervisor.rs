@@ -1,6 +1,5 @@
 //! Holds leadership for a command: starts it with the lease, and lets the lease go only when nothing is left of it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -63,7 +62,7 @@ impl<'a> Supervisor<'a> {
         self.spare = self.prepare();
         let options = LeadOptions::default().drain_time(self.job.drain_time).hold_off(self.hold_off);
         let node = self.node.clone();
-        let Ok(()) = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
+        node.lead_with(&options, |leading| self.lead(leading));
     }
 
     /// The exit code, if the command's end was to be the end of all.
@@ -112,7 +111,7 @@ impl<'a> Supervisor<'a> {
             return Report { end, told: false };
         };
         let mut until = end_of_lease(leading);
-        guard.order(Order::Start { token, until });
+        guard.order(Order::Start { token: token.0, until });
         log::info!("node {node}: token={token}: starts the command");
         // In the time of this command, so that the next one need not wait for it.
         self.spare = self.prepare();
@@ -202,7 +201,7 @@ impl<'a> Supervisor<'a> {
 /// In nanoseconds on the clock of leases. Never later than it is: the clock is read first.
 fn end_of_lease(leading: &Leading<'_>) -> u64 {
     let now = lease_clock_nanos();
-    let left = u64::try_from(leading.hard_remaining().as_nanos()).unwrap_or(u64::MAX);
+    let left = u64::try_from(leading.remaining().as_nanos()).unwrap_or(u64::MAX);
     now.saturating_add(left)
 }
 
