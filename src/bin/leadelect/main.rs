@@ -21,8 +21,8 @@ use leadelect::{Config, NodeId};
 
 /// Shows what the nodes of a cluster see, and hands leadership over from one node to another.
 ///
-/// Asks the running nodes over the network. It works on any host that has the config of the cluster and a certificate of
-/// the cluster's CA. Any certificate of the CA is enough to read the state. To change something, it must be the
+/// Asks the running nodes over the network. It works on any host that has the config of the cluster and a certificate
+/// of the cluster's CA. Any certificate of the CA is enough to read the state. To change something, it must be the
 /// certificate of a node.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, disable_help_subcommand = true)]

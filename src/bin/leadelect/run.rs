@@ -26,9 +26,9 @@ use supervisor::Supervisor;
 
 /// Run a command while this node leads, and only then
 ///
-/// Joins the election as the node ID. When this node wins, it starts the command. Before it loses leadership, it tells the
-/// command to stop and kills what does not stop. Only then does it let another node lead. When the command ends by itself,
-/// the node steps down within milliseconds.
+/// Joins the election as the node ID. When this node wins, it starts the command. Before it loses leadership, it tells
+/// the command to stop and kills what does not stop. Only then does it let another node lead. When the command ends by
+/// itself, the node steps down within milliseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(crate) struct Args {
@@ -50,8 +50,8 @@ pub(crate) struct Args {
     /// election timeout]
     #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     drain_time: Option<Duration>,
-    /// The longest time that the command may take for an orderly stop. If the command ends by itself, the processes that
-    /// it left behind may take as long. The lease is renewed meanwhile
+    /// The longest time that the command may take for an orderly stop. If the command ends by itself, the processes
+    /// that it left behind may take as long. The lease is renewed meanwhile
     #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`

@@ -2,8 +2,8 @@
 //!
 //! When a parent dies, its children get a new parent: the nearest ancestor that asked for this with
 //! `PR_SET_CHILD_SUBREAPER`. Guard and supervisor both ask for it. So all processes that a command has started end up
-//! among their children, even after several forks and in another process group or session. A guard or supervisor without
-//! children knows that no process is left.
+//! among their children, even after several forks and in another process group or session. A guard or supervisor
+//! without children knows that no process is left.
 
 use std::fs;
 use std::io;

@@ -12,8 +12,8 @@
 //! [`descendants`]. The guard reports to the supervisor when it has no child any more, and so no descendant. Only then
 //! may the supervisor release leadership.
 //!
-//! If the guard ends, the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of
-//! the processes that the command had started, and kills them.
+//! If the guard ends, the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent
+//! of the processes that the command had started, and kills them.
 //!
 //! Both processes exist before the node wins an election, so that starting the command takes one `execve`.
 //!
@@ -128,8 +128,8 @@ impl Guard {
         let (child_ended, sender) = UnixStream::pair()?;
         child_ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(SIGCHLD, sender)?;
-        // The guard ends when its supervisor or its command has ended, and ignores the signals that usually end a process.
-        // If somebody sends one to all processes of a service, the guard must not end before the command.
+        // The guard ends when its supervisor or its command has ended, and ignores the signals that usually end a
+        // process. If somebody sends one to all processes of a service, the guard must not end before the command.
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
         }

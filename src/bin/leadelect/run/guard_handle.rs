@@ -16,8 +16,8 @@ use rustix::process::Pid;
 use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_file, socket_pair};
 use super::{CommandSpec, GUARD, own_program};
 
-/// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills its
-/// command and ends.
+/// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills
+/// its command and ends.
 #[derive(Debug)]
 pub(super) struct GuardHandle {
     pub(super) id: Pid,
@@ -56,8 +56,8 @@ impl GuardHandle {
         Ok(guard)
     }
 
-    /// Sends a message to the guard. Does not report a failure: then the guard is stopped or gone. A guard that does not
-    /// get a message keeps the old end of the lease. The caller notices in other ways that a guard has ended.
+    /// Sends a message to the guard. Does not report a failure: then the guard is stopped or gone. A guard that does
+    /// not get a message keeps the old end of the lease. The caller notices in other ways that a guard has ended.
     pub(super) fn tell(&self, message: ToGuard) {
         if let Err(error) = send(&self.socket, &message) {
             if error == Errno::AGAIN {

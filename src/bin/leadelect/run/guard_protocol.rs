@@ -1,7 +1,7 @@
 //! The messages between the supervisor, its guard, and the process that becomes the command.
 //!
-//! Each message is one line of plain text. A pair of sockets keeps the messages apart. Both ends are the same program, so
-//! text costs nothing, and a trace of the system calls can be read.
+//! Each message is one line of plain text. A pair of sockets keeps the messages apart. Both ends are the same program,
+//! so text costs nothing, and a trace of the system calls can be read.
 
 use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
@@ -28,7 +28,8 @@ pub(super) enum ToGuard {
     Start {
         /// The fencing token.
         token: u64,
-        /// For the guard: the end of the lease. For the process that becomes the command: from then on it must not start.
+        /// For the guard: the end of the lease. For the process that becomes the command: from then on it must not
+        /// start.
         until: u64,
     },
     /// The lease now ends at this time.

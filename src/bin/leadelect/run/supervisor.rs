@@ -1,5 +1,5 @@
-//! Holds leadership for a command: starts the command when the node leads, and releases the lease only when no process of
-//! the command is left.
+//! Holds leadership for a command: starts the command when the node leads, and releases the lease only when no process
+//! of the command is left.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -59,8 +59,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Runs the command once per term that the node wins. Returns when the node has stopped, or when no command is to run
-    /// any more.
+    /// Runs the command once per term that the node wins. Returns when the node has stopped, or when no command is to
+    /// run any more.
     pub(super) fn run(&mut self) {
         self.spare = self.prepare();
         let options = LeadOptions::default().drain_time(self.spec.drain_time).hold_off(self.hold_off);
@@ -151,8 +151,8 @@ impl<'a> Supervisor<'a> {
                 }
                 Err(_) => {}
             }
-            // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also happen
-            // while the lease is renewed: `gone_by` and `is_deaf` find it then.
+            // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also
+            // happen while the lease is renewed: `gone_by` and `is_deaf` find it then.
             let now = lease_clock_nanos();
             let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
