@@ -5,13 +5,12 @@
 //! it dialled within the handshake. The node that was dialled calls [`Certificate::check_name`] afterwards, when the
 //! other side has said who it claims to be.
 //!
-//! [`Credentials`] are what a node shows and trusts, [`Identity`] holds them while their files are replaced, and a
+//! [`Credentials`] are what a node shows and trusts. An [`Identity`] loads them again when their files are replaced. A
 //! [`Stream`] is a connection.
 //!
 //! Sessions are never resumed: a resumed session would not show its certificate again.
 //!
-//! No other module knows rustls. Validity is judged by the wall clock, because certificates are written in it. Nothing
-//! else in this crate depends on the wall clock for that.
+//! No other module knows rustls. Validity is judged by the wall clock, because certificates are written in it.
 
 mod credentials;
 mod deadline;
@@ -50,11 +49,11 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 pub(crate) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Is this the certificate of a host called `name`, an IP address or a DNS name?
+    /// Checks that this is the certificate of the host `name`, an IP address or a DNS name.
     ///
     /// # Errors
     ///
-    /// If not: a sentence without its subject, with the name and the names in the certificate.
+    /// If it is not. The text is a sentence without its subject, with the name and the names in the certificate.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), String> {
         let expected =
             ServerName::try_from(name).map_err(|_| format!("is for no host, and {name:?} is no host's name"))?;
@@ -70,7 +69,7 @@ impl Certificate {
 
     /// When this certificate ends, in seconds since 1970.
     pub(crate) fn not_after(&self) -> Option<u64> {
-        // Nobody but the verifier reads dates. Asked at the end of time, it answers with the date.
+        // Only the verifier reads dates. Asked at the end of time, it answers with the date.
         let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
         let parsed = ParsedCertificate::try_from(&self.0).ok()?;
         match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], end_of_time, &[]) {

@@ -1,8 +1,9 @@
 //! Threads that speak with the other nodes, so that the election thread never waits for one of them.
 //!
-//! Every peer has one thread that owns the connection this node dialled to it, for what this node asks ([`dial`]).
-//! Every accepted connection has one thread, for what this node answers, and one thread accepts them ([`accept`]). So
-//! one peer that hangs delays nobody, and one working direction of dialling is enough to lead.
+//! Every peer has one thread. It owns the connection that this node dialled to the peer, and sends this node's requests
+//! ([`dial`]). Every accepted connection has one thread. It answers the requests of the other side. One more thread
+//! accepts connections ([`accept`]). So a peer that hangs delays no other, and one working direction of dialling is
+//! enough to lead.
 //!
 //! A client, such as the program `leadelect`, is no node ([`client`]). It asks one question and gets the answer
 //! ([`question`]).

@@ -37,7 +37,7 @@ impl Credentials {
         Credentials::load_as(files, Side::Both)
     }
 
-    /// The same for whoever only asks: the certificate need not be good for a server.
+    /// The same for a client: the certificate need not be good for a server.
     ///
     /// # Errors
     ///
@@ -78,8 +78,8 @@ impl Credentials {
         days_until(self.own.not_after()?)
     }
 
-    /// The same of the CA, the one that lasts longest if there are several. Nobody refuses a node because its CA has
-    /// ended (the verifier looks at a CA's name and key only), but nothing more should be signed with it.
+    /// The same of the CA, or of the CA that lasts longest if there are several. No peer refuses a node because its CA
+    /// has ended: the verifier looks only at a CA's name and key. But a CA that has ended should sign nothing more.
     pub(crate) fn ca_days_left(&self) -> Option<i64> {
         days_until(self.ca_not_after?)
     }
@@ -107,16 +107,16 @@ pub(super) fn roots(files: &CertFiles, cas: Vec<CertificateDer<'static>>) -> Res
     Ok(roots)
 }
 
-/// Who will judge a certificate.
+/// In which role a certificate is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// Whom its owner dials, and who dials it.
+    /// Its owner dials, and is dialled.
     Both,
-    /// Whom its owner dials.
+    /// Its owner only dials.
     Client,
 }
 
-/// Tries the own certificate as those will whom this node dials, and as those who dial it.
+/// Tries the own certificate as the other side of a connection will.
 fn check_own(
     files: &CertFiles,
     chain: &[CertificateDer<'static>],
@@ -147,7 +147,7 @@ fn client_verifier(roots: Arc<RootCertStore>) -> Arc<dyn ClientCertVerifier> {
         .expect("there is a root, and no revocation list that could be damaged")
 }
 
-/// The only TLS that is spoken: version 1.3, both sides with certificate, one protocol inside, no session resumed.
+/// The only TLS that is spoken: version 1.3, a certificate on both sides, one protocol inside, no resumed session.
 fn configs(
     roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,

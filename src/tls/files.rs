@@ -92,7 +92,7 @@ pub(super) fn private_key(files: &CertFiles) -> Result<PrivateKeyDer<'static>, C
     Ok(keys.into_iter().next().expect("pem_items finds at least one"))
 }
 
-/// What `pick` takes of a PEM file, at least one.
+/// The sections of a PEM file that `pick` takes, at least one.
 fn pem_items<T>(
     files: &CertFiles,
     file: CertFile,
@@ -134,7 +134,7 @@ fn pem_items<T>(
     Ok(picked)
 }
 
-/// Whether the key in a PEM file is under a passphrase, in the way of PKCS #8 or in that of older programs.
+/// Whether the key in a PEM file has a passphrase, in the form of PKCS #8 or in an older one.
 fn is_encrypted(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     let mut lines = text.lines();

@@ -44,7 +44,7 @@ pub(crate) fn connect(
     handshake(tls.into(), tcp, deadline)
 }
 
-/// Does the TLS handshake with whoever dialled this node.
+/// Does the TLS handshake with the peer that dialled this node.
 pub(crate) fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
     let tls = ServerConnection::new(credentials.server.clone()).map_err(|error| HandshakeError::from_tls(&error))?;
     handshake(tls.into(), tcp, deadline)

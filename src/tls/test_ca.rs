@@ -65,7 +65,7 @@ impl TestCa {
     }
 }
 
-/// A change to a certificate: it ends so many days from now.
+/// A change to a certificate: it ends this many days from now.
 pub(crate) fn ends_in(days: i64) -> impl FnOnce(&mut CertificateParams) {
     let half_days = i64::try_from(DAY / 2).expect("few") * (2 * days + 1);
     let end = UnixTime::now().as_secs().saturating_add_signed(half_days);

@@ -1,8 +1,8 @@
 //! Who is let in?
 //!
 //! - A handshake needs a place. Each address has some, and so have all strangers together.
-//! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time, and another one gets it only
-//!   when no promise to the first one is left.
+//! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it when
+//!   the first is gone or silent, and no promise to it is left.
 //! - A client needs a place while its request is answered.
 //!
 //! Each permit gives its place back when it is dropped. No socket is read or written here.

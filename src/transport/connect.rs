@@ -62,7 +62,7 @@ fn look_up(
 ) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |error| LinkError::Gone(format!("cannot look up {host}: {error}"));
     let (found, result) = crossbeam_channel::bounded(1);
-    // Nobody waits for what it finds once the wait is given up.
+    // The send fails once the wait is given up.
     spawn(thread, move || drop(found.send(resolve()))).map_err(failed)?;
     loop {
         match result.recv_timeout(LOOK_UP_CHECK) {

@@ -1,13 +1,13 @@
 //! One thread per peer: dials it, and asks it what the election thread wants asked.
 //!
-//! 1. Dial, with a pause after a failure that doubles up to a quarter of the election timeout. A connection accepted
+//! 1. Dial. After a failure, pause. The pause doubles up to a quarter of the election timeout. A connection accepted
 //!    from the peer ends the pause: the peer is there.
-//! 2. Wait for the newest request, and probe the connection when there is none for long.
-//! 3. Send it and wait for the answer, for `rpc_timeout` at most.
-//! 4. A request that dies with a connection that was used before is sent again at once on a fresh one: the other
-//!    process may have restarted, and the first vote must not be lost. All requests are idempotent.
+//! 2. Wait for the newest request. Probe the connection when none comes for a while.
+//! 3. Send the request and wait for the answer, for `rpc_timeout` at most.
+//! 4. If the connection dies and was used before, send the request again at once on a fresh one. The other process may
+//!    have restarted, and the first vote must not be lost. All requests are idempotent.
 //! 5. A request without an answer ends the connection, which may be stuck in retransmissions. A release is kept and
-//!    sent again: the election repeats every other request and says this one only once.
+//!    sent again, because the election sends it only once. The election itself repeats every other request.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;

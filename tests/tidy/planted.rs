@@ -83,7 +83,7 @@ fn the_scanner_does_not_find_what_is_allowed() {
         ("election", "fn f<'a>(a: &'a str) -> impl Sized + use<'a> { a.log::<u8>() }"),
         ("election", "fn log() {} struct Log { log: u8 } fn f() { self::log() }"),
         ("store", "mod inner { use super::slot; use super::super::election::Term; }"),
-        ("tls", "use rustls::ServerConfig; use super::deadline::Deadline;"),
+        ("tls/stream", "use rustls::ServerConfig; use super::deadline::Deadline;"),
         ("driver", "a.unwrap_or_default(); a.unwrap_or(b); use crate::election::Instant;"),
         ("driver", "pub(crate) struct A; pub(super) struct B;"),
         ("clock", "let now = Instant::now(); start.elapsed();"),

@@ -23,7 +23,7 @@ fn certificates_that_peers_would_refuse_are_not_loaded() {
         let usage_is_client = usage == ExtendedKeyUsagePurpose::ClientAuth;
         let half = ca.sign_with("half", names, |params| params.extended_key_usages = vec![usage]);
         assert_says(&refusal(Credentials::load(&half)), &["half.pem", "both serverAuth and clientAuth"]);
-        // Whoever only asks is no server.
+        // A client is no server.
         let asks = usage_is_client.then_some(());
         assert_eq!(Credentials::load_client(&half).ok().map(drop), asks);
     }
