@@ -1,8 +1,8 @@
 //! Who is let in?
 //!
 //! - A handshake needs a place. Each address has some, and so have all strangers together.
-//! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it when
-//!   the first is gone or silent, and no promise to it is left.
+//! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it
+//!   when the first is gone or silent, and no promise to it is left.
 //! - A client needs a place while its request is answered.
 //!
 //! Each permit gives its place back when it is dropped. No socket is read or written here.
@@ -87,6 +87,7 @@ impl Admission {
         Arc::new(Admission { promise: timing.election_timeout(), configured, places: Mutex::default() })
     }
 
+    /// A place for a connection that has not said yet who it is. `None` if there is no place left.
     pub(super) fn handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
         let mut places = self.places();
         let from_here = places.handshakes.get(&addr).copied().unwrap_or(0);
@@ -106,6 +107,7 @@ impl Admission {
         Some(Handshake { admission: self.clone(), addr })
     }
 
+    /// A place for a client. `None` if there is no place left.
     pub(super) fn client(&self) -> Option<ClientPermit<'_>> {
         let mut places = self.places();
         if places.clients >= MOST_CLIENTS {
@@ -116,6 +118,10 @@ impl Admission {
     }
 
     /// Lets a process speak for its node, unless another process does. Ends the connection that it had before.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the process: why not.
     pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
@@ -155,7 +161,7 @@ impl Admission {
         Ok(Permit { admission: self, node: id, number })
     }
 
-    /// Whether a line about a stranger may be logged now, and how many were not since the last.
+    /// If a line about a stranger may be logged now, the number of lines that were not logged since the last.
     pub(super) fn may_log(&self) -> Option<u32> {
         self.places().log.admit(clock::now())
     }
