@@ -5,7 +5,6 @@
 
 mod storage;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -13,8 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use self::storage::Timed;
 use crate::clock;
-use crate::config::Member;
-use crate::election::{Cause, Event, Instant, NodeId, Reply, Voter};
+use crate::election::{Cause, Event, Instant, NodeId, Reply};
 use crate::engine::{Effects, Engine, Level, Mail, Told};
 use crate::inbox::{Caller, Post};
 use crate::leadership::{LONGEST_WAIT, Leadership, OnOverrun};
@@ -206,15 +204,6 @@ fn log_level(level: Level) -> log::Level {
         Level::Warn => log::Level::Warn,
         Level::Info => log::Level::Info,
     }
-}
-
-/// The election's view of the configured nodes.
-pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Voter> {
-    let voters = members.iter().map(|(id, member)| {
-        let voter = Voter { priority: member.priority, witness: member.witness };
-        (*id, voter)
-    });
-    voters.collect()
 }
 
 #[cfg(test)]

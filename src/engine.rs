@@ -35,7 +35,7 @@ pub use mail::{Call, Health, Mail, Program, Work};
 pub use output::{Answer, Effects, Level, Note, Output, Told, Undone};
 
 use crate::election::{
-    Cause, Election, EndReason, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, TimingError,
+    Cause, Election, EndReason, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, TimingError, TimingSpec,
 };
 
 /// One node, as a value. See the [module](self) for how to drive it.
@@ -249,7 +249,12 @@ impl<C: Clone> Engine<C> {
         }
         self.promised.insert(peer, granted);
         let timing = self.timing();
-        Timing::new(timing.heartbeat_interval(), granted, timing.clock_drift_ppm()).err()
+        let spec = TimingSpec {
+            heartbeat_interval: timing.heartbeat_interval(),
+            election_timeout: granted,
+            clock_drift_ppm: timing.clock_drift_ppm(),
+        };
+        Timing::new(spec).err()
     }
 
     /// How late this step is for what was due, once for each moment at which something was.

@@ -53,11 +53,13 @@ mod error;
 mod inbox;
 mod leadership;
 pub mod manual;
+mod members;
 mod node;
 pub mod remote;
 pub mod status;
 mod store;
 mod sync;
+mod tls;
 mod transport;
 
 #[doc(hidden)]

@@ -2,7 +2,6 @@
 
 mod start;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,12 +11,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 pub use self::start::StartError;
 use crate::clock;
-use crate::config::Member;
-use crate::election::{EndReason, NodeId};
+use crate::election::{EndReason, NodeId, NodeIdError};
 use crate::engine::{Answer, Call};
-use crate::error::{self, NotLeader, TransferError};
+use crate::error::{NotLeader, TransferError};
 use crate::inbox::Post;
 use crate::leadership::{self, LeadOptions, Leading, Lease, NodeHandle, WorkResult};
+use crate::members::Members;
 use crate::status::{Board, Events, Status};
 
 /// One of the nodes that elect a leader, running on threads of its own.
@@ -46,7 +45,7 @@ use crate::status::{Board, Events, Status};
 #[must_use = "dropping a node stops it"]
 pub struct Node {
     handle: NodeHandle,
-    members: BTreeMap<NodeId, Member>,
+    members: Members,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Ends with the election thread.
@@ -215,8 +214,8 @@ impl Node {
     ///
     /// When this node does not lead or is handing over already, and when `id` could not follow now: see
     /// [`TransferError`].
-    pub fn transfer_to(&self, id: &str) -> Result<(), TransferError> {
-        let successor = error::successor(id, self.id(), &self.members)?;
+    pub fn transfer_to(&self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<(), TransferError> {
+        let successor = self.members.successor(id)?;
         self.hand_over(Some(successor), Duration::ZERO)
     }
 
@@ -226,7 +225,11 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::transfer_to`].
-    pub fn transfer_and_wait(&self, id: &str, limit: Duration) -> Result<Option<NodeId>, TransferError> {
+    pub fn transfer_and_wait(
+        &self,
+        id: impl TryInto<NodeId, Error: Into<NodeIdError>>,
+        limit: Duration,
+    ) -> Result<Option<NodeId>, TransferError> {
         let mut events = self.events();
         self.transfer_to(id)?;
         let until = clock::now() + limit;

@@ -1,5 +1,6 @@
 //! Who a node is: a short name, the same on every node of the cluster.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,6 +43,20 @@ pub struct NodeIdError {
     found: String,
 }
 
+impl NodeIdError {
+    /// The text, or its beginning if it is much too long.
+    pub(crate) fn found(&self) -> &str {
+        &self.found
+    }
+}
+
+/// What is an id already needs no check.
+impl From<Infallible> for NodeIdError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl fmt::Display for NodeIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected a node id of 1 to {} visible ASCII characters, found {:?}", NodeId::MAX_LEN, self.found)
@@ -62,6 +77,30 @@ impl FromStr for NodeId {
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         Ok(NodeId { len: text.len() as u8, bytes })
+    }
+}
+
+impl TryFrom<&str> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &str) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &String) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: String) -> Result<Self, NodeIdError> {
+        text.parse()
     }
 }
 

@@ -9,7 +9,7 @@ use super::options::WorkPolicy;
 use super::state::{Begun, Nudge};
 use super::{LeadOptions, Leadership, OnOverrun};
 use crate::clock;
-use crate::election::{Deadline, EndReason, Instant, Term, Timing};
+use crate::election::{Deadline, EndReason, Instant, Term, Timing, TimingSpec};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_millis(500);
@@ -255,7 +255,12 @@ fn nobody_waits_for_a_node_that_has_stopped() {
 fn one_lost_heartbeat_ends_no_leadership_whatever_the_drain_time() {
     for (heartbeat, timeout) in [(100, 500), (100, 350), (20, 100), (3, 11)] {
         let millis = Duration::from_millis;
-        let timing = Timing::new(millis(heartbeat), millis(timeout), 1000).expect("it fits");
+        let timing = Timing::new(TimingSpec {
+            heartbeat_interval: millis(heartbeat),
+            election_timeout: millis(timeout),
+            clock_drift_ppm: 1000,
+        });
+        let timing = timing.expect("it fits");
         for options in [LeadOptions::default(), LeadOptions::default().drain_time(Duration::MAX)] {
             let drain = options.policy(1.into(), timing, Instant::ZERO).drain;
             // Counted from the last heartbeat that was answered. The next is lost.

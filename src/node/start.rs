@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use super::Node;
 use crate::clock;
 use crate::config::NodeConfig;
-use crate::driver::{self, Driver, Storage};
+use crate::driver::{Driver, Storage};
 use crate::election::{Election, Recovery, Setup, Term};
 use crate::engine::Engine;
 use crate::inbox::Inbox;
@@ -43,12 +43,11 @@ impl Node {
         let nudged = inbox.clone();
         let grace = config.timing().election_timeout();
         let leadership = Arc::new(Leadership::new(grace, move |nudge| nudged.nudge(nudge)));
-        let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
-        let board = Arc::new(Board::new(id, peers.map(|(peer, member)| (*peer, member.to_string()))));
+        let peers = config.members().peers().map(|(peer, member)| (peer, member.to_string()));
+        let board = Arc::new(Board::new(id, peers));
         let local = Local {
-            id,
             cluster: config.cluster().to_owned(),
-            members: config.voters().clone(),
+            members: config.members().clone(),
             timing: config.timing(),
             rpc_timeout: config.rpc_timeout(),
             identity: config.identity().cloned(),
@@ -60,7 +59,7 @@ impl Node {
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
-        let setup = Setup { me: id, voters: driver::voters(config.voters()), timing: config.timing() };
+        let setup = Setup { me: id, voters: config.members().voters(), timing: config.timing() };
         let election = Election::new(setup, recovery, clock::now(), seed);
         let driver = Driver {
             engine: Engine::new(election, config.rpc_timeout()),
@@ -78,7 +77,7 @@ impl Node {
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
         Ok(Node {
             handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
-            members: config.voters().clone(),
+            members: config.members().clone(),
             board,
             thread: Mutex::new(Some(thread)),
             stopped,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::tls::{self, Credentials, HandshakeError, Stream};
 use super::wire::{self, Ask, Frame, Question, Told};
 use super::{LinkError, printable, receive, send};
 use crate::clock;
-use crate::config::Member;
 use crate::election::{NodeId, Timing};
+use crate::members::Member;
+use crate::tls::{self, Credentials, HandshakeError, Stream};
 
 /// The shortest time that a node is given to accept a connection, for its handshake, and to answer. Nobody's lease
 /// depends on it, and a client may be far from the nodes, whose own limit is for the network between them.

@@ -9,12 +9,11 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use super::Local;
-use super::tls::Certificate;
 use super::wire::{Ask, MOST_TOLD, Question, Told};
 use crate::clock;
 use crate::election::NodeId;
 use crate::engine::{Answer, Call};
-use crate::error::successor;
+use crate::tls::Certificate;
 
 /// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
 ///
@@ -27,19 +26,19 @@ pub(super) fn answer(
     from: IpAddr,
     certificate: Option<&Certificate>,
 ) -> Result<Vec<Told>, String> {
-    ask.is_for(local.id, &local.cluster)?;
+    ask.is_for(local.me(), &local.cluster)?;
     match ask.question {
         Question::Status => Ok(status(local)),
         Question::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: has to resign, says {from}", local.id);
+            log::info!("node {}: has to resign, says {from}", local.me());
             hand_over(local, None, hold_off)
         }
         Question::Transfer { to } => {
             check_member(local, certificate)?;
-            let to = successor(to.as_str(), local.id, &local.members);
+            let to = local.members.successor(to);
             let to = to.map_err(|error| error.to_string())?;
-            log::info!("node {}: has to hand over to {to}, says {from}", local.id);
+            log::info!("node {}: has to hand over to {to}, says {from}", local.me());
             hand_over(local, Some(to), Duration::ZERO)
         }
     }
@@ -47,7 +46,7 @@ pub(super) fn answer(
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
 fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<Told>, String> {
-    let stops = || format!("node {} stops, or has too much to do", local.id);
+    let stops = || format!("node {} stops, or has too much to do", local.me());
     let answers = local.inbox.call(Call::HandOver { successor, hold_off });
     let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
     let late = || {
@@ -55,7 +54,7 @@ fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Re
         format!(
             "node {} has not done it within {limit:?}, and may still do it: see whether its election thread waits for \
              its disk, and who leads before you ask again",
-            local.id
+            local.me()
         )
     };
     let next = || answers.recv_timeout(ends_at.since(clock::now()));
@@ -106,8 +105,8 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
     let Some(certificate) = certificate else {
         return Ok(()); // `insecure: true`
     };
-    let mut members = local.members.values();
-    if members.any(|member| certificate.is_valid_for(member.name())) {
+    let mut members = local.members.iter();
+    if members.any(|(_, member)| certificate.is_valid_for(member.name())) {
         return Ok(());
     }
     Err("this certificate is for none of the nodes: it may ask for the status; to change anything use the certificate \
@@ -117,36 +116,28 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use crossbeam_channel::Receiver;
 
     use super::super::tests::local;
-    use super::super::tls::Credentials;
-    use super::super::tls::tests::TestCa;
     use super::super::wire::PROTOCOL;
     use super::*;
-    use crate::config::Config;
     use crate::inbox::{Inbox, Post};
+    use crate::tls::Credentials;
+    use crate::tls::test_ca::TestCa;
 
     const RESIGN: Question = Question::Resign { hold_off: Duration::ZERO };
 
     /// Node 1 of two, and what reaches its election thread.
     fn node() -> (Local, Receiver<Post>) {
-        let config = Config::builder().insecure();
-        let config = config.node(("1", "one.example", 1));
-        let config = config.node(("2", "two.example", 1)).build();
-        let config = config.expect("a config");
-        let members: BTreeMap<_, _> = config.nodes().map(|(id, member)| (id, member.clone())).collect();
         let (inbox, mail) = Inbox::new();
-        let local = Local { members, inbox, ..local() };
+        let local = Local { inbox, ..local(["one.example", "two.example"]) };
         (local, mail)
     }
 
     fn ask(local: &Local, question: Question, names: &[&str]) -> Result<Vec<Told>, String> {
         let ca = TestCa::new("ca");
         let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
-        let ask = Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.id, question };
+        let ask = Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), question };
         let from = IpAddr::from([127, 0, 0, 9]);
         answer(local, &ask, from, Some(credentials.certificate()))
     }
@@ -182,7 +173,7 @@ mod tests {
     fn a_question_for_another_node_cluster_or_version_is_refused_with_both() {
         let (local, _mail) = node();
         let right =
-            || Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.id, question: Question::Status };
+            || Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), question: Question::Status };
         let refused = |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
         let mut wrong = right();
         wrong.to = NodeId::from(2);
