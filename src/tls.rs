@@ -56,7 +56,7 @@ impl Certificate {
     /// If it is not. The text is a sentence without its subject, with the name and the names in the certificate.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), String> {
         let expected =
-            ServerName::try_from(name).map_err(|_| format!("is for no host, and {name:?} is no host's name"))?;
+            ServerName::try_from(name).map_err(|_| format!("cannot be for {name:?}, which is no name of a host"))?;
         ParsedCertificate::try_from(&self.0)
             .and_then(|parsed| verify_server_name(&parsed, &expected))
             .map_err(|error| explain(&error))

@@ -11,8 +11,8 @@ use crate::tls::{self, CertFiles};
 
 pub(super) const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
 
-/// The most nodes in a cluster. A leader asks every one in every interval and keeps a thread for each; what more of
-/// them would add to the availability of five, no operator can measure.
+/// The most nodes in a cluster. A leader asks each of them in every interval and keeps a thread for each. More nodes
+/// would add nothing to the availability of five that an operator could measure.
 const MAX_NODES: usize = 64;
 
 /// The longest name of a cluster: it travels in frames, whose size is bounded.
