@@ -226,7 +226,7 @@ impl Driver {
     }
 
     fn heard_lately(&self, id: NodeId) -> bool {
-        let peers = self.board.status(None, Duration::ZERO).peers;
+        let peers = self.board.status(None).peers;
         let ago = peers.iter().find_map(|peer| peer.last_heard.filter(|_| peer.id == id));
         ago.is_some_and(|ago| ago < self.timing.election_timeout())
     }
@@ -309,7 +309,7 @@ impl Driver {
         let event =
             Event { role: election.role(), term: election.term(), leader: election.leader(), token: None, cause };
         self.tell(&event);
-        self.board.show(event.role, event.term.0, event.leader, std::slice::from_ref(&event));
+        self.board.show(event.role, event.term, event.leader, std::slice::from_ref(&event));
     }
 
     /// Whether nothing is left to do before the node stops.
@@ -363,7 +363,7 @@ impl Driver {
             }
         }
         let election = &self.election;
-        self.board.show(election.role(), election.term().0, election.leader(), &effects.events);
+        self.board.show(election.role(), election.term(), election.leader(), &effects.events);
         self.end_work(pending);
         if !self.leads() {
             pending.handovers.clear();

@@ -63,8 +63,8 @@ pub use clock::lease_clock_nanos;
 pub use config::Config;
 #[doc(hidden)]
 pub use config::time_from_str;
-pub use election::{Cause, EndReason, Event, NodeId, Role};
+pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
-pub use leadership::{LeadOptions, Leading, Lease, Next, Overrun};
+pub use leadership::{LeadOptions, Leading, Lease, Next, Overrun, Remaining};
 pub use node::{Node, StartError};
 pub use status::{Events, Status};

@@ -4,19 +4,18 @@
 //! Every accepted connection has one thread, for what this node answers, and one thread accepts them ([`accept`]). So
 //! one peer that hangs delays nobody, and one working direction of dialling is enough to lead.
 //!
-//! Whoever is no node, as the program `leadelect`, is a client ([`client`]): it asks one question and is answered
-//! ([`question`]).
+//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply ([`admin`]).
 //!
 //! Frames carry no sender: who speaks is known from the first frame of a connection, checked against the certificate.
 
 mod accept;
+mod admin;
 pub(crate) mod client;
 mod connect;
 mod deadline;
 mod frame;
 pub(crate) mod identity;
 mod peer;
-mod question;
 pub(crate) mod tls;
 pub(crate) mod wire;
 

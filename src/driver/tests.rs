@@ -125,7 +125,7 @@ fn overdue() -> (Driver, Pending, Lease, u64) {
 }
 
 fn times_late(driver: &Driver) -> u64 {
-    let status = driver.board.status(None, Duration::ZERO);
+    let status = driver.board.status(None);
     status.counters.lateness.count
 }
 

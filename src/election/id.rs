@@ -1,5 +1,6 @@
 //! Who a node is: a short name, the same on every node of the cluster.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,6 +63,21 @@ impl FromStr for NodeId {
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         Ok(NodeId { len: text.len() as u8, bytes })
+    }
+}
+
+impl TryFrom<&str> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// So that a call may take `impl TryInto<NodeId, Error: Into<NodeIdError>>`: an id, a number or a text.
+impl From<Infallible> for NodeIdError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

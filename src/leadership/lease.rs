@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::Remaining;
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term};
 
@@ -52,6 +53,13 @@ impl Lease {
             self.lapsed.store(true, Ordering::Relaxed);
         }
         left
+    }
+
+    /// The token and the time left, as a status shows them.
+    pub(crate) fn shown(&self) -> (Term, Remaining) {
+        let ends_at = self.tenure.until().min(self.tenure.silent_at());
+        let left = if self.is_valid() { Remaining::until(ends_at, clock::now()) } else { Remaining::Over };
+        (self.tenure.token, left)
     }
 
     pub(crate) fn tenure(&self) -> &Arc<LeaseState> {

@@ -9,10 +9,10 @@ use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::admin;
 use super::peer::Outbox;
-use super::question;
 use super::tls::{self, Stream};
-use super::wire::{Ask, Frame, Hello};
+use super::wire::{ClientRequest, Frame, Hello};
 use super::{Connections, LinkError, Local, PROBE_INTERVAL, handshake_deadline, printable, receive, send, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
@@ -139,10 +139,10 @@ impl Acceptor {
         };
         let hello = match receive(&mut stream, "a hello", deadline)? {
             Frame::Hello(hello) => hello,
-            Frame::Ask(ask) => {
+            Frame::ClientRequest(request) => {
                 let place = self.begin_answer();
                 drop(handshake);
-                return self.answer_client(stream, addr, &ask, place);
+                return self.answer_client(stream, addr, &request, place);
             }
             other => {
                 return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
@@ -225,19 +225,19 @@ impl Acceptor {
         &self,
         mut stream: Stream,
         addr: IpAddr,
-        ask: &Ask,
+        request: &ClientRequest,
         place: Option<Client<'_>>,
     ) -> Result<(), LinkError> {
-        log::debug!("node {}: {addr} asks {:?}", self.local.id, ask.question);
+        log::debug!("node {}: {addr} asks {:?}", self.local.id, request.call);
         let told = match place {
-            Some(_) => question::answer(&self.local, ask, addr, stream.peer_certificate().as_ref()),
+            Some(_) => admin::answer(&self.local, request, addr, stream.peer_certificate().as_ref()),
             None => Err(format!("{MOST_CLIENTS} clients are being answered: ask again later")),
         };
         stream.set_deadline(clock::now() + self.local.rpc_timeout);
         match told {
             Ok(told) => {
                 for part in told {
-                    send(&mut stream, &Frame::Told(part))?;
+                    send(&mut stream, &Frame::ClientReply(part))?;
                 }
                 stream.close();
                 Ok(())

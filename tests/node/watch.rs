@@ -29,7 +29,7 @@ fn a_leader_that_loses_its_quorum_tells_that_nobody_leads() {
 
     let lost = event(&mut events, "the end of the lease", |event| event.cause == Cause::LeaseLost);
     assert_eq!((lost.role, lost.leader, lost.token), (Role::Follower, None, None));
-    assert_eq!(lost.term.0, led.term);
+    assert_eq!(lost.term, led.term);
     let status = wait_for("the status to say so", || {
         let status = leader.status();
         (status.leader != Some(leader.id())).then_some(status)
@@ -78,7 +78,7 @@ fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_ot
         // A node that was stopped for a while may have lost it again.
         let _ = node.resign();
     }
-    let last = node.status().term;
+    let last = node.status().term.0;
     node.shutdown();
 
     let (all, missed_by_reader) = reader.join().unwrap();

@@ -34,8 +34,8 @@ const ROWS: [Row; 18] = [
     row("error", &["config", "election"], &[]),
     row("inbox", &["election", "error"], &["crossbeam_channel"]),
     row("leadership", &["clock", "election", "error", "inbox"], &["crossbeam_channel", "log"]),
-    row("status", &["clock", "election"], &["crossbeam_channel", "log", "rustix"]),
-    row("status::prometheus", &["election"], &["prometheus_client"]),
+    row("status", &["clock", "election", "leadership"], &["rustix", "serde"]),
+    row("status::prometheus", &["election", "leadership"], &["prometheus_client"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "log", "rustix"]),
     // A certificate that does not fit its node is an error of the config.
@@ -44,7 +44,7 @@ const ROWS: [Row; 18] = [
     row("transport::tls", LINKS, &["log", "rustls", "rustls_pemfile", "webpki"]),
     row("transport::wire", LINKS, &["bincode", "serde"]),
     // A client knows the frames that are for clients, and how to dial.
-    row("remote", &["clock", "config", "election", "status", "transport"], &[]),
+    row("remote", &["clock", "config", "election", "leadership", "status", "transport"], &["serde"]),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
