@@ -4,7 +4,8 @@
 //! Every accepted connection has one thread, for what this node answers, and one thread accepts them ([`accept`]). So
 //! one peer that hangs delays nobody, and one working direction of dialling is enough to lead.
 //!
-//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply ([`admin`]).
+//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply
+//! ([`admin`]).
 //!
 //! Frames carry no sender: who speaks is known from the first frame of a connection, checked against the certificate.
 

@@ -12,8 +12,8 @@ use crate::election::Event;
 /// The changes of a node, from the call of [`Node::events`](crate::Node::events) until the node stops.
 ///
 /// The node never waits for a reader, and an unread stream takes a bounded amount of memory. When more than 256 events
-/// are unread, only the last event of each term is kept: the latest state wins, and no change of term is hidden. If that
-/// leaves more than 128 terms, the oldest of them go, too. [`Events::missed`] says how many.
+/// are unread, only the last event of each term is kept: the latest state wins, and no change of term is hidden. If
+/// that leaves more than 128 terms, the oldest of them go, too. [`Events::missed`] says how many.
 #[derive(Debug)]
 #[must_use = "a stream that nobody reads shows nothing"]
 pub struct Events {

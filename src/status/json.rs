@@ -49,3 +49,34 @@ impl Serialize for LeasesLost {
         serializer.collect_map(self.iter().map(|(reason, count)| (reason.label(), count)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::{Cause, EndReason, Event, NodeId, Term};
+    use crate::status::Board;
+
+    #[test]
+    fn times_are_numbers_and_their_names_end_with_the_unit() {
+        let board = Board::new(1.into(), [(2.into(), "host:1".to_owned())]);
+        let (term, leader, token) = (Term(7), Some(NodeId::from(1)), Some(Term(7)));
+        let won = Event { role: Role::Leader, term, leader, token, cause: Cause::LeaseWon };
+        let lost = Event { token: None, cause: Cause::LeaseLost, ..won.clone() };
+        board.show(Role::Leader, term, leader, &[won, lost]);
+        board.wrote(Duration::from_micros(1500));
+        let shown = |left| {
+            let status = board.status(Some((term, left)));
+            serde_yaml::to_value(status).expect("plain data")
+        };
+        let status = shown(Remaining::Left(Duration::from_nanos(1_234_567_890)));
+        assert_eq!(status["role"], "leader");
+        assert!(status["term"] == 7 && status["token"] == 7, "{status:?}");
+        assert_eq!(status["lease_ms"], 1234.568);
+        assert_eq!(status["counters"]["leases_lost"][EndReason::QuorumLost.label()], 1);
+        assert_eq!(status["counters"]["writes"]["worst_ms"], 1.5);
+        let peer = &status["peers"][0];
+        assert!(peer["id"] == "2" && peer["addr"] == "host:1", "{peer:?}");
+        assert!(peer["last_heard_ms"].is_null() && peer.get("round_trip_ms").is_some(), "{peer:?}");
+        assert!(shown(Remaining::Endless)["lease_ms"].is_null());
+    }
+}

@@ -1,7 +1,7 @@
 //! How this node answers a client.
 //!
-//! A client needs a certificate of the CA to ask for the status. To change anything it needs a certificate that is valid
-//! for the name of one of the nodes.
+//! A client needs a certificate of the CA to ask for the status. To change anything it needs a certificate that is
+//! valid for the name of one of the nodes.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What is inside a frame.
 //!
-//! The order of variants and fields is the format. The tests compare it with golden bytes. A change of the format needs a
-//! new [`PROTOCOL`] number.
+//! The order of variants and fields is the format. The tests compare it with golden bytes. A change of the format needs
+//! a new [`PROTOCOL`] number.
 
 use std::fmt;
 use std::time::Duration;

@@ -51,6 +51,24 @@ fn a_leader_that_resigns_tells_that_nobody_leads_before_anybody_does() {
     assert!(next.leader != Some(leader.id()) && next.term > released.term);
 }
 
+#[test]
+fn a_stream_may_begin_with_the_present_state() {
+    let local = Local::started(&["v1", "v2", "v3"], SLOW);
+    let leader = &local.nodes[local.leader()];
+    let mut events = leader.events_with_present();
+    let present = events.next().unwrap();
+    let status = leader.status();
+    assert_eq!(present.cause, Cause::Present);
+    assert_eq!((present.role, present.leader), (Role::Leader, Some(leader.id())));
+    assert_eq!((present.term, present.token), (status.term, status.token));
+    leader.resign().unwrap();
+    let next = events.next().unwrap();
+    assert!(matches!(next.cause, Cause::SteppingDown { .. }), "{next}");
+    leader.shutdown();
+    let stopped = leader.events_with_present();
+    assert!(stopped.has_ended());
+}
+
 /// A node alone, as fast as one can be, leads more terms than an unread stream can keep.
 #[test]
 fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_other_readers() {

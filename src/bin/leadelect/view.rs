@@ -1,4 +1,4 @@
-//! What the nodes have answered, side by side.
+//! The answers of all nodes, side by side.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -29,6 +29,7 @@ impl View {
         let nodes = config.nodes().zip(answers);
         let nodes = nodes.map(|((id, member), (_, answer))| {
             let addr = member.to_string();
+            let answer = answer.map_err(|error| without_addr(error, &addr));
             Seen { id, addr, answer }
         });
         View { nodes: nodes.collect() }
@@ -44,7 +45,7 @@ impl View {
         self.reachable().filter(|node| node.token.is_some() && !node.lease.is_over()).collect()
     }
 
-    /// Is there exactly one leader, with a quorum?
+    /// Whether exactly one node leads, and a quorum agrees.
     pub(crate) fn verdict(&self) -> Verdict {
         let (total, reachable) = (self.nodes.len(), self.reachable().count());
         let quorum = total / 2 + 1;
@@ -74,6 +75,17 @@ impl View {
     }
 }
 
+/// The same error, but it does not begin with the address: that is shown beside it.
+fn without_addr(error: RemoteError, addr: &str) -> RemoteError {
+    match error {
+        RemoteError::Unreachable(what) => {
+            let rest = what.strip_prefix(addr).unwrap_or(&what);
+            RemoteError::Unreachable(rest.trim_start_matches([':', ' ']).to_owned())
+        }
+        other => other,
+    }
+}
+
 /// Whether there is exactly one leader with a quorum, in words.
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -82,7 +94,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// The exit code if there is not.
+    /// The exit code if that is not so.
     pub(crate) const NO_LEADER: u8 = 1;
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -98,7 +110,7 @@ impl fmt::Display for Verdict {
 
 const HEAD: [&str; 9] = ["ID", "ADDR", "ROLE", "TERM", "LEADER", "TOKEN", "LEASE", "ROUND TRIP", "CERTIFICATE"];
 
-/// The table for people. A node that has not answered says why in place of its columns.
+/// The table for people. The row of a node that has not answered shows the error instead of its columns.
 pub(crate) fn table(view: &View) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(view.nodes.iter().map(cells));
@@ -113,7 +125,7 @@ pub(crate) fn table(view: &View) -> String {
         let shown = if error.is_some() { 2 } else { row.len() };
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths).take(shown) {
-            // Writing to a string does not fail.
+            // Writing to a string never fails.
             let _ = write!(line, "{cell:width$}  ");
         }
         let error = error.map(ToString::to_string).unwrap_or_default();
