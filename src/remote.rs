@@ -29,7 +29,7 @@ use crate::election::{NodeId, NodeIdError, Role, Term};
 use crate::leadership::Remaining;
 use crate::status::{PeerStatus, days_until};
 use crate::transport::LinkError;
-use crate::transport::client::{CallError, Caller, Reply};
+use crate::transport::client::{CallError, Caller, NodeReply};
 use crate::transport::wire::{ClientCall, ClientReply};
 
 /// Calls the nodes of one cluster. Every call makes a connection of its own and waits for the reply.
@@ -165,7 +165,7 @@ impl Client {
         self.caller.credentials.as_ref()?.days_left()
     }
 
-    fn call(&self, id: NodeId, call: ClientCall) -> Result<Reply, RemoteError> {
+    fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
         let Some(member) = self.config.member(id) else {
             return Err(RemoteError::UnknownNode(id));
         };
@@ -179,7 +179,7 @@ impl Client {
         })
     }
 
-    fn read_status(&self, id: NodeId, reply: Reply) -> Result<NodeStatus, RemoteError> {
+    fn read_status(&self, id: NodeId, reply: NodeReply) -> Result<NodeStatus, RemoteError> {
         let unexpected = || RemoteError::Refused("expected a status, found something else".into());
         let ClientReply::Status { role, term, leader, token, lease, version, uptime, peers: _ } = reply.first else {
             return Err(unexpected());

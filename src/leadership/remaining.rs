@@ -33,12 +33,6 @@ impl Remaining {
         matches!(self, Remaining::Over)
     }
 
-    /// Whether there is no limit.
-    #[must_use]
-    pub const fn is_endless(self) -> bool {
-        matches!(self, Remaining::Endless)
-    }
-
     /// The time left, zero if it is over. Nothing if it is endless.
     #[must_use]
     pub const fn duration(self) -> Option<Duration> {

@@ -95,7 +95,7 @@ impl Page<'_> {
         let token = status.token.map(|token| (NONE, ConstGauge::new(token.0)));
         self.family("token", "Fencing token, of a node that may act as leader", None, token)?;
         let lease = status.lease.duration().map_or(ConstGauge::new(f64::INFINITY), seconds);
-        let help = "How long the node may still act as leader if nobody answers any more";
+        let help = "How long the node may still act as leader if no peer answers any more";
         self.family("lease", help, SECONDS, [(NONE, lease)])
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Caller {
 
 /// The reply to a call.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct NodeReply {
     pub(crate) first: ClientReply,
     /// The parts after the first.
     pub(crate) peers: Vec<ClientReply>,
@@ -50,7 +50,7 @@ pub(crate) enum CallError {
 impl Caller {
     /// Calls the node `to`. The look-up of its name, the connection, the handshake and the reply have a limit each. A
     /// hand-over also gets the time that a leader has to stop its work.
-    pub(crate) fn call(&self, to: NodeId, member: &Member, call: ClientCall) -> Result<Reply, CallError> {
+    pub(crate) fn call(&self, to: NodeId, member: &Member, call: ClientCall) -> Result<NodeReply, CallError> {
         let stream = self.dial(member).map_err(CallError::NotSent)?;
         self.exchange(stream, to, call).map_err(CallError::NotAnswered)
     }
@@ -82,7 +82,7 @@ impl Caller {
         }
     }
 
-    fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<Reply, LinkError> {
+    fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
         let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
         let time_to_do = match call {
             ClientCall::Status => Duration::ZERO,
@@ -107,7 +107,7 @@ impl Caller {
         };
         let peers = (0..more).map(|_| next()).collect::<Result<_, _>>()?;
         stream.close();
-        Ok(Reply { first, peers, round_trip, certificate_ends })
+        Ok(NodeReply { first, peers, round_trip, certificate_ends })
     }
 }
 

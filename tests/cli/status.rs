@@ -185,7 +185,7 @@ fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
     said.says(&["1 of 3 nodes agree, 2 are needed"]);
 }
 
-/// Of two clusters that are configured alike, one node of each, and another one.
+/// The config names one node of each of two clusters that have the same settings.
 #[test]
 fn two_leaders_are_no_leader() {
     let mut cluster = Cluster::started(&THREE, CALM);

@@ -1,4 +1,4 @@
-//! What a program may ask of nodes that run elsewhere.
+//! Calls to nodes that run elsewhere.
 
 use std::net::TcpListener;
 use std::thread;
@@ -66,9 +66,9 @@ fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// Whoever gives the order cannot tell what has become of it.
+/// The client cannot tell whether the node got the call.
 #[test]
-fn an_order_that_was_given_and_not_answered_may_still_be_carried_out_and_the_error_says_so() {
+fn a_call_without_an_answer_may_still_take_effect_and_the_error_says_so() {
     let (in_doubt, leads, zero) = ("may still do what it was asked for", id("1"), Duration::ZERO);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
