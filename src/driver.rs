@@ -5,16 +5,14 @@
 mod pending;
 mod storage;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock;
-use crate::config::Member;
 use crate::election::{
-    Cause, Effects, Election, EndReason, Event, Input, Instant, NodeId, Reply, Request, Term, Timing, Voter,
+    Cause, Effects, Election, EndReason, Event, Input, Instant, NodeId, Reply, Request, Term, Timing,
 };
 use crate::error::TransferError;
 use crate::inbox::Mail;
@@ -392,15 +390,6 @@ impl Driver {
             _ => log::info!("node {me}: {event}"),
         }
     }
-}
-
-/// The election's view of the configured nodes.
-pub(crate) fn voters(members: &BTreeMap<NodeId, Member>) -> BTreeMap<NodeId, Voter> {
-    let voters = members.iter().map(|(id, member)| {
-        let voter = Voter { priority: member.priority, witness: member.witness };
-        (*id, voter)
-    });
-    voters.collect()
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub use hard_state::{HardState, Output, Recovery, Store};
 pub use id::{NodeId, NodeIdError};
 pub use message::{Hint, Refusal, Reply, Request};
 pub use time::Instant;
-pub use timing::{Timing, TimingError};
+pub use timing::{Timing, TimingError, TimingSpec};
 
 use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;

@@ -1,9 +1,7 @@
 //! Why leadership is not handed over.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::Member;
 use crate::election::NodeId;
 
 /// The node does not lead.
@@ -61,15 +59,3 @@ impl fmt::Display for TransferError {
 }
 
 impl std::error::Error for TransferError {}
-
-/// The node `id`, if leadership of `me` may be transferred to it as far as the config says.
-pub(crate) fn successor(id: &str, me: NodeId, members: &BTreeMap<NodeId, Member>) -> Result<NodeId, TransferError> {
-    let known: Option<NodeId> = id.parse().ok();
-    let known = known.and_then(|id| members.get_key_value(&id));
-    match known {
-        None => Err(TransferError::Unknown { id: id.to_owned() }),
-        Some((id, _)) if *id == me => Err(TransferError::Oneself),
-        Some((id, member)) if member.witness => Err(TransferError::Witness(*id)),
-        Some((id, _)) => Ok(*id),
-    }
-}

@@ -52,10 +52,12 @@ mod error;
 mod inbox;
 mod leadership;
 pub mod manual;
+mod members;
 mod node;
 pub mod remote;
 pub mod status;
 mod store;
+mod tls;
 mod transport;
 
 #[doc(hidden)]

@@ -1,6 +1,5 @@
 //! What a program holds: one running node.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -13,12 +12,13 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::clock;
-use crate::config::{Member, NodeConfig};
-use crate::driver::{self, Driver, Storage};
-use crate::election::{Election, EndReason, NodeId, Recovery, Setup, Term};
-use crate::error::{self, NotLeader, TransferError};
+use crate::config::NodeConfig;
+use crate::driver::{Driver, Storage};
+use crate::election::{Election, EndReason, NodeId, NodeIdError, Recovery, Setup, Term};
+use crate::error::{NotLeader, TransferError};
 use crate::inbox::Mail;
 use crate::leadership::{self, LeadOptions, Leadership, Leading, Lease, Next, NodeHandle};
+use crate::members::Members;
 use crate::status::{Board, Events, Status};
 use crate::store::{StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -48,7 +48,7 @@ use crate::transport::{self, Local, Transport};
 #[derive(Debug)]
 pub struct Node {
     handle: NodeHandle,
-    members: BTreeMap<NodeId, Member>,
+    members: Members,
     board: Arc<Board>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Ends with the election thread.
@@ -79,12 +79,11 @@ impl Node {
         let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), move || {
             drop(on_idle.send(Mail::WorkEnded));
         }));
-        let peers = config.voters().iter().filter(|(peer, _)| **peer != id);
-        let board = Arc::new(Board::new(id, peers.map(|(peer, member)| (*peer, member.to_string()))));
+        let peers = config.members().peers().map(|(peer, member)| (peer, member.to_string()));
+        let board = Arc::new(Board::new(id, peers));
         let local = Local {
-            id,
             cluster: config.cluster().to_owned(),
-            members: config.voters().clone(),
+            members: config.members().clone(),
             timing: config.timing(),
             rpc_timeout: config.rpc_timeout(),
             identity: config.identity().cloned(),
@@ -96,7 +95,7 @@ impl Node {
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
-        let setup = Setup { me: id, voters: driver::voters(config.voters()), timing: config.timing() };
+        let setup = Setup { me: id, voters: config.members().voters(), timing: config.timing() };
         let driver = Driver {
             election: Election::new(setup, recovery, clock::now(), seed),
             storage,
@@ -116,7 +115,7 @@ impl Node {
         let thread = transport::spawn(&name, body).map_err(StartError::Threads)?;
         Ok(Node {
             handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
-            members: config.voters().clone(),
+            members: config.members().clone(),
             board,
             thread: Mutex::new(Some(thread)),
             stopped,
@@ -283,8 +282,8 @@ impl Node {
     ///
     /// When this node does not lead or is handing over already, and when `id` could not follow now: see
     /// [`TransferError`].
-    pub fn transfer_to(&self, id: &str) -> Result<(), TransferError> {
-        let successor = error::successor(id, self.id(), &self.members)?;
+    pub fn transfer_to(&self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<(), TransferError> {
+        let successor = self.members.successor(id)?;
         self.hand_over(Some(successor), Duration::ZERO)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::election::{Cause, Event, Instant, NodeId, Term, Timing, TimingError};
+use crate::election::{Cause, Event, Instant, NodeId, Term, Timing, TimingError, TimingSpec};
 use crate::inbox::Answer;
 
 /// What the thread keeps between two steps, beside the election.
@@ -39,7 +39,12 @@ impl Pending {
             return None;
         }
         self.promised.insert(peer, granted);
-        Timing::new(timing.heartbeat_interval(), granted, timing.clock_drift_ppm()).err()
+        let spec = TimingSpec {
+            heartbeat_interval: timing.heartbeat_interval(),
+            election_timeout: granted,
+            clock_drift_ppm: timing.clock_drift_ppm(),
+        };
+        Timing::new(spec).err()
     }
 }
 

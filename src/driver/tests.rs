@@ -20,9 +20,8 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
     let board = Arc::new(Board::new(config.id(), []));
     let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), || {}));
     let local = Local {
-        id: config.id(),
         cluster: config.cluster().to_owned(),
-        members: config.voters().clone(),
+        members: config.members().clone(),
         timing: config.timing(),
         rpc_timeout: config.rpc_timeout(),
         identity: None,
@@ -34,7 +33,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         inbox: sender,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let setup = Setup { me: config.id(), voters: voters(config.voters()), timing: config.timing() };
+    let setup = Setup { me: config.id(), voters: config.members().voters(), timing: config.timing() };
     let driver = Driver {
         election: Election::new(setup, Recovery::Fresh, clock::now(), 1),
         storage,

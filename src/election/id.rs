@@ -43,6 +43,20 @@ pub struct NodeIdError {
     found: String,
 }
 
+impl NodeIdError {
+    /// The text, or its beginning if it is much too long.
+    pub(crate) fn found(&self) -> &str {
+        &self.found
+    }
+}
+
+/// What is an id already needs no check.
+impl From<Infallible> for NodeIdError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl fmt::Display for NodeIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected a node id of 1 to {} visible ASCII characters, found {:?}", NodeId::MAX_LEN, self.found)
@@ -69,15 +83,24 @@ impl FromStr for NodeId {
 impl TryFrom<&str> for NodeId {
     type Error = NodeIdError;
 
-    fn try_from(text: &str) -> Result<Self, Self::Error> {
+    fn try_from(text: &str) -> Result<Self, NodeIdError> {
         text.parse()
     }
 }
 
-/// So that a call may take `impl TryInto<NodeId, Error: Into<NodeIdError>>`: an id, a number or a text.
-impl From<Infallible> for NodeIdError {
-    fn from(never: Infallible) -> Self {
-        match never {}
+impl TryFrom<&String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &String) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: String) -> Result<Self, NodeIdError> {
+        text.parse()
     }
 }
 

@@ -3,6 +3,36 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The three knobs by name, before [`Timing::new`] has checked them. The default is that of [`Timing`].
+///
+/// ```
+/// use leadelect::election::{Timing, TimingSpec};
+/// use std::time::Duration;
+///
+/// let slow = TimingSpec { election_timeout: Duration::from_secs(2), ..TimingSpec::default() };
+/// assert_eq!(Timing::new(slow)?.election_timeout(), Duration::from_secs(2));
+/// # Ok::<(), leadelect::election::TimingError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimingSpec {
+    /// See [`Timing::heartbeat_interval`].
+    pub heartbeat_interval: Duration,
+    /// See [`Timing::election_timeout`].
+    pub election_timeout: Duration,
+    /// See [`Timing::clock_drift_ppm`].
+    pub clock_drift_ppm: u32,
+}
+
+impl Default for TimingSpec {
+    fn default() -> Self {
+        TimingSpec {
+            heartbeat_interval: Timing::DEFAULT_HEARTBEAT_INTERVAL,
+            election_timeout: Timing::DEFAULT_ELECTION_TIMEOUT,
+            clock_drift_ppm: Timing::DEFAULT_CLOCK_DRIFT_PPM,
+        }
+    }
+}
+
 /// How fast leadership fails over and what it assumes about clocks.
 ///
 /// Parsed, not validated: a `Timing` that exists leaves a lease. Everything else is derived, so that a lease longer
@@ -41,11 +71,8 @@ impl Timing {
     ///
     /// When a knob is out of its bounds, or when together they leave no lease that survives one lost heartbeat: the
     /// error names the numbers and the smallest election timeout that would do.
-    pub fn new(
-        heartbeat_interval: Duration,
-        election_timeout: Duration,
-        clock_drift_ppm: u32,
-    ) -> Result<Self, TimingError> {
+    pub fn new(spec: TimingSpec) -> Result<Self, TimingError> {
+        let TimingSpec { heartbeat_interval, election_timeout, clock_drift_ppm } = spec;
         if heartbeat_interval < Self::SHORTEST_HEARTBEAT {
             return Err(TimingError(format!(
                 "heartbeat interval {heartbeat_interval:?} is too short: use at least {:?}",
@@ -93,7 +120,7 @@ impl Timing {
         self.clock_drift_ppm
     }
 
-    /// S: a leader that is silent for so long is suspected. Earlier than any promise ends, so that the pre-vote is
+    /// S: a leader that is silent for this long is suspected. Earlier than any promise ends, so that the pre-vote is
     /// over when the vote becomes possible.
     #[must_use]
     pub fn suspicion(&self) -> Duration {
@@ -135,11 +162,8 @@ impl Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
-            heartbeat_interval: Self::DEFAULT_HEARTBEAT_INTERVAL,
-            election_timeout: Self::DEFAULT_ELECTION_TIMEOUT,
-            clock_drift_ppm: Self::DEFAULT_CLOCK_DRIFT_PPM,
-        }
+        let TimingSpec { heartbeat_interval, election_timeout, clock_drift_ppm } = TimingSpec::default();
+        Timing { heartbeat_interval, election_timeout, clock_drift_ppm }
     }
 }
 

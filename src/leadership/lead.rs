@@ -421,13 +421,18 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::{Deadline, Term};
+    use crate::election::{Deadline, Term, TimingSpec};
 
     #[test]
     fn one_lost_heartbeat_ends_no_leadership_whatever_the_drain_time() {
         for (heartbeat, timeout) in [(100, 500), (100, 350), (20, 100), (3, 11)] {
             let millis = Duration::from_millis;
-            let timing = Timing::new(millis(heartbeat), millis(timeout), 1000).expect("it fits");
+            let spec = TimingSpec {
+                heartbeat_interval: millis(heartbeat),
+                election_timeout: millis(timeout),
+                clock_drift_ppm: 1000,
+            };
+            let timing = Timing::new(spec).expect("it fits");
             for options in [LeadOptions::default(), LeadOptions::default().drain_time(Duration::MAX)] {
                 let drain = options.orders(1.into(), timing).drain;
                 // Counted from the last heartbeat that was answered. The next is lost.

@@ -9,12 +9,11 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use super::Local;
-use super::tls::Certificate;
 use super::wire::{ClientCall, ClientReply, ClientRequest, LONGEST_PEER_ERROR};
 use crate::clock;
 use crate::election::NodeId;
-use crate::error::successor;
 use crate::inbox::Mail;
+use crate::tls::Certificate;
 
 /// Does what `request` asks for, and returns the parts of the reply.
 ///
@@ -27,19 +26,19 @@ pub(super) fn answer(
     from: IpAddr,
     certificate: Option<&Certificate>,
 ) -> Result<Vec<ClientReply>, String> {
-    request.is_for(local.id, &local.cluster)?;
+    request.is_for(local.me(), &local.cluster)?;
     match request.call {
         ClientCall::Status => Ok(status(local)),
         ClientCall::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: {from} asks it to resign", local.id);
+            log::info!("node {}: {from} asks it to resign", local.me());
             hand_over(local, None, hold_off)
         }
         ClientCall::Transfer { to } => {
             check_member(local, certificate)?;
-            let to = successor(to.as_str(), local.id, &local.members);
+            let to = local.members.successor(to);
             let to = to.map_err(|error| error.to_string())?;
-            log::info!("node {}: {from} asks it to hand over to {to}", local.id);
+            log::info!("node {}: {from} asks it to hand over to {to}", local.me());
             hand_over(local, Some(to), Duration::ZERO)
         }
     }
@@ -47,7 +46,7 @@ pub(super) fn answer(
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
 fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<ClientReply>, String> {
-    let stops = || format!("node {} stops", local.id);
+    let stops = || format!("node {} stops", local.me());
     let (answer, answers) = crossbeam_channel::bounded(1);
     let mail = Mail::HandOver { successor, hold_off, answer };
     local.inbox.send(mail).map_err(|_| stops())?;
@@ -57,7 +56,7 @@ fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Re
         format!(
             "node {} has not done it within {limit:?}, and may still do it: see whether its election thread waits for \
              its disk, and who leads before you ask again",
-            local.id
+            local.me()
         )
     };
     let next = || answers.recv_timeout(ends_at.since(clock::now()));
@@ -96,8 +95,8 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
     let Some(certificate) = certificate else {
         return Ok(()); // `insecure: true`
     };
-    let mut members = local.members.values();
-    if members.any(|member| certificate.is_valid_for(member.name())) {
+    let mut members = local.members.iter();
+    if members.any(|(_, member)| certificate.is_valid_for(member.name())) {
         return Ok(());
     }
     Err("this certificate is for none of the nodes: it may ask for the status; to change anything use the certificate \
@@ -107,35 +106,27 @@ fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use crossbeam_channel::Receiver;
 
     use super::super::tests::local;
-    use super::super::tls::Credentials;
-    use super::super::tls::tests::TestCa;
     use super::super::wire::PROTOCOL;
     use super::*;
-    use crate::config::Config;
+    use crate::tls::Credentials;
+    use crate::tls::test_ca::TestCa;
 
     const RESIGN: ClientCall = ClientCall::Resign { hold_off: Duration::ZERO };
 
     /// Node 1 of two, and what reaches its election thread.
     fn node() -> (Local, Receiver<Mail>) {
-        let config = Config::builder().insecure();
-        let config = config.node(("1", "one.example", 1));
-        let config = config.node(("2", "two.example", 1)).build();
-        let config = config.expect("a config");
-        let members: BTreeMap<_, _> = config.nodes().map(|(id, member)| (id, member.clone())).collect();
         let (inbox, mail) = crossbeam_channel::unbounded();
-        let local = Local { members, inbox, ..local() };
+        let local = Local { inbox, ..local(["one.example", "two.example"]) };
         (local, mail)
     }
 
     fn ask(local: &Local, call: ClientCall, names: &[&str]) -> Result<Vec<ClientReply>, String> {
         let ca = TestCa::new("ca");
         let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
-        let request = ClientRequest { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.id, call };
+        let request = ClientRequest { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), call };
         let from = IpAddr::from([127, 0, 0, 9]);
         answer(local, &request, from, Some(credentials.certificate()))
     }
@@ -171,7 +162,7 @@ mod tests {
     fn a_call_for_another_node_cluster_or_version_is_refused_with_both() {
         let (local, _mail) = node();
         let (cluster, call) = (local.cluster.clone(), ClientCall::Status);
-        let right = ClientRequest { protocol: PROTOCOL, cluster, to: local.id, call };
+        let right = ClientRequest { protocol: PROTOCOL, cluster, to: local.me(), call };
         let answer = |request: &ClientRequest| answer(&local, request, [127, 0, 0, 9].into(), None);
         let refused = |request: ClientRequest| answer(&request).expect_err("wrong");
         let mut wrong = right.clone();

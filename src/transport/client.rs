@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::tls::{self, Credentials, HandshakeError, Stream};
 use super::wire::{self, ClientCall, ClientReply, ClientRequest, Frame};
 use super::{LinkError, printable, receive, send};
 use crate::clock;
-use crate::config::Member;
 use crate::election::{NodeId, Timing};
+use crate::members::Member;
+use crate::tls::{self, Credentials, HandshakeError, Stream};
 
 /// The shortest limit for each step of a call. `rpc_timeout` is for the network between the nodes, and a client may be
 /// far from them. No lease depends on it.

@@ -183,5 +183,5 @@ fn a_config_without_certificates_is_a_warning() {
     plan.certs = None;
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&["whoever reaches a port can vote"]);
+    said.says(&["anybody who reaches a port can vote"]);
 }

@@ -67,7 +67,7 @@ mod visited;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use leadelect::election::Timing;
+use leadelect::election::{Timing, TimingSpec};
 
 use moves::{Left, World};
 use search::{Bounds, Report};
@@ -81,7 +81,12 @@ fn world(step: u64) -> World {
     World {
         // A little less than a number of steps on a fast clock: a fast voter is free in the very step before which a
         // slow leader's lease has just ended.
-        timing: Timing::new(millis(11), millis(42), DRIFT_PPM).unwrap(),
+        timing: Timing::new(TimingSpec {
+            heartbeat_interval: millis(11),
+            election_timeout: millis(42),
+            clock_drift_ppm: DRIFT_PPM,
+        })
+        .unwrap(),
         unit: millis(step),
         longest_stall: u8::try_from(60 / step).unwrap(),
         terms: 3,

@@ -19,7 +19,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `src/transport/tls.rs` is `transport`, `tls`; `src/lib.rs` is the root, and nothing.
+    /// `src/transport/wire.rs` is `transport`, `wire`; `src/lib.rs` is the root, and nothing.
     pub(super) fn module(&self) -> Vec<String> {
         let name = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         match name {

@@ -28,7 +28,7 @@ fn a_leader_heartbeats_every_interval() {
 #[test]
 fn a_heartbeat_asks_for_the_leaders_election_timeout() {
     let mut setup = cluster(3);
-    setup.timing = Timing::new(ETA, ms(800), 1000).expect("valid");
+    setup.timing = Timing::new(TimingSpec { election_timeout: ms(800), ..TimingSpec::default() }).expect("valid");
     let (_, effects) = elected(Node::start(setup, restored(0, None, Duration::ZERO)));
     let (_, request) = effects.messages.first().expect("a heartbeat");
     let &Request::Heartbeat { term, promise, .. } = request else {

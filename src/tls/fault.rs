@@ -170,3 +170,36 @@ pub(super) fn date(seconds: u64) -> String {
     let (year, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
     format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + year)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::UnixTime;
+
+    use super::super::test_ca::assert_says;
+    use super::*;
+
+    #[test]
+    fn a_host_whose_clock_was_never_set_is_told_so() {
+        let context = CertificateError::NotValidYetContext {
+            time: UnixTime::since_unix_epoch(Duration::from_secs(90)),
+            not_before: UnixTime::since_unix_epoch(Duration::from_secs(1_772_409_600)),
+        };
+        assert_says(&explain(&context.into()), &["before 2026-03-02", "clock of this host says 1970-01-01"]);
+    }
+
+    #[test]
+    fn dates_are_calendar_dates() {
+        let expected = [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (1_709_251_199, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ];
+        for (seconds, day) in expected {
+            assert_eq!(date(seconds), day);
+        }
+    }
+}
