@@ -76,7 +76,7 @@ impl Client {
     /// When the node cannot be reached or does not answer, when one side refuses the other, or when the node's config
     /// lists other nodes than this one.
     pub fn status(&self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeStatus, RemoteError> {
-        let id = id.try_into().map_err(Into::into)?;
+        let id = read_id(id)?;
         let reply = self.call(id, ClientCall::Status)?;
         self.read_status(id, reply)
     }
@@ -120,8 +120,7 @@ impl Client {
         leader: impl TryInto<NodeId, Error: Into<NodeIdError>>,
         hold_off: Duration,
     ) -> Result<(), RemoteError> {
-        let leader = leader.try_into().map_err(Into::into)?;
-        self.call(leader, ClientCall::Resign { hold_off }).map(drop)
+        self.call(read_id(leader)?, ClientCall::Resign { hold_off }).map(drop)
     }
 
     /// Makes the node `leader` hand leadership over to the node `to`. Returns when `leader` no longer leads. The other
@@ -143,7 +142,7 @@ impl Client {
         L: TryInto<NodeId, Error: Into<NodeIdError>>,
         T: TryInto<NodeId, Error: Into<NodeIdError>>,
     {
-        let (leader, to) = (leader.try_into().map_err(Into::into)?, to.try_into().map_err(Into::into)?);
+        let (leader, to) = (read_id(leader)?, read_id(to)?);
         self.call(leader, ClientCall::Transfer { to }).map(drop)
     }
 
@@ -167,7 +166,7 @@ impl Client {
 
     fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
         let Some(member) = self.config.member(id) else {
-            return Err(RemoteError::UnknownNode(id));
+            return Err(RemoteError::UnknownNode { id: id.to_string() });
         };
         let in_doubt = match call {
             ClientCall::Status => "",
@@ -220,6 +219,10 @@ impl Client {
     }
 }
 
+fn read_id(id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeId, RemoteError> {
+    id.try_into().map_err(|error| RemoteError::UnknownNode { id: error.into().found().to_owned() })
+}
+
 /// A node as it sees itself, as [`Node::status`](crate::Node::status) there, and what a client sees of it.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "serialize", derive(serde::Serialize))]
@@ -256,10 +259,11 @@ pub struct NodeStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// The text is no id of a node.
-    NotAnId(NodeIdError),
     /// The config has no such node.
-    UnknownNode(NodeId),
+    UnknownNode {
+        /// The id, or the text that is none.
+        id: String,
+    },
     /// The node cannot be reached, or the connection broke: the node or the network is down.
     Unreachable(String),
     /// The node was reached and did not answer in time: it hangs or is overloaded.
@@ -271,8 +275,7 @@ pub enum RemoteError {
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RemoteError::NotAnId(error) => error.fmt(f),
-            RemoteError::UnknownNode(id) => write!(f, "there is no node {id} in the config"),
+            RemoteError::UnknownNode { id } => write!(f, "found no node {id:?} in the config"),
             RemoteError::Unreachable(what) => write!(f, "unreachable: {what}"),
             RemoteError::Silent(what) => write!(f, "silent: {what}"),
             RemoteError::Refused(why) => f.write_str(why),
@@ -281,12 +284,6 @@ impl fmt::Display for RemoteError {
 }
 
 impl std::error::Error for RemoteError {}
-
-impl From<NodeIdError> for RemoteError {
-    fn from(error: NodeIdError) -> Self {
-        RemoteError::NotAnId(error)
-    }
-}
 
 /// What the caller has to know if a node got a call that changes something, and did not answer.
 const IN_DOUBT: &str = "; it may still do what it was asked for: see who leads before you ask again";
