@@ -73,8 +73,8 @@ fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
     let to = cluster.others(&first.id)[0].clone();
     cluster.kill(&to);
     let said = ask(&mut cluster, &["transfer", &to]);
-    let place = format!("in place of node {to}");
-    said.fails(1, &["has handed over, and node", &place]);
+    let place = format!("instead of node {to}");
+    said.fails(1, &["has handed over, but node", &place]);
 }
 
 /// A command ends only when the next leader leads, which is not before the work of the last has ended.
@@ -140,7 +140,7 @@ fn a_node_that_is_alone_and_resigns_comes_after_itself_and_has_not_handed_over()
     let mut cluster = Cluster::started(&["1"], SWIFT);
     let leader = cluster.leader();
     let said = ask(&mut cluster, &["resign", "--for", "20s"]);
-    said.fails(1, &["node 1 has given leadership up, and leads again"]);
+    said.fails(1, &["node 1 has stepped down, and leads again"]);
     cluster.leader_after(&leader);
 }
 
