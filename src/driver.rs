@@ -148,7 +148,7 @@ impl Driver {
         effects.told.iter().for_each(|told| log_event(me, told));
         let events: Vec<Event> = effects.overran.into_iter().chain(effects.told).map(|told| told.event).collect();
         let election = self.engine.election();
-        self.board.show(election.role(), election.term().0, election.leader(), &events);
+        self.board.show(election.role(), election.term(), election.leader(), &events);
         for note in &effects.notes {
             log::log!(log_level(note.level()), "node {me}: {note}");
         }

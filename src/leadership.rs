@@ -17,12 +17,14 @@ mod health;
 mod lead;
 mod lease;
 mod options;
+mod remaining;
 mod state;
 
 pub use lead::{Leading, Next, WorkResult};
 pub(crate) use lead::{NodeHandle, lead, wait};
 pub use lease::Lease;
 pub use options::{HealthCheck, LeadOptions, OnOverrun};
+pub use remaining::Remaining;
 pub(crate) use state::{LONGEST_WAIT, Leadership, Nudge};
 
 #[cfg(test)]

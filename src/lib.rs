@@ -69,7 +69,7 @@ pub use config::Config;
 pub use config::time_from_str;
 pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
-pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, WorkResult};
+pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, Remaining, WorkResult};
 pub use node::{Node, StartError};
 pub use status::{Events, Status};
 pub use store::StateProblem;

@@ -70,16 +70,18 @@ impl Node {
     /// What the node sees now of itself and its peers.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (token, remaining) = match self.lease() {
-            Some(lease) => (Some(lease.token().0), lease.remaining()),
-            None => (None, Duration::ZERO),
-        };
-        self.board.status(token, remaining)
+        self.board.status(self.lease().map(|lease| (lease.token(), lease.remaining())))
     }
 
     /// The changes from now on. The stream ends when the node stops.
     pub fn events(&self) -> Events {
         self.board.events()
+    }
+
+    /// The present state, as a first event of [`Cause::Present`](crate::Cause::Present), and then the changes. No
+    /// change is lost between the two.
+    pub fn events_with_present(&self) -> Events {
+        self.board.events_with_present()
     }
 
     /// Runs `work` whenever this node leads, as [`Node::lead_with`] with the default options.

@@ -5,12 +5,13 @@
 //! accepts connections ([`accept`]). So a peer that hangs delays no other, and one working direction of dialling is
 //! enough to lead.
 //!
-//! A client, such as the program `leadelect`, is no node ([`client`]). It asks one question and gets the answer
-//! ([`question`]).
+//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply
+//! ([`admin`]).
 //!
 //! Frames carry no sender. The first frame of a connection says who speaks, and the certificate has to agree.
 
 mod accept;
+mod admin;
 mod admission;
 pub(crate) mod client;
 mod connect;
@@ -19,7 +20,6 @@ mod dial;
 mod frame;
 mod link;
 mod outbox;
-mod question;
 pub(crate) mod wire;
 
 use std::collections::BTreeMap;

@@ -42,10 +42,10 @@ impl From<&Status> for Seen {
     fn from(status: &Status) -> Seen {
         Seen {
             role: status.role.to_string(),
-            term: status.term,
+            term: status.term.0,
             leader: status.leader.and_then(|id| id.as_str().parse().ok()),
-            token: status.token,
-            lease: status.lease,
+            token: status.token.map(|token| token.0),
+            lease: status.lease.at_most(Duration::MAX),
             peers_up: status.peers.iter().filter(|peer| peer.connected).count(),
         }
     }

@@ -47,6 +47,8 @@ pub struct Event {
 pub enum Cause {
     /// It has just started.
     Started,
+    /// Nothing has changed: this is the state when the stream of events began.
+    Present,
     /// It accepted the heartbeat of a leader.
     LeaderHeard,
     /// A peer hears a leader that this node does not.
@@ -130,6 +132,7 @@ impl Cause {
             Cause::StorageFailed => EndReason::StorageFailed,
             // Everything else that makes a leader follow, or vote, belongs to a higher term.
             Cause::Started
+            | Cause::Present
             | Cause::LeaderHeard
             | Cause::LeaderHinted { .. }
             | Cause::NoLeader
@@ -165,6 +168,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Started => f.write_str("started"),
+            Cause::Present => f.write_str("the state when the stream began"),
             Cause::LeaderHeard => f.write_str("heard the leader"),
             Cause::LeaderHinted { by } => write!(f, "{by} hears the leader"),
             Cause::NoLeader => f.write_str("knows no leader"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::health::Watch;
 use super::lease::Lease;
 use super::options::{LeadOptions, WorkPolicy};
+use super::remaining::Remaining;
 use super::state::{Begun, Leadership};
 use crate::clock;
 use crate::election::{EndReason, NodeId, Term, Timing};
@@ -35,15 +36,17 @@ impl Leading<'_> {
     /// The time to the hard deadline, from when on another node may lead: the work must have ended by then. It also
     /// tells so once the work has to stop. Reads the clock.
     #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.lease.state().until().since(clock::now())
+    pub fn remaining(&self) -> Remaining {
+        Remaining::until(self.lease.state().until(), clock::now())
     }
 
     /// How long the work may go on if nothing renews the lease any more: the time to the soft deadline, or to the end
-    /// of [`LeadOptions::max_silence`] if that is sooner. Zero once the work has to stop. Reads the clock.
+    /// of [`LeadOptions::max_silence`] if that is sooner. Over once the work has to stop. Reads the clock.
     #[must_use]
-    pub fn soft_remaining(&self) -> Duration {
-        self.policy.soft_left(self.lease.state(), clock::now()).unwrap_or_default()
+    pub fn soft_remaining(&self) -> Remaining {
+        let now = clock::now();
+        let soft = self.policy.soft_deadline(self.lease.state(), now);
+        soft.map_or(Remaining::Over, |until| Remaining::until(until, now))
     }
 
     /// Whether the work may go on. Reads the clock.
@@ -53,8 +56,8 @@ impl Leading<'_> {
     /// When the work has to stop, with the reason. That is final: the node gives its leadership up, and releases it
     /// when the closure returns.
     pub fn check(&self) -> Result<(), EndReason> {
-        let left = self.policy.soft_left(self.lease.state(), clock::now());
-        left.map(drop).map_err(|reason| self.stop(reason))
+        let soft = self.policy.soft_deadline(self.lease.state(), clock::now());
+        soft.map(drop).map_err(|reason| self.stop(reason))
     }
 
     /// Sleeps for `span`, but no longer than the work may go on. It is no sign of life: see [`Leading::alive`].

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::remaining::Remaining;
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -37,18 +38,17 @@ impl Lease {
     /// Whether this node may act as leader now. Reads the clock.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        !self.remaining().is_zero()
+        !self.remaining().is_over()
     }
 
-    /// How long this node may still act as leader if no heartbeat is answered any more; zero if it may not. Reads the
-    /// clock.
+    /// How long this node may still act as leader if no heartbeat is answered any more. Reads the clock.
     #[must_use]
-    pub fn remaining(&self) -> Duration {
+    pub fn remaining(&self) -> Remaining {
         if self.lapsed.load(Ordering::Relaxed) {
-            return Duration::ZERO;
+            return Remaining::Over;
         }
         let left = self.state.left(clock::now());
-        if left.is_zero() {
+        if left.is_over() {
             self.lapsed.store(true, Ordering::Relaxed);
         }
         left
@@ -122,24 +122,27 @@ impl LeaseState {
         EndReason::ALL.get(usize::from(place)).copied()
     }
 
-    /// How long work that takes `drain` to stop may still go on, or why it has to stop.
-    pub(crate) fn soft_left(&self, now: Instant, drain: Duration) -> Result<Duration, EndReason> {
+    /// Until when work that takes `drain` to stop may go on, or why it has to stop now.
+    pub(crate) fn soft_deadline(&self, now: Instant, drain: Duration) -> Result<Instant, EndReason> {
         if let Some(reason) = self.ended() {
             return Err(reason);
         }
-        let until_silent = self.silent_at().since(now);
-        if until_silent.is_zero() {
+        let silent_at = self.silent_at();
+        if now >= silent_at {
             return Err(EndReason::WorkSilent);
         }
-        let until_soft = self.until().before(drain).since(now);
-        if until_soft.is_zero() {
+        let soft = match self.until() {
+            Instant::NEVER => Instant::NEVER,
+            until => until.before(drain),
+        };
+        if now >= soft {
             return Err(EndReason::QuorumLost);
         }
-        Ok(until_soft.min(until_silent))
+        Ok(soft.min(silent_at))
     }
 
-    fn left(&self, now: Instant) -> Duration {
-        self.soft_left(now, Duration::ZERO).unwrap_or_default()
+    fn left(&self, now: Instant) -> Remaining {
+        self.soft_deadline(now, Duration::ZERO).map_or(Remaining::Over, |until| Remaining::until(until, now))
     }
 
     // A thread that takes a guard counts it first and then looks at `ended`. A thread that takes the lease away writes
@@ -147,12 +150,12 @@ impl LeaseState {
     // one of the two threads sees what the other did.
 
     pub(crate) fn take(self: &Arc<Self>, now: Instant) -> Option<Lease> {
-        if self.left(now).is_zero() {
+        if self.left(now).is_over() {
             return None; // Counted and dropped, it would be told again that the lease is free.
         }
         self.held.fetch_add(1, Ordering::SeqCst);
         let lease = Lease { state: self.clone(), lapsed: AtomicBool::new(false) };
-        (!self.left(now).is_zero()).then_some(lease)
+        (!self.left(now).is_over()).then_some(lease)
     }
 
     /// Takes the lease away, for good. Returns whether that is news. The work that it guards has to end by `end_by`.

@@ -129,11 +129,10 @@ pub(crate) struct WorkPolicy {
 }
 
 impl WorkPolicy {
-    /// How long the work may still go on, or why it has to stop.
-    pub(crate) fn soft_left(&self, lease: &LeaseState, now: Instant) -> Result<Duration, EndReason> {
-        let left = lease.soft_left(now, self.drain)?;
-        let until_leave = self.leave_at.since(now);
-        if until_leave.is_zero() { Err(EndReason::Resigned) } else { Ok(left.min(until_leave)) }
+    /// Until when the work may go on, or why it has to stop now.
+    pub(crate) fn soft_deadline(&self, lease: &LeaseState, now: Instant) -> Result<Instant, EndReason> {
+        let soft = lease.soft_deadline(now, self.drain)?;
+        if now >= self.leave_at { Err(EndReason::Resigned) } else { Ok(soft.min(self.leave_at)) }
     }
 }
 

@@ -256,7 +256,7 @@ impl Leadership {
         let mut inner = self.inner();
         loop {
             let now = clock();
-            let soft_left = policy.soft_left(lease, now)?;
+            let soft_left = policy.soft_deadline(lease, now)?.since(now);
             let left = until.since(now);
             if left.is_zero() {
                 return Ok(());
@@ -327,7 +327,7 @@ impl Inner {
     /// A lease of a term after `last` under which work may begin now.
     fn next(&self, last: Term, drain: Duration, now: Instant) -> Option<Lease> {
         let current = self.leases.last()?;
-        let begins = current.token() > last && current.soft_left(now, drain).is_ok();
+        let begins = current.token() > last && current.soft_deadline(now, drain).is_ok();
         begins.then(|| current.take(now)).flatten()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::options::WorkPolicy;
 use super::state::{Begun, Nudge};
-use super::{LeadOptions, Leadership, OnOverrun};
+use super::{LeadOptions, Leadership, OnOverrun, Remaining};
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term, Timing, TimingSpec};
 
@@ -55,7 +55,7 @@ fn a_lease_is_valid_until_its_deadline_without_anybody_telling_it() {
     while lease.is_valid() {
         std::thread::yield_now();
     }
-    assert_eq!(lease.remaining(), Duration::ZERO);
+    assert_eq!(lease.remaining(), Remaining::Over);
     assert!(leadership.lease(clock::now()).is_none());
 }
 
@@ -161,7 +161,7 @@ fn a_sign_of_life_counts_only_before_the_work_is_silent() {
     let lease = begin(&leadership, 0, &policy(Some(GRACE)));
     let silent_at = lease.state().silent_at();
     let almost = silent_at.before(Duration::from_nanos(1));
-    assert_eq!(lease.state().soft_left(silent_at, Duration::ZERO), Err(EndReason::WorkSilent));
+    assert_eq!(lease.state().soft_deadline(silent_at, Duration::ZERO), Err(EndReason::WorkSilent));
     lease.state().alive(silent_at, HOUR);
     assert_eq!(lease.state().silent_at(), silent_at, "too late");
     lease.state().alive(almost, GRACE);
@@ -233,7 +233,7 @@ fn a_call_with_a_time_limit_ends_with_or_without_a_lease() {
     assert!(matches!(leadership.begin(Term(0), &limited, clock::now), Begun::Recalled));
     leadership.publish(deadline(3, now + HOUR), EndReason::QuorumLost, now);
     let lease = begin(&leadership, 0, &policy(None));
-    assert_eq!(limited.soft_left(lease.state(), limited.leave_at), Err(EndReason::Resigned));
+    assert_eq!(limited.soft_deadline(lease.state(), limited.leave_at), Err(EndReason::Resigned));
     assert_eq!(leadership.wait(lease.state(), &limited, now + HOUR, clock::now), Err(EndReason::Resigned));
 }
 

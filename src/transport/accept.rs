@@ -9,12 +9,12 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admin;
 use super::admission::{Admission, ClientPermit, Handshake, MOST_CLIENTS, Permit};
 use super::connections::Connections;
 use super::link::{LinkError, printable, receive, send};
 use super::outbox::Outbox;
-use super::question;
-use super::wire::{Ask, Frame, Hello};
+use super::wire::{ClientRequest, Frame, Hello};
 use super::{Local, PROBE_INTERVAL, handshake_deadline, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
@@ -85,10 +85,10 @@ impl Acceptor {
         };
         let hello = match receive(&mut stream, "a hello", deadline)? {
             Frame::Hello(hello) => hello,
-            Frame::Ask(ask) => {
+            Frame::ClientRequest(request) => {
                 let place = self.admission.client();
                 drop(handshake);
-                return self.answer_client(stream, addr, &ask, place);
+                return self.answer_client(stream, addr, &request, place);
             }
             other => {
                 return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
@@ -169,19 +169,19 @@ impl Acceptor {
         &self,
         mut stream: Stream,
         addr: IpAddr,
-        ask: &Ask,
+        request: &ClientRequest,
         place: Option<ClientPermit<'_>>,
     ) -> Result<(), LinkError> {
-        log::debug!("node {}: {addr} asks {:?}", self.local.me(), ask.question);
+        log::debug!("node {}: {addr} asks {:?}", self.local.me(), request.call);
         let told = match place {
-            Some(_) => question::answer(&self.local, ask, addr, stream.peer_certificate().as_ref()),
+            Some(_) => admin::answer(&self.local, request, addr, stream.peer_certificate().as_ref()),
             None => Err(format!("{MOST_CLIENTS} clients are being answered: ask again later")),
         };
         stream.set_deadline(clock::now() + self.local.rpc_timeout);
         match told {
             Ok(told) => {
                 for part in told {
-                    send(&mut stream, &Frame::Told(part))?;
+                    send(&mut stream, &Frame::ClientReply(part))?;
                 }
                 stream.close();
                 Ok(())

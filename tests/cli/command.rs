@@ -25,7 +25,7 @@ fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
     let second = cluster.leader_after(&first);
     assert_ne!(second.id, first.id);
     assert_eq!(said.out, format!("node {} has handed over to node {}\n", first.id, second.id));
-    cluster.processes[&first.id].wait_until_it_mentions(&["has to resign, says 127.0.0.1"]);
+    cluster.processes[&first.id].wait_until_it_mentions(&["127.0.0.1 asks it to resign"]);
     cluster.judge(Claims::MayBeReleased);
 }
 

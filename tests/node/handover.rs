@@ -187,13 +187,13 @@ impl Stage {
         lend: &Sender<Borrowed>,
     ) -> Result<Next, String> {
         let start = boot_nanos();
-        let mut deadline = start + nanos(leading.remaining());
+        let mut deadline = start + nanos(leading.remaining().at_most(Duration::MAX));
         let way = WAYS[dice.below(WAYS.len() as u64) as usize];
         let told = leading.wait(dice.micros_below(2000)).is_err();
         let now = boot_nanos();
-        if !leading.remaining().is_zero() {
+        if !leading.remaining().is_over() {
             // Another one, if the lease was renewed. One that has passed is not known any more.
-            deadline = now + nanos(leading.remaining());
+            deadline = now + nanos(leading.remaining().at_most(Duration::MAX));
         }
         if let Some(guard) = node.lease().filter(|_| dice.below(3) == 0) {
             lend.send((guard, at, dice.micros_below(8000), deadline)).unwrap();
@@ -232,7 +232,7 @@ impl Stage {
         // Told to stop, work needs a while; a lease that has run out meanwhile ends it, as far as safety goes.
         thread::sleep(dice.micros_below(8000));
         let mut end = boot_nanos();
-        if leading.remaining().is_zero() {
+        if leading.remaining().is_over() {
             self.late.fetch_add(1, Ordering::SeqCst);
             end = deadline.min(end);
         }
@@ -265,7 +265,7 @@ impl Stage {
                     after: boot_nanos(),
                     valid,
                     token: lease.as_ref().map_or(0, |lease| lease.token().0),
-                    left: lease.as_ref().map_or(0, |lease| nanos(lease.remaining())),
+                    left: lease.as_ref().map_or(0, |lease| nanos(lease.remaining().at_most(Duration::MAX))),
                 });
             }
             thread::sleep(Duration::from_micros(500));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use leadelect::config::ConfigBuilder;
-use leadelect::{Cause, Config, Events, Node, NotLeader, Role, StartError};
+use leadelect::{Cause, Config, Events, Node, NotLeader, Remaining, Role, StartError};
 
 use super::certs::{Ca, THIS_HOST};
 use super::child::boot_nanos;
@@ -229,7 +229,7 @@ fn the_status_of_a_leader_shows_its_peers_their_round_trips_and_certificates() {
     assert_eq!(status.role, Role::Leader);
     assert_eq!(status.leader, Some(node.id()));
     assert_eq!(status.token, Some(status.term));
-    assert!(status.lease > Duration::ZERO && status.lease < SLOW);
+    assert!(!status.lease.is_over() && status.lease < Remaining::Left(SLOW));
     assert_eq!(status.peers.len(), 2);
     for peer in &status.peers {
         assert_eq!(peer.addr, format!("127.0.0.1:{}", local.port(peer.id.as_str())));

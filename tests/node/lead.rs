@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use leadelect::config::NodeSpec;
-use leadelect::{Cause, EndReason, HealthCheck, LeadOptions, Leading, Next, Node, NotLeader, Role, TransferError};
+use leadelect::{
+    Cause, EndReason, HealthCheck, LeadOptions, Leading, Next, Node, NotLeader, Remaining, Role, TransferError,
+};
 
 use super::cluster::free_port;
 use super::in_process::{Local, SLOW, SWIFT, threads};
@@ -195,8 +197,8 @@ fn calls_from_inside_the_closure_return_at_once_and_tell_the_work_to_stop() {
             seen.push(node.resign().is_ok());
             assert_eq!(leading.check(), Err(EndReason::Resigned));
             assert_eq!(leading.wait(LONG), Err(EndReason::Resigned));
-            assert_eq!(leading.soft_remaining(), Duration::ZERO);
-            assert!(!leading.remaining().is_zero(), "time to stop");
+            assert_eq!(leading.soft_remaining(), Remaining::Over);
+            assert!(!leading.remaining().is_over(), "time to stop");
             assert_eq!(node.transfer_to(another.as_str()), Err(TransferError::UnderWay));
             node.shutdown();
             Ok::<_, EndReason>(Next::Rejoin)
@@ -264,7 +266,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
     });
     let (lost, left) = told.unwrap();
     assert_eq!(lost, EndReason::QuorumLost);
-    assert!(left > Duration::ZERO && left <= Duration::from_secs(9), "{left:?}");
+    assert!(left > Remaining::Over && left <= Remaining::Left(Duration::from_secs(9)), "{left:?}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Stubborn {
         self.token.store(leading.token().0, Ordering::SeqCst);
         while !self.may_end.load(Ordering::SeqCst) {
             let now = boot_nanos();
-            if !leading.remaining().is_zero() {
+            if !leading.remaining().is_over() {
                 self.held_at.store(now, Ordering::SeqCst);
             }
             thread::sleep(Duration::from_micros(200));

@@ -35,7 +35,7 @@ const ROWS: [Row; 20] = [
     row("members", &["election", "error"], &[]),
     row("inbox", &["election", "error"], &["crossbeam_channel"]),
     row("leadership", &["clock", "election", "error", "inbox"], &["crossbeam_channel", "log"]),
-    row("status", &["clock", "election"], &["crossbeam_channel", "log", "rustix"]),
+    row("status", &["clock", "election", "leadership"], &["rustix", "serde"]),
     row("status::prometheus", &["election"], &["prometheus_client"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "log", "rustix"]),
@@ -44,9 +44,9 @@ const ROWS: [Row; 20] = [
     row("config", &["election", "members", "tls"], &[]),
     row("config::yaml", &["tls"], &["serde", "serde_yaml"]),
     row("transport", LINKS, &["crossbeam_channel", "log"]),
-    row("transport::wire", &["election"], &["bincode", "serde"]),
+    row("transport::wire", &["election", "leadership", "status"], &["bincode", "serde"]),
     // A client knows the frames that are for clients, and how to dial.
-    row("remote", &["clock", "config", "election", "status", "transport"], &[]),
+    row("remote", &["clock", "config", "election", "leadership", "status", "transport"], &["serde"]),
     row("driver", PARTS, &["crossbeam_channel", "log"]),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use leadelect::remote::{Client, RemoteError};
-use leadelect::{Config, NodeId, time_from_str};
+use leadelect::remote::{Client, RemoteError, Transfer};
+use leadelect::{Config, NodeId, Term, time_from_str};
 
 use super::view::View;
 use super::{ConfigFile, Failure, print};
@@ -82,7 +82,7 @@ pub(crate) fn transfer(args: &TransferArgs) -> Result<ExitCode, Failure> {
         print(&format!("node {to} leads already\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let asked = hand_over.client.transfer(hand_over.leader, to);
+    let asked = hand_over.client.transfer(Transfer { leader: hand_over.leader, to });
     let next = hand_over.end(asked)?;
     if next != to {
         let from = hand_over.leader;
@@ -100,7 +100,7 @@ struct HandOver<'a> {
     config: &'a Config,
     client: Client,
     leader: NodeId,
-    token: u64,
+    token: Term,
 }
 
 /// The pause between two searches for the next leader.
@@ -115,7 +115,7 @@ impl<'a> HandOver<'a> {
         let view = View::of(config, client.status_of_all());
         match view.leaders().as_slice() {
             [leader] => {
-                let (leader, token) = (leader.id, leader.token.unwrap_or(0));
+                let (leader, token) = (leader.id, leader.token.unwrap_or_default());
                 Ok(HandOver { config, client, leader, token })
             }
             _ => Err(Failure::of_cluster(view.verdict())),
@@ -130,7 +130,7 @@ impl<'a> HandOver<'a> {
         let ticks = crossbeam_channel::tick(SEARCH_INTERVAL);
         loop {
             let view = View::of(self.config, self.client.status_of_all());
-            let later = |token: Option<u64>| token.is_some_and(|token| token > self.token);
+            let later = |token: Option<Term>| token.is_some_and(|token| token > self.token);
             if let Some(next) = view.leaders().iter().find(|node| later(node.token)) {
                 return Ok(next.id);
             }

@@ -214,7 +214,7 @@ impl<'a> Supervisor<'a> {
 /// before the remaining time.
 fn end_of_lease(leading: &Leading<'_>) -> u64 {
     let now = lease_clock_nanos();
-    let left = u64::try_from(leading.remaining().as_nanos()).unwrap_or(u64::MAX);
+    let left = u64::try_from(leading.remaining().at_most(Duration::MAX).as_nanos()).unwrap_or(u64::MAX);
     now.saturating_add(left)
 }
 

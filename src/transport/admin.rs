@@ -1,7 +1,7 @@
-//! What this node answers to a client: whoever has a certificate of the CA and is no node.
+//! How this node answers a client.
 //!
-//! Any client may ask what the node sees. What changes something is only for members, which is for whoever has a
-//! certificate that is valid for the name of one of the nodes.
+//! A client needs a certificate of the CA to ask for the status. To change anything it needs a certificate that is
+//! valid for the name of one of the nodes.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,43 +9,43 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use super::Local;
-use super::wire::{Ask, MOST_TOLD, Question, Told};
+use super::wire::{ClientCall, ClientReply, ClientRequest, LONGEST_PEER_ERROR};
 use crate::clock;
 use crate::election::NodeId;
 use crate::engine::{Answer, Call};
 use crate::tls::Certificate;
 
-/// The answer to `ask`, a frame each; takes as long as it takes to do what is asked for.
+/// Does what `request` asks for, and returns the parts of the reply.
 ///
 /// # Errors
 ///
-/// What to tell the client instead: why not.
+/// The reason to tell the client, if the node refuses or fails.
 pub(super) fn answer(
     local: &Local,
-    ask: &Ask,
+    request: &ClientRequest,
     from: IpAddr,
     certificate: Option<&Certificate>,
-) -> Result<Vec<Told>, String> {
-    ask.is_for(local.me(), &local.cluster)?;
-    match ask.question {
-        Question::Status => Ok(status(local)),
-        Question::Resign { hold_off } => {
+) -> Result<Vec<ClientReply>, String> {
+    request.is_for(local.me(), &local.cluster)?;
+    match request.call {
+        ClientCall::Status => Ok(status(local)),
+        ClientCall::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: has to resign, says {from}", local.me());
+            log::info!("node {}: {from} asks it to resign", local.me());
             hand_over(local, None, hold_off)
         }
-        Question::Transfer { to } => {
+        ClientCall::Transfer { to } => {
             check_member(local, certificate)?;
             let to = local.members.successor(to);
             let to = to.map_err(|error| error.to_string())?;
-            log::info!("node {}: has to hand over to {to}, says {from}", local.me());
+            log::info!("node {}: {from} asks it to hand over to {to}", local.me());
             hand_over(local, Some(to), Duration::ZERO)
         }
     }
 }
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
-fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<Told>, String> {
+fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<ClientReply>, String> {
     let stops = || format!("node {} stops, or has too much to do", local.me());
     let answers = local.inbox.call(Call::HandOver { successor, hold_off });
     let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
@@ -62,33 +62,18 @@ fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Re
         match next() {
             Ok(Answer::Refused(refusal)) => return Err(refusal.to_string()),
             Ok(Answer::Begun) => {}
-            Ok(Answer::Done) => return Ok(vec![Told::Done]),
+            Ok(Answer::Done) => return Ok(vec![ClientReply::Done]),
             Err(RecvTimeoutError::Timeout) => return Err(late()),
             Err(RecvTimeoutError::Disconnected) => return Err(stops()),
         }
     }
 }
 
-/// Without asking the election thread, so that a node whose disk hangs can still be looked at.
-fn status(local: &Local) -> Vec<Told> {
-    let lease = local.leadership.lease(clock::now());
-    let (token, remaining) = match &lease {
-        Some(lease) => (Some(lease.token().0), lease.remaining()),
-        None => (None, Duration::ZERO),
-    };
-    let status = local.board.status(token, remaining);
-    let peers = status.peers.into_iter().map(|peer| Told::Peer {
-        id: peer.id,
-        connected: peer.connected,
-        last_heard: peer.last_heard,
-        round_trip: peer.round_trip,
-        certificate_days: peer.certificate_days,
-        last_error: peer.last_error.map(|error| error.chars().take(MOST_TOLD).collect()),
-        requests: peer.requests,
-        failures: peer.failures,
-    });
-    let peers: Vec<Told> = peers.collect();
-    let head = Told::Status {
+/// Does not ask the election thread, so that a node whose disk hangs can still be looked at.
+fn status(local: &Local) -> Vec<ClientReply> {
+    let status =
+        local.board.status(local.leadership.lease(clock::now()).map(|lease| (lease.token(), lease.remaining())));
+    let head = ClientReply::Status {
         role: status.role,
         term: status.term,
         leader: status.leader,
@@ -96,9 +81,13 @@ fn status(local: &Local) -> Vec<Told> {
         lease: status.lease,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: clock::now().since(local.started_at),
-        peers: u16::try_from(peers.len()).expect("a config has at most 64 nodes"),
+        peers: u16::try_from(status.peers.len()).expect("a config has at most 64 nodes"),
     };
-    [vec![head], peers].concat()
+    let peers = status.peers.into_iter().map(|mut peer| {
+        peer.last_error = peer.last_error.map(|error| error.chars().take(LONGEST_PEER_ERROR).collect());
+        ClientReply::Peer(peer)
+    });
+    [head].into_iter().chain(peers).collect()
 }
 
 fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), String> {
@@ -125,7 +114,7 @@ mod tests {
     use crate::tls::Credentials;
     use crate::tls::test_ca::TestCa;
 
-    const RESIGN: Question = Question::Resign { hold_off: Duration::ZERO };
+    const RESIGN: ClientCall = ClientCall::Resign { hold_off: Duration::ZERO };
 
     /// Node 1 of two, and what reaches its election thread.
     fn node() -> (Local, Receiver<Post>) {
@@ -134,30 +123,30 @@ mod tests {
         (local, mail)
     }
 
-    fn ask(local: &Local, question: Question, names: &[&str]) -> Result<Vec<Told>, String> {
+    fn ask(local: &Local, call: ClientCall, names: &[&str]) -> Result<Vec<ClientReply>, String> {
         let ca = TestCa::new("ca");
         let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
-        let ask = Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), question };
+        let request = ClientRequest { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), call };
         let from = IpAddr::from([127, 0, 0, 9]);
-        answer(local, &ask, from, Some(credentials.certificate()))
+        answer(local, &request, from, Some(credentials.certificate()))
     }
 
     #[test]
-    fn whoever_is_for_no_node_may_look_and_change_nothing() {
+    fn a_client_that_is_no_node_may_look_and_change_nothing() {
         let (local, mail) = node();
         let names = ["three.example"];
-        let told = ask(&local, Question::Status, &names).expect("a status");
-        assert!(matches!(told[..], [Told::Status { peers: 0, .. }]));
+        let told = ask(&local, ClientCall::Status, &names).expect("a status");
+        assert!(matches!(told[..], [ClientReply::Status { peers: 0, .. }]));
         let to = NodeId::from(2);
-        for question in [RESIGN, Question::Transfer { to }] {
-            let refused = ask(&local, question, &names).expect_err("no member");
+        for call in [RESIGN, ClientCall::Transfer { to }] {
+            let refused = ask(&local, call, &names).expect_err("no member");
             assert!(refused.contains("for none of the nodes"), "{refused}");
         }
         assert!(mail.is_empty());
     }
 
     #[test]
-    fn a_question_to_an_election_thread_that_hangs_has_an_end() {
+    fn a_call_to_an_election_thread_that_hangs_has_an_end() {
         let (local, mail) = node();
         let refused = ask(&local, RESIGN, &["two.example"]).expect_err("nobody answers");
         let in_doubt = ["has not done it within", "may still do it"];
@@ -170,20 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn a_question_for_another_node_cluster_or_version_is_refused_with_both() {
+    fn a_call_for_another_node_cluster_or_version_is_refused_with_both() {
         let (local, _mail) = node();
-        let right =
-            || Ask { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), question: Question::Status };
-        let refused = |ask: Ask| answer(&local, &ask, [127, 0, 0, 9].into(), None).expect_err("wrong");
-        let mut wrong = right();
+        let (cluster, call) = (local.cluster.clone(), ClientCall::Status);
+        let right = ClientRequest { protocol: PROTOCOL, cluster, to: local.me(), call };
+        let answer = |request: &ClientRequest| answer(&local, request, [127, 0, 0, 9].into(), None);
+        let refused = |request: ClientRequest| answer(&request).expect_err("wrong");
+        let mut wrong = right.clone();
         wrong.to = NodeId::from(2);
         assert_eq!(refused(wrong), "this is node 1, not node 2: check the addresses");
-        let mut wrong = right();
+        let mut wrong = right.clone();
         wrong.cluster = "elsewhere".into();
         assert_eq!(refused(wrong), "different cluster: here c, there elsewhere; make the configs agree");
-        let mut wrong = right();
+        let mut wrong = right.clone();
         wrong.protocol = 2;
         assert_eq!(refused(wrong), "different protocol: here 1, there 2; make the configs agree");
-        assert!(answer(&local, &right(), [127, 0, 0, 9].into(), None).is_ok());
+        assert!(answer(&right).is_ok());
     }
 }
