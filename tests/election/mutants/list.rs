@@ -178,7 +178,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(ELECTION, "step_down", "self.work = leader.work(self.hard.term)", "()")],
+        patches: &[patch(ELECTION, "leave_leadership", "self.work = leader.work(self.hard.term)", "()")],
     },
     Mutant {
         name: "followed_without_vote",
