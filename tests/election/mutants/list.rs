@@ -424,7 +424,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "release_before_work_stopped",
         breaks: "the release does not wait for the work",
         found: Found::Safety(2_000),
-        patches: &[patch(LEADER, "step_aside", "leader.until.is_none()", "true")],
+        patches: &[patch(LEADER, "begin_step_down", "leader.until.is_none()", "true")],
     },
     Mutant {
         name: "acts_while_stepping_down",
