@@ -430,8 +430,8 @@ mod tests {
             ("highest_heard", |node| node.highest_heard = Term(9)),
             ("no work", |node| node.work = None),
             ("hold off", |node| node.hold_off_until = NOW + MS * 61),
-            ("no young reign", |node| node.takeovers.young = None),
-            ("a young reign", |node| reign(node).settled_at = NOW),
+            ("no young takeover", |node| node.takeovers.young = None),
+            ("a young takeover", |node| takeover(node).settled_at = NOW),
             ("short takeovers", |node| node.takeovers.short.clear()),
             ("succession", |node| node.succession.reverse()),
             ("failed", |node| node.failed = true),
@@ -506,8 +506,8 @@ mod tests {
         node.heard.as_mut().expect("heard")
     }
 
-    fn reign(node: &mut Election) -> &mut Takeover {
-        node.takeovers.young.as_mut().expect("a young reign")
+    fn takeover(node: &mut Election) -> &mut Takeover {
+        node.takeovers.young.as_mut().expect("a young takeover")
     }
 
     fn follows(node: &mut Election) -> &mut Follower {

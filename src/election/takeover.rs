@@ -40,13 +40,13 @@ impl Election {
         let prefers = self.prefers(leader);
         let Takeovers { young, short } = &mut self.takeovers;
         if is_new_leader {
-            if let Some(reign) = young.take() {
-                let failures = short.entry(reign.leader).or_insert(0);
+            if let Some(takeover) = young.take() {
+                let failures = short.entry(takeover.leader).or_insert(0);
                 *failures = (*failures + 1).min(MOST_FAILURES);
             }
             let settled_at = now + self.setup.timing.settling();
             *young = prefers.then_some(Takeover { leader, settled_at });
-        } else if young.take_if(|reign| now >= reign.settled_at).is_some() {
+        } else if young.take_if(|takeover| now >= takeover.settled_at).is_some() {
             short.remove(&leader);
         }
     }
