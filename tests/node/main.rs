@@ -4,8 +4,9 @@
 //! started however it ends. It waits for conditions and never for a time to pass, but for the few that show that
 //! something does *not* happen.
 //!
-//! Most nodes are this very binary, started again as [`support::child`]: it writes down what its lease says about every
-//! millisecond, on a clock that all processes of the host share, and [`support::lease_log`] judges the whole log afterwards.
+//! Most nodes are this very binary, started again as [`support::child`]. It writes down what its lease says about every
+//! millisecond, on a clock that all processes of the host share. [`support::lease_log`] judges the whole log
+//! afterwards.
 //! What concerns the command line is tried on `examples/node.rs`.
 #![cfg(target_os = "linux")]
 // signals, CLOCK_BOOTTIME, /proc

@@ -1,5 +1,5 @@
-//! Work that ignores every signal to stop, and guards that nobody drops: what happens at the hard deadline and after it,
-//! and what does not happen before.
+//! Work that ignores every signal to stop, and guards that nobody drops: what happens at the hard deadline and after
+//! it, and what does not happen before.
 
 use std::env;
 use std::process::Command;
