@@ -4,6 +4,7 @@
 //! and a strange line break hides nothing. Names are not resolved: one that was renamed with `as` escapes. The rules
 //! are for mistakes, not for malice.
 
+mod examples;
 mod imports;
 mod manual;
 mod planted;
