@@ -41,18 +41,18 @@ mod end_reason;
 mod event;
 mod hard_state;
 mod id;
+mod input;
 mod leader;
 mod message;
+mod succession;
 mod takeover;
+mod term;
 mod time;
 mod timing;
 mod voter;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "checkers")]
 #[doc(hidden)]
@@ -61,7 +61,9 @@ pub use end_reason::EndReason;
 pub use event::{Cause, Event, Role};
 pub use hard_state::{HardState, Output, Recovery, Store};
 pub use id::{NodeId, NodeIdError};
+pub use input::{Deadline, Effects, Input, Setup, Voter};
 pub use message::{Hint, Refusal, Reply, Request};
+pub use term::Term;
 pub use time::Instant;
 pub use timing::{Timing, TimingError, TimingSpec};
 
@@ -69,113 +71,7 @@ use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;
 use leader::Leader;
 use takeover::Takeovers;
-
-/// A numbered period with at most one elected leader. The term in which a lease was won is its fencing token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Term(pub u64);
-
-impl Term {
-    /// How far a message may be ahead of a node's own term. One bad frame must not use up all terms.
-    pub const LARGEST_JUMP: u64 = 1 << 32;
-
-    fn next(self) -> Term {
-        Term(self.0.checked_add(1).expect("terms grow by at most LARGEST_JUMP a message"))
-    }
-
-    fn too_far_from(self, own: Term) -> bool {
-        self.0 > own.0.saturating_add(Self::LARGEST_JUMP)
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The cluster as one of its nodes sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Setup {
-    /// This node.
-    pub me: NodeId,
-    /// All nodes, this one included. The same on every node.
-    pub voters: BTreeMap<NodeId, Voter>,
-    /// May differ between nodes. Only the drift bound must be the same on all of them.
-    pub timing: Timing,
-}
-
-/// What is configured about a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Voter {
-    /// A node of higher priority comes earlier in the line of succession. In the end the eligible node with the highest
-    /// priority leads.
-    pub priority: i32,
-    /// A witness votes and never leads.
-    pub witness: bool,
-}
-
-/// What may happen to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Time has passed.
-    Tick,
-    /// A peer asks.
-    Request {
-        /// The authenticated peer.
-        from: NodeId,
-        /// What it asks.
-        request: Request,
-    },
-    /// A peer answers.
-    Reply {
-        /// The authenticated peer.
-        from: NodeId,
-        /// What it answers.
-        reply: Reply,
-    },
-    /// The node should give up leadership: first its work stops, then it tells the other nodes. No effect on a node
-    /// that does not lead, or that steps down already.
-    StepDown {
-        /// Why. It is told to others, and decides nothing.
-        reason: EndReason,
-        /// Who should lead next. If none is named, the best eligible backer.
-        successor: Option<NodeId>,
-        /// How long this node then leads only as a last resort. At least the election timeout.
-        hold_off: Duration,
-    },
-    /// Nothing guarded by the lease of this term runs any more, and nothing can start.
-    WorkEnded {
-        /// The term.
-        term: Term,
-    },
-    /// Whether the node is eligible. A node that is not leads only as a last resort: when no other node does.
-    Eligible(bool),
-    /// A state could not be made durable.
-    StorageFailed,
-}
-
-/// What a step wants done, in this order.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// What the threads that act as leader may rely on from now on. This is the whole truth after the step, not a
-    /// change.
-    pub lease: Option<Deadline>,
-    /// The answer, if the input was a request.
-    pub reply: Option<Reply>,
-    /// The requests to send, each with its receiver.
-    pub messages: Vec<(NodeId, Request)>,
-    /// What has happened, for logs and watchers.
-    pub events: Vec<Event>,
-}
-
-/// Until when a node may act as leader, on its own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Deadline {
-    /// The fencing token: the term of the lease.
-    pub token: Term,
-    /// The node may act strictly before this moment.
-    pub until: Instant,
-}
+use voter::{Heard, Promise};
 
 /// One node's part in the election. See the [module](self) for how to drive it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -233,24 +129,6 @@ impl Follower {
     fn waiting(suspect_at: Instant) -> Self {
         Follower { leader: None, suspect_at, hint: None }
     }
-}
-
-/// Until `until`, only `holder` gets this node's vote, in any term.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Promise {
-    holder: NodeId,
-    term: Term,
-    seq: u64,
-    until: Instant,
-}
-
-/// The last leader that this node has heard directly, or has been itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Heard {
-    leader: NodeId,
-    term: Term,
-    at: Instant,
-    released: bool,
 }
 
 impl Election {
@@ -537,35 +415,6 @@ impl Election {
     /// Whether this node is eligible, as it tells its peers.
     fn able_to_lead(&self, now: Instant) -> bool {
         self.may_lead() && self.eligible && self.work.is_none() && now >= self.hold_off_until.max(self.voting_from)
-    }
-
-    /// How much later this node starts than the first in the line of succession.
-    fn patience(&mut self, now: Instant) -> Duration {
-        let stagger = self.setup.timing.stagger();
-        let last_resort = if self.eligible && now >= self.hold_off_until {
-            Duration::ZERO
-        } else {
-            self.setup.timing.election_timeout()
-        };
-        if self.failed {
-            // Rule 8: the line of succession has failed once, so chance breaks the tie.
-            return last_resort + self.dice.below(stagger * 8);
-        }
-        last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
-    }
-
-    /// This node's place in the line of succession: by the last leader's list, or else by the configured order.
-    fn rank(&self) -> usize {
-        let me = self.setup.me;
-        if !self.succession.is_empty() {
-            let place = self.succession.iter().position(|id| *id == me);
-            return place.unwrap_or(self.succession.len());
-        }
-        let own = self.setup.voters[&me].priority;
-        let ahead = |(id, voter): &(&NodeId, &Voter)| {
-            !voter.witness && (voter.priority > own || (voter.priority == own && **id < me))
-        };
-        self.setup.voters.iter().filter(ahead).count()
     }
 
     fn is_peer(&self, id: NodeId) -> bool {

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::election::{NodeId, Reply, Request, Term};
 use crate::engine::{Answer, Call};
-use crate::leadership::Nudge;
 
 /// Far more than 64 nodes and their programs ever have under way at once, and a megabyte at most.
 const MOST_WAITING: usize = 4096;
@@ -71,12 +70,5 @@ impl Inbox {
     /// Tells the node something. A node that has stopped needs to know nothing.
     pub(crate) fn post(&self, post: Post) {
         let _ = self.0.send(post);
-    }
-
-    pub(crate) fn nudge(&self, nudge: Nudge) {
-        self.post(match nudge {
-            Nudge::Program => Post::Program,
-            Nudge::LeaseFree(term) => Post::LeaseFree { term },
-        });
     }
 }

@@ -5,14 +5,17 @@
 //! use leadelect::{Config, Node};
 //! use std::{error::Error, time::Duration};
 //!
-//! let node = Node::start(Config::from_yaml_file("cfg.yaml")?.for_node("1")?)?;
-//! node.lead(|leading| {                                      // once per term won, until the node stops
-//!     while leading.wait(Duration::from_secs(1)).is_ok() {   // ends at once when leadership must
-//!         println!("on this node only, with token {}", leading.token());
-//!     }
-//!     Ok::<(), Box<dyn Error>>(())                           // only now another node may lead
-//! })?;
-//! # Ok::<(), Box<dyn Error>>(())
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     let node = Node::start(Config::from_yaml_file("cfg.yaml")?.for_node("1")?)?;
+//!     node.lead(|leading| {
+//!         // Once per term won, until the node stops. The wait ends at once when leadership must.
+//!         while leading.wait(Duration::from_secs(1)).is_ok() {
+//!             println!("on this node only, with token {}", leading.token());
+//!         }
+//!         // Only now another node may lead.
+//!     });
+//!     Ok(())
+//! }
 //! ```
 //!
 //! # What it promises
@@ -73,3 +76,8 @@ pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, 
 pub use node::{Node, StartError};
 pub use status::{Events, Status};
 pub use store::StateProblem;
+
+/// The program of README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,12 +1,14 @@
 //! `gen_cert.sh` makes certificates that nodes accept, renews them without a bad moment, and says what is wrong.
 //!
 //! Every test runs a copy of the script in a folder of its own, so the repository's `certs/` is never touched.
-//! Where openssl or shellcheck is not installed, the tests that need it say so on stderr and check nothing.
+//! Where openssl or shellcheck is not installed, the tests that need it are skipped.
 #![cfg(unix)]
+
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -252,7 +254,7 @@ fn a_missing_openssl_is_named_with_what_to_do() {
 #[test]
 fn shellcheck_finds_nothing() {
     if find_tool("shellcheck").is_none() {
-        return skip("shellcheck");
+        return skip::because("needs shellcheck");
     }
     let output = Command::new("shellcheck").arg(script()).output().expect("start shellcheck");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -267,7 +269,7 @@ struct Place {
 impl Place {
     fn new() -> Option<Self> {
         if find_tool("openssl").is_none() {
-            skip("openssl");
+            skip::because("needs openssl");
             return None;
         }
         Some(Self::with_path(None))
@@ -460,9 +462,4 @@ fn script() -> PathBuf {
 fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// Says it past the test harness, which would swallow it in a test that passes.
-fn skip(tool: &str) {
-    writeln!(std::io::stderr(), "skipped: needs {tool}").expect("write to stderr");
 }

@@ -265,31 +265,4 @@ impl Election {
         let suspect_at = now + self.setup.timing.election_timeout();
         self.follow(now, None, suspect_at, Cause::Released { successor }, out);
     }
-
-    pub(super) fn best_backer(&self, now: Instant) -> Option<NodeId> {
-        let State::Leader(leader) = &self.state else {
-            return None;
-        };
-        let best = self.succession_list(now).into_iter().next()?;
-        leader.backers.get(&best).filter(|backer| backer.eligible && now < backer.until).map(|_| best)
-    }
-
-    /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then the rest;
-    /// each group by priority. The list only orders, it never forbids.
-    fn succession_list(&self, now: Instant) -> Vec<NodeId> {
-        let State::Leader(leader) = &self.state else {
-            return Vec::new();
-        };
-        let voters = self.setup.voters.iter().filter(|(id, voter)| **id != self.setup.me && !voter.witness);
-        let mut list: Vec<_> = voters
-            .map(|(id, voter)| {
-                let backer = leader.backers.get(id);
-                let able = backer.is_some_and(|backer| backer.eligible);
-                let fresh = backer.is_some_and(|backer| now < backer.until);
-                (Reverse(able && fresh), Reverse(fresh), Reverse(voter.priority), *id)
-            })
-            .collect();
-        list.sort_unstable();
-        list.into_iter().map(|(.., id)| id).collect()
-    }
 }

@@ -4,9 +4,25 @@
 
 use std::time::Duration;
 
-use super::{
-    Cause, Effects, Election, Follower, Heard, Hint, Instant, NodeId, Promise, Refusal, Reply, Request, State, Term,
-};
+use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Reply, Request, State, Term};
+
+/// Until `until`, only `holder` gets this node's vote, in any term.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Promise {
+    pub(super) holder: NodeId,
+    pub(super) term: Term,
+    pub(super) seq: u64,
+    pub(super) until: Instant,
+}
+
+/// The last leader that this node has heard directly, or has been itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Heard {
+    pub(super) leader: NodeId,
+    pub(super) term: Term,
+    pub(super) at: Instant,
+    pub(super) released: bool,
+}
 
 impl Election {
     /// Answers a request. A sender that is not a voter, or is this node, gets no answer: the transport should not have

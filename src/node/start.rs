@@ -15,8 +15,8 @@ use crate::config::NodeConfig;
 use crate::driver::{Driver, Storage};
 use crate::election::{Election, Recovery, Setup, Term};
 use crate::engine::Engine;
-use crate::inbox::Inbox;
-use crate::leadership::{Leadership, NodeHandle};
+use crate::inbox::{Inbox, Post};
+use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -42,7 +42,12 @@ impl Node {
         let (inbox, posts) = Inbox::new();
         let nudged = inbox.clone();
         let grace = config.timing().election_timeout();
-        let leadership = Arc::new(Leadership::new(grace, move |nudge| nudged.nudge(nudge)));
+        let leadership = Arc::new(Leadership::new(grace, move |nudge| {
+            nudged.post(match nudge {
+                Nudge::Program => Post::Program,
+                Nudge::LeaseFree(term) => Post::LeaseFree { term },
+            });
+        }));
         let peers = config.members().peers().map(|(peer, member)| (peer, member.to_string()));
         let board = Arc::new(Board::new(id, peers));
         let local = Local {

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use super::cluster::{Cluster, Plan};
 use super::process::{AMPLE, try_for};
+use super::skip;
 
 /// What the program has said in the end.
 #[derive(Debug)]
@@ -127,8 +128,7 @@ fn bash_completes_a_subcommand() {
     let ask = "COMP_WORDS=(leadelect tr) COMP_CWORD=1; _leadelect leadelect tr leadelect; echo \"${COMPREPLY[@]}\"";
     let bash = Command::new("bash").args(["-c", &format!("{script}\n{ask}")]).output();
     let Ok(bash) = bash else {
-        eprintln!("skipped: needs bash");
-        return;
+        return skip::because("needs bash");
     };
     let completed = String::from_utf8_lossy(&bash.stdout);
     assert_eq!(completed.trim(), "transfer", "{bash:?}");

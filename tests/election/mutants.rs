@@ -77,11 +77,8 @@ struct Tally {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "in release only: it builds and runs each mutant")]
 fn mutants_are_found() {
-    if cfg!(debug_assertions) {
-        println!("mutants: SKIPPED in a debug build; cargo test --release --test election -- mutants --nocapture");
-        return;
-    }
     let copy = Copy::build("mutants");
     let ranges = number("RANGES").unwrap_or(USUAL_RANGES);
     assert!(ranges > 0, "RANGES=0 looks for nothing");
@@ -118,10 +115,8 @@ fn mutants_are_found() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "in release only: it builds and runs each mutant")]
 fn mutants_none_of_which_is_switched_on_are_harmless() {
-    if cfg!(debug_assertions) {
-        return; // see above
-    }
     let copy = Copy::build("mutants");
     let none: &[&str] = &[];
     let searches: Vec<(&[&str], u64)> =
@@ -136,10 +131,8 @@ fn mutants_none_of_which_is_switched_on_are_harmless() {
 
 /// A violation prints one seed and one command, and this command shows the same again, to the last byte.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "in release only: it builds and runs each mutant")]
 fn mutants_replay_to_the_same_story() {
-    if cfg!(debug_assertions) {
-        return; // see above
-    }
     let copy = Copy::build("mutants");
     for name in ["release_before_work_stopped", "own_work_ignored", "quarantine_left_out"] {
         let first = copy.simulate(&[name], 0, 2000);

@@ -65,7 +65,8 @@ fn every_story_goes_as_it_is_told() {
     }
     assert!(
         wrong.is_empty(),
-        "{wrong}SCENARIOS=write cargo test --test election -- scenarios writes what happens now; read it before you keep it"
+        "{wrong}SCENARIOS=write cargo test --test election -- scenarios writes what happens now; read it before you \
+         keep it"
     );
 }
 

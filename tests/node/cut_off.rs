@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use super::cluster::{CALM, Cluster, SWIFT};
 use super::lease_log::Claims;
 use super::process::{Process, wait_for};
+use super::skip;
 
 const THREE: [&str; 3] = ["1", "2", "3"];
 
@@ -100,7 +101,7 @@ fn is_possible(arguments: &[&str]) -> bool {
     probe.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
     let possible = probe.status().is_ok_and(|status| status.success());
     if !possible {
-        eprintln!("skipped: needs root, and the commands unshare, nsenter and ip");
+        skip::because("needs root, and the commands unshare, nsenter and ip");
     }
     possible
 }

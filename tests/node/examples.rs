@@ -1,8 +1,9 @@
-//! The examples that tell a story and end: each is run, and its story read.
+//! The examples that tell a story, and the program of README.md: each is run, and its story read.
 
 use std::process::Command;
 
-use super::cluster::built_example;
+use super::certs::{Ca, THIS_HOST};
+use super::cluster::{Plan, SWIFT, built_example};
 use super::process::Process;
 
 /// Runs an example to its end, and returns what it said.
@@ -42,4 +43,17 @@ fn fencing_refuses_the_leader_that_was_stopped_and_nobody_else() {
     assert_eq!(about(" was refused: token "), [true], "{said:?}");
     let writes = about(" wrote with token ");
     assert!(!writes.is_empty() && !writes.contains(&true), "{said:?}");
+}
+
+/// It reads `cfg.yaml` in its folder. Here that is a cluster of one node, which is a quorum.
+#[test]
+fn the_program_of_the_readme_leads_and_says_its_token() {
+    let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
+    let mut plan = Plan::new(Some(ca.sign("shared", &THIS_HOST)), &["1"], SWIFT);
+    plan.state_dir = Some("state".into());
+    std::fs::write(folder.path().join("cfg.yaml"), plan.yaml()).unwrap();
+    let mut command = Command::new(built_example("readme"));
+    command.current_dir(folder.path());
+    let program = Process::start("readme", command);
+    program.wait_until_it_mentions(&["on this node only, with token "]);
 }

@@ -4,17 +4,15 @@
 //! started however it ends. It waits for conditions and never for a time to pass, but for the few that show that
 //! something does *not* happen.
 //!
-//! Most nodes are this very binary, started again as [`child`]: it writes down what its lease says about every
-//! millisecond, on a clock that all processes of the host share, and [`lease_log`] judges the whole log afterwards.
+//! Most nodes are this very binary, started again as [`support::child`]. It writes down what its lease says about every
+//! millisecond, on a clock that all processes of the host share. [`support::lease_log`] judges the whole log
+//! afterwards.
 //! What concerns the command line is tried on `examples/node.rs`.
 #![cfg(target_os = "linux")]
 // signals, CLOCK_BOOTTIME, /proc
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-mod certs;
-mod child;
-mod cluster;
 mod cut_off;
 mod duplicate_id;
 mod examples;
@@ -22,13 +20,15 @@ mod failover;
 mod handover;
 mod in_process;
 mod lead;
-mod lease_log;
 mod overrun;
-mod process;
 mod program;
 mod remote;
 mod rolling;
 mod storm;
 mod strangers;
+#[path = "../support/mod.rs"]
+mod support;
 mod takeover;
 mod watch;
+
+use support::{certs, child, cluster, lease_log, process, skip};

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::certs::{Ca, THIS_HOST};
 use super::cluster::{Cluster, Plan, SWIFT, built_example, example};
 use super::process::{Process, wait_for};
+use super::skip;
 
 /// A program that was started with these arguments.
 fn start(arguments: &[&OsStr]) -> Process {
@@ -189,8 +190,7 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
     let made = Command::new("sh").arg(folder.path().join("gen_cert.sh")).output();
     let made = made.unwrap();
     if !made.status.success() && String::from_utf8_lossy(&made.stderr).contains("needs the openssl") {
-        eprintln!("skipped: needs openssl");
-        return;
+        return skip::because("needs openssl");
     }
     assert!(made.status.success(), "{made:?}");
     let mut plan = Plan::new(Some(Ca::new().sign("unused", &THIS_HOST)), &["1", "2", "3"], SWIFT);

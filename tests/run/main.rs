@@ -1,31 +1,20 @@
 //! `leadelect run`: three supervisors on loopback, whose commands, guards and selves are killed and stopped.
 //!
-//! The command is this very binary, started again as [`work`]: it writes down every millisecond that it lives, and so
+//! The command is this very binary, started again as [`work`]. It writes down every millisecond that it lives, and so
 //! do the processes that it starts, on a clock that all processes of the host share. Whatever a test does, no process
 //! of one leader may be found alive once a process of the next leader is: [`rig`] judges that.
 #![cfg(target_os = "linux")]
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-#[path = "../node/certs.rs"]
-#[allow(dead_code)] // each test binary uses a part of what they share
-mod certs;
-#[path = "../node/child.rs"]
-#[allow(dead_code)]
-mod child;
-#[path = "../node/cluster.rs"]
-#[allow(dead_code)]
-mod cluster;
-#[path = "../node/lease_log.rs"]
-#[allow(dead_code)]
-mod lease_log;
-#[path = "../node/process.rs"]
-#[allow(dead_code)]
-mod process;
-
 mod alone;
 mod chance;
 mod exclusion;
 mod handover;
 mod rig;
+#[path = "../support/mod.rs"]
+#[allow(dead_code)] // a part is for the other programs; the program `node` uses all of it
+mod support;
 mod work;
+
+use support::{child, cluster, process};

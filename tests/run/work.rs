@@ -1,8 +1,8 @@
 //! What a command does: it writes down that it lives.
 //!
 //! A line for every beat, in a file of its own named `NODE-TOKEN-PID`: nanoseconds on the clock that all processes of
-//! the host share. The clock is read before the line is written, so that it was alive at that moment, however late the
-//! line comes.
+//! the host share. The clock is read before the line is written: it was alive at that moment, however late the line
+//! comes.
 //!
 //! `LEADELECT_WORK` says what else it does, in words:
 //!

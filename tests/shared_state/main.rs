@@ -1,9 +1,9 @@
 //! What program threads share with the node, in every order in which a few threads can run.
 //!
-//! The sources of the lease and of the leadership state are compiled here once more, with locks, atomics and threads that
-//! a scheduler controls (shuttle). It runs one thread at a time and tries all choices of the next thread, depth first, at
-//! every lock and every atomic. All atomics here are sequentially consistent, which is what the sources ask for. So a
-//! test that ends has seen every course of its threads.
+//! The sources of the lease and of the leadership state are compiled here once more, with locks, atomics and threads
+//! that a scheduler controls (shuttle). It runs one thread at a time and tries all choices of the next thread, depth
+//! first, at every lock and every atomic. All atomics here are sequentially consistent, which is what the sources ask
+//! for. So a test that ends has seen every course of its threads.
 #![allow(dead_code, unreachable_pub)] // the rest of the sources
 #![allow(clippy::unwrap_used)]
 

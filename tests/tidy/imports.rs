@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::EVERYTHING;
+use super::table::{APART, LAYERS};
 use super::tokens::Token;
 
 /// The package, or the other module at the top of this crate, that an import in `file` is from; `lib` for what is taken
@@ -21,13 +21,19 @@ pub(super) fn used(file: &[String], import: &Import, packages: &BTreeSet<String>
                 rest = &rest[1..];
             }
         }
+        // The root names the modules at the top without a word before.
+        module if here.is_empty() && is_top(module) => return Some(module.to_owned()),
         package => return packages.contains(package).then(|| package.to_owned()),
     }
     here.extend(rest.iter().cloned());
     let own = file.first().map_or("lib", String::as_str);
-    let is_module = |name: &&String| EVERYTHING.contains(&name.as_str()) || *name == own;
+    let is_module = |name: &&String| is_top(name) || *name == own;
     let top = here.first().filter(is_module).map_or("lib", String::as_str);
     (top != own).then(|| top.to_owned())
+}
+
+fn is_top(name: &str) -> bool {
+    name != "lib" && name != APART && LAYERS.iter().any(|layer| layer.contains(&name))
 }
 
 /// A path that a file names, in a `use` or in place.

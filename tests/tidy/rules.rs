@@ -1,15 +1,18 @@
 //! Where a file breaks which rule.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::imports::{imports, used};
+use super::imports::{Import, imports, used};
 use super::source::{Source, packages};
+use super::table::{APART, EMPTY_NAMES, LAYERS, LONGEST_FILE, LONGEST_LINE, LONGEST_TEST_FILE, ROWS, Row, TABLES};
 use super::tokens::{Token, tokens, without_tests};
-use super::{EMPTY_NAMES, LONGEST_FILE, LONGEST_LINE};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     Imports,
+    Layers,
+    Rights,
     Clock,
     Unwrap,
     Size,
@@ -48,8 +51,9 @@ pub(super) fn findings_in(source: &Source) -> Vec<Finding> {
 
 fn find_size(source: &Source, found: &mut Vec<Finding>) {
     let length = source.text.lines().count();
-    if length > LONGEST_FILE {
-        let why = format!("{length} lines, at most {LONGEST_FILE} fit a sitting");
+    let longest = if source.is_in_src() { LONGEST_FILE } else { LONGEST_TEST_FILE };
+    if length > longest && !TABLES.contains(&source.path.as_str()) {
+        let why = format!("{length} lines, at most {longest} fit a sitting");
         found.push(source.finding(Rule::Size, length, "is too long", why));
     }
     for (number, line) in (1..).zip(source.text.lines()) {
@@ -109,24 +113,75 @@ fn occurrences<'t>(tokens: &'t [Token], pattern: &'t [&'t str]) -> impl Iterator
 }
 
 fn find_imports(source: &Source, tokens: &[Token], found: &mut Vec<Finding>) {
-    let Some(row) = source.row() else {
-        let why = "no row in the table of this test: say what it may import".to_owned();
+    if source.top() != APART && layer(&source.top()).is_none() {
+        let why = "in no layer of tests/tidy/table.rs: say what is above it and what below".to_owned();
+        found.push(source.finding(Rule::Layers, 1, "has no layer", why));
+    }
+    let Some(row) = source.row(&ROWS) else {
+        let why = "no row in tests/tidy/table.rs: say what it may import".to_owned();
         found.push(source.finding(Rule::Imports, 1, "has no row", why));
         return;
     };
-    let packages = packages();
-    for import in imports(tokens) {
-        let Some(used) = used(&source.module(), &import, &packages) else {
-            continue;
-        };
-        if row.uses.contains(&used.as_str()) || row.packages.contains(&used.as_str()) {
-            continue;
+    for (import, used) in uses(source, tokens) {
+        let path = import.path.join("::");
+        if !row.allows(&used) {
+            let why = format!(
+                "`{path}`: the row of `{}` allows the modules {:?} and the packages {:?}",
+                row.module, row.uses, row.packages
+            );
+            found.push(source.finding(Rule::Imports, import.line, &format!("uses {used}"), why));
         }
-        let (path, module) = (import.path.join("::"), row.module);
-        let why = format!(
-            "`{path}`: the row of `{module}` allows the modules {:?} and the packages {:?}",
-            row.uses, row.packages
-        );
-        found.push(source.finding(Rule::Imports, import.line, &format!("uses {used}"), why));
+        let (own, other) = (layer(&source.top()), layer(&used));
+        if own.zip(other).is_some_and(|(own, other)| other >= own) {
+            let why = format!("`{path}`: `{used}` is not below `{}`: imports point down", source.top());
+            found.push(source.finding(Rule::Layers, import.line, &format!("points up to {used}"), why));
+        }
     }
+}
+
+impl Row {
+    fn allows(&self, used: &str) -> bool {
+        self.uses.contains(&used) || self.packages.contains(&used)
+    }
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// What a file names of other modules at the top, and of packages.
+fn uses(source: &Source, tokens: &[Token]) -> Vec<(Import, String)> {
+    let (module, packages) = (source.module(), packages());
+    let found = imports(tokens).into_iter();
+    found.filter_map(|import| used(&module, &import, &packages).map(|used| (import, used))).collect()
+}
+
+/// A right that nobody uses invites a use that nobody has thought about.
+pub(super) fn unused_rights(rows: &'static [Row], sources: &[Source]) -> Vec<Finding> {
+    let mut unused: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for row in rows {
+        unused.extend(row.uses.iter().chain(row.packages).map(|right| (row.module, *right)));
+    }
+    for source in sources.iter().filter(|source| !source.test) {
+        let (tokens, _) = without_tests(tokens(&source.text));
+        let Some(row) = source.row(rows) else { continue };
+        for (_, used) in uses(source, &tokens) {
+            unused.retain(|(module, right)| *module != row.module || *right != used);
+        }
+    }
+    let why = |module, right| format!("the row of `{module}` allows `{right}`, which nothing in it uses");
+    let finding = |(module, right)| in_table(format!("{module} does not use {right}"), why(module, right));
+    unused.into_iter().map(finding).collect()
+}
+
+/// Layers of modules that are not there.
+pub(super) fn missing_modules(layers: &[&[&str]], sources: &[Source]) -> Vec<Finding> {
+    let known: BTreeSet<String> = sources.iter().map(Source::top).collect();
+    let missing = layers.iter().copied().flatten().filter(|module| !known.contains(**module));
+    let finding = |module| in_table(format!("{module} is missing"), format!("there is no module `{module}`"));
+    missing.map(finding).collect()
+}
+
+fn in_table(what: String, why: String) -> Finding {
+    Finding { rule: Rule::Rights, what, path: "tests/tidy/table.rs".to_owned(), line: 1, why }
 }

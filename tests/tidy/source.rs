@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::rules::{Finding, Rule};
+use super::table::Row;
 use super::tokens::{tokens, without_tests};
-use super::{ROWS, Row};
 
 /// A file under `src`.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Source {
     /// From the root of the package, with slashes.
     pub(super) path: String,
     pub(super) text: String,
-    /// Declared by `#[cfg(test)] mod ..;`.
+    /// Declared by `#[cfg(test)] mod ..;`, or not in `src`.
     pub(super) test: bool,
 }
 
@@ -28,7 +28,16 @@ impl Source {
         }
     }
 
-    pub(super) fn row(&self) -> Option<&'static Row> {
+    /// The module at the top that it belongs to.
+    pub(super) fn top(&self) -> String {
+        self.module().into_iter().next().unwrap_or_else(|| "lib".to_owned())
+    }
+
+    pub(super) fn is_in_src(&self) -> bool {
+        self.path.starts_with("src/")
+    }
+
+    pub(super) fn row(&self, rows: &'static [Row]) -> Option<&'static Row> {
         let module = match self.module() {
             module if module.is_empty() => "lib".to_owned(),
             module => module.join("::"),
@@ -37,7 +46,7 @@ impl Source {
             let rest = module.strip_prefix(row.module);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        ROWS.iter().filter(inside).max_by_key(|row| row.module.len())
+        rows.iter().filter(inside).max_by_key(|row| row.module.len())
     }
 
     pub(super) fn finding(&self, rule: Rule, line: usize, broken: &str, why: String) -> Finding {
@@ -49,6 +58,16 @@ pub(super) fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     read_folder(&root().join("src"), "src", &mut sources);
     mark_test_files(&mut sources);
+    sources
+}
+
+/// The programs that test.
+pub(super) fn test_sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    read_folder(&root().join("tests"), "tests", &mut sources);
+    for source in &mut sources {
+        source.test = true;
+    }
     sources
 }
 

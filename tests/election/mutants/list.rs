@@ -11,6 +11,8 @@ const ELECTION: &str = "src/election.rs";
 const VOTER: &str = "src/election/voter.rs";
 const CANDIDATE: &str = "src/election/candidate.rs";
 const LEADER: &str = "src/election/leader.rs";
+const SUCCESSION: &str = "src/election/succession.rs";
+const TERM: &str = "src/election/term.rs";
 const TAKEOVER: &str = "src/election/takeover.rs";
 const TIMING: &str = "src/election/timing.rs";
 const SIMULATION: &str = "tests/election/simulation/campaign.rs";
@@ -278,7 +280,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "term_jump_unbounded",
         breaks: "any term is believed",
         found: Found::Paper("no node of the simulation lies"),
-        patches: &[patch(ELECTION, "too_far_from", "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)", "false")],
+        patches: &[patch(TERM, "too_far_from", "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)", "false")],
     },
     Mutant {
         name: "refused_vote_raises_term",
@@ -488,7 +490,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
         found: Found::Liveness(10_000),
-        patches: &[patch(ELECTION, "patience", "self.failed", "false")],
+        patches: &[patch(SUCCESSION, "patience", "self.failed", "false")],
     },
     Mutant {
         name: "stall_ignored",

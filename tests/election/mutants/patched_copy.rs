@@ -127,7 +127,7 @@ impl Copy {
     /// Runs so many seeds, or until one shows a violation.
     pub(super) fn simulate(&self, mutants: &[&str], from: u64, seeds: u64) -> Run {
         let mut command = self.command(mutants);
-        command.env("FROM", from.to_string()).env("SEEDS", seeds.to_string()).env("THREADS", "1"); // there are others beside it
+        command.env("FROM", from.to_string()).env("SEEDS", seeds.to_string()).env("THREADS", "1");
         command.args(["simulation", "--nocapture"]);
         Run::of(command.output().expect("the copy runs"))
     }
@@ -341,7 +341,8 @@ fn manifest(root: &Path) -> String {
         line.unwrap_or_else(|| panic!("Cargo.toml: {start}")).to_owned()
     };
     format!(
-        "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[dev-dependencies]\n{}\n\n[workspace]\n",
+        "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[dev-dependencies]\n{}\n\n\
+         [workspace]\n",
         line("edition = "),
         line("serde = "),
         line("roxmltree = ")

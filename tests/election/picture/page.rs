@@ -16,7 +16,8 @@ text{font:11px 'DejaVu Sans',Verdana,sans-serif;fill:#222}
 path.axis{stroke:#e4e4e4;fill:none}text.axis{font-size:10px;fill:#555;text-anchor:middle}
 .row path{stroke:#bbb}.unseen{fill:#f3f3f3}
 .follower rect{fill:#dce6ef}.candidate rect{fill:#f0e442}.leader rect{fill:#0072b2}.leader text{fill:#fff}
-.starting rect{fill:#fff;stroke:#999}.paused rect{fill:url(#stripes)}.down rect{fill:#fff;stroke:#999;stroke-dasharray:3 2}
+.starting rect{fill:#fff;stroke:#999}
+.paused rect{fill:url(#stripes)}.down rect{fill:#fff;stroke:#999;stroke-dasharray:3 2}
 .paused text,.down text,.ending text{paint-order:stroke;stroke:#fff;stroke-width:3px}
 .lease rect{fill:#004d3a}.lease text{fill:#fff}.ending rect{fill:url(#ending);stroke:#004d3a}
 .both rect{fill:#d00;fill-opacity:.25;stroke:#d00;stroke-width:2}

@@ -172,7 +172,7 @@ impl Cluster {
         let config = self.write(plan);
         let mut command = Command::new(env::current_exe().unwrap());
         command
-            .args(["child::run", "--exact", "--ignored", "--nocapture"])
+            .args(["support::child::run", "--exact", "--ignored", "--nocapture"])
             .env(child::CONFIG, config)
             .env(child::ID, id)
             .env("RUST_LOG", "debug")

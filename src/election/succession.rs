@@ -1,0 +1,64 @@
+//! Which node should follow a leader? The line of succession, and how much later each node in it starts.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Election, Instant, NodeId, State, Voter};
+
+impl Election {
+    /// How much later this node starts than the first in the line of succession.
+    pub(super) fn patience(&mut self, now: Instant) -> Duration {
+        let stagger = self.setup.timing.stagger();
+        let last_resort = if self.eligible && now >= self.hold_off_until {
+            Duration::ZERO
+        } else {
+            self.setup.timing.election_timeout()
+        };
+        if self.failed {
+            // Rule 8: the line of succession has failed once, so chance breaks the tie.
+            return last_resort + self.dice.below(stagger * 8);
+        }
+        last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
+    }
+
+    /// This node's place in the line of succession: by the last leader's list, or else by the configured order.
+    fn rank(&self) -> usize {
+        let me = self.setup.me;
+        if !self.succession.is_empty() {
+            let place = self.succession.iter().position(|id| *id == me);
+            return place.unwrap_or(self.succession.len());
+        }
+        let own = self.setup.voters[&me].priority;
+        let ahead = |(id, voter): &(&NodeId, &Voter)| {
+            !voter.witness && (voter.priority > own || (voter.priority == own && **id < me))
+        };
+        self.setup.voters.iter().filter(ahead).count()
+    }
+
+    pub(super) fn best_backer(&self, now: Instant) -> Option<NodeId> {
+        let State::Leader(leader) = &self.state else {
+            return None;
+        };
+        let best = self.succession_list(now).into_iter().next()?;
+        leader.backers.get(&best).filter(|backer| backer.eligible && now < backer.until).map(|_| best)
+    }
+
+    /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then the rest;
+    /// each group by priority. The list only orders, it never forbids.
+    pub(super) fn succession_list(&self, now: Instant) -> Vec<NodeId> {
+        let State::Leader(leader) = &self.state else {
+            return Vec::new();
+        };
+        let voters = self.setup.voters.iter().filter(|(id, voter)| **id != self.setup.me && !voter.witness);
+        let mut list: Vec<_> = voters
+            .map(|(id, voter)| {
+                let backer = leader.backers.get(id);
+                let able = backer.is_some_and(|backer| backer.eligible);
+                let fresh = backer.is_some_and(|backer| now < backer.until);
+                (Reverse(able && fresh), Reverse(fresh), Reverse(voter.priority), *id)
+            })
+            .collect();
+        list.sort_unstable();
+        list.into_iter().map(|(.., id)| id).collect()
+    }
+}

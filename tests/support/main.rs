@@ -1,0 +1,8 @@
+//! What several test programs share, tried itself: the judge of lease logs, and skipped tests.
+// What is missing in a test may panic.
+#![allow(clippy::unwrap_used)]
+
+mod judging;
+mod lease_log;
+mod skip;
+mod skipping;
