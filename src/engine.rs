@@ -82,7 +82,7 @@ struct Guarded {
 }
 
 impl<C: Clone> Engine<C> {
-    /// A node whose part in the election is `election`. Step [`Mail::Start`] first.
+    /// A node whose part in the election is `election`. First step [`Mail::Program`], then [`Mail::Start`].
     ///
     /// A stop waits for `last_words` at most until the other nodes have confirmed that leadership is released.
     #[must_use]
