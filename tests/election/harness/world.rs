@@ -674,8 +674,8 @@ impl Node {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        let stops = |letter: &Box<Letter>| matches!(**letter, Letter::Own { mail: Mail::Stop, .. });
-        self.stopping.is_some() || self.queue.iter().any(stops)
+        let stops = |letter: &Letter| matches!(letter, Letter::Own { mail: Mail::Stop, .. });
+        self.stopping.is_some() || self.queue.iter().any(|letter| stops(letter))
     }
 
     /// Whether nothing is pending in it.
