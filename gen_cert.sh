@@ -1,46 +1,45 @@
 #!/bin/sh
-# Makes the CA and the certificates of leadelect nodes. What it does for its user: see --help.
+# Makes the CA and the certificates of leadelect nodes. For what it offers its user, see --help.
 #
 # Three things are deliberate:
 #
 # * A key is kept when its certificate is renewed. Two files cannot be replaced in one step, so a node that reads
-#   between the two steps would find a new key beside an old certificate. With the same key every pair it can
-#   find fits. A fresh key would not make a leaked one harmless either: nothing revokes the old certificate, only
-#   a new CA does.
-# * Everything is made in a work folder that only the owner can enter, and moved into place once all of it is
-#   there. A reader sees an old file or a new one, never half of one, and a failed run changes nothing. The
-#   work folder is in certs/, so that moving is renaming, and has a fixed name, so that it is the lock as well.
-# * Extensions come from a file and not from options: OpenSSL 1.1.1 and 3.x differ in their options.
+#   between the two steps would find a new key beside an old certificate. With the same key every pair fits. A new
+#   key would not help against a leaked one either: the old certificate stays valid, and only a new CA ends it.
+# * Everything is made in a work folder that only the owner can enter. It is moved into place when all of it is
+#   there. So a reader sees an old file or a new one, never half of one, and a failed run changes nothing. The work
+#   folder is in certs/, so that a move is only a rename. It has a fixed name, so that it is the lock as well.
+# * Extensions come from a file and not from options, because OpenSSL 1.1.1 and 3.x differ in their options.
 
 set -eu
 umask 077
 LC_ALL=C # character ranges below mean ASCII, and openssl's dates are English
 export LC_ALL
 
-default_days=365 # renewing comes round often enough to stay a habit
+default_days=365 # short enough that renewing stays a habit
 max_days=3650    # the life of a CA made here, rounded down
 ca_days=3652     # ten years, so that even --days 3650 ends before it
-margin=3600      # seconds that a run may take between asking how long the CA lasts and signing
-max_name=240     # characters; with "-cert.pem" it is still a file name (255)
+margin=3600      # seconds that a run may take from asking how long the CA lasts to signing
+max_name=240     # characters; with "-cert.pem" it still fits in a file name (255)
 
 usage() {
     cat <<EOF
 usage: gen_cert.sh [--days N] [HOST ...]
 
-Makes certificates for leadelect nodes in certs/, beside this script: a CA on the first run, and certificates
-signed by it, each good for both sides of a connection.
+Makes certificates for leadelect nodes in certs/, beside this script. The first run makes a CA. Each run makes
+certificates that the CA signs, each valid for both sides of a connection.
 
   without HOST   certs/server-cert.pem and certs/server-key.pem, valid for 127.0.0.1, ::1 and localhost:
                  all nodes on one host, as in cfg.yaml
-  HOST ...       certs/HOST-cert.pem and certs/HOST-key.pem for each: a host name, an IPv4 or an IPv6 address,
-                 written as the other nodes' configuration names it. In file names, ':' becomes '_'
+  HOST ...       certs/HOST-cert.pem and certs/HOST-key.pem for each HOST: a host name, an IPv4 or an IPv6
+                 address, written as the other nodes' configuration names it. In file names, ':' becomes '_'
                  (fe80::1 gives certs/fe80__1-cert.pem)
 
   --days N       how long the certificates are valid, 1 to $max_days (default: $default_days); the CA lasts ten years
   -h, --help     this text
 
 Run it again to renew. The CA and the keys are kept; only the certificates are new. For a new key, remove
-certs/HOST-key.pem first. Keep certs/ca-key.pem off the nodes: whoever has it can join the cluster.
+certs/HOST-key.pem first. Keep certs/ca-key.pem off the nodes: everybody who has it can join the cluster.
 
 Exit status: 0 done, 1 failed (nothing has been changed, unless the message says so), 2 wrong usage.
 EOF
@@ -58,7 +57,7 @@ wrong_usage() {
     exit 2
 }
 
-# --- what was asked for -----------------------------------------------------------------------------------------
+# --- the arguments ----------------------------------------------------------------------------------------------
 
 set_days() {
     case $1 in
@@ -141,7 +140,7 @@ add_host() {
     # Two spellings that differ only in case would be one file on some file systems.
     folded=$(file_base "$1" | tr '[:upper:]' '[:lower:]')
     [ "$folded" != ca ] ||
-        wrong_usage "bad host '$1': its certificate would be ca-cert.pem, which is the CA's: use the host's full name or its address"
+        wrong_usage "bad host '$1': its certificate would be ca-cert.pem, the file of the CA: use the host's full name or its address"
     case $taken in
     *" $folded "*) wrong_usage "bad host '$1': a host given before it has the same file names: give each host once" ;;
     esac
@@ -150,9 +149,9 @@ add_host() {
 }
 
 days=$default_days
-hosts=      # as given, separated by spaces: a host that was accepted holds no space and no glob
+hosts=      # as given, separated by spaces; no accepted host has a space or a glob in it
 taken=' '   # their file names in lower case, each between two spaces
-options=yes # no after --
+options=yes # becomes no after --
 
 while [ $# -gt 0 ]; do
     case $options$1 in
@@ -173,10 +172,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# --- what is there ----------------------------------------------------------------------------------------------
+# --- the CA -----------------------------------------------------------------------------------------------------
 
 command -v openssl >/dev/null 2>&1 ||
-    fail "needs the openssl command, version 1.1.1 or later, and found none in PATH: install it (on Debian: apt-get install openssl) and run this again"
+    fail "needs the openssl command, version 1.1.1 or later, and there is none in PATH: install it (on Debian: apt-get install openssl) and run this again"
 
 certs=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)/certs
 ca_cert=$certs/ca-cert.pem
@@ -186,7 +185,7 @@ work=$certs/.gen_cert
 (umask 022 && mkdir -p "$certs") || fail "cannot make the folder $certs: see the line above"
 mkdir "$work" 2>/dev/null || {
     [ ! -e "$work" ] ||
-        fail "$work is there: another run is at work, or one was killed. If none is running, remove that folder and run this again"
+        fail "$work exists: another run has not ended, or was killed. If none is running, remove that folder and run this again"
     fail "cannot make the folder $work: you must be allowed to write to $certs"
 }
 trap 'rm -rf "$work"' EXIT
@@ -194,7 +193,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Stands in for the system's openssl.cnf, which may be missing or add extensions of its own.
+# Used instead of the system's openssl.cnf, which may be missing or add extensions of its own.
 cat >"$work/openssl.cnf" <<'EOF'
 [req]
 prompt = no
@@ -213,7 +212,7 @@ EOF
 OPENSSL_CONF=$work/openssl.cnf
 export OPENSSL_CONF
 
-# Runs openssl and is silent unless that fails.
+# Runs openssl. Prints nothing unless it fails.
 ssl() {
     openssl "$@" 2>"$work/errors" || fail "'openssl $1' failed, nothing has been changed: $(cat "$work/errors")"
 }
@@ -244,7 +243,7 @@ only_for_owner() {
 
 new_ca_advice="for a new CA, move ca-cert.pem and ca-key.pem away, run this again, and give every host the new ca-cert.pem and a new certificate"
 
-# Notes for the end what became of the file $1.
+# Notes what happened to the file $1, to print at the end.
 report() {
     results="$results  $1  $2
 "
@@ -275,12 +274,12 @@ check_ca() {
     key_of_key=$(openssl pkey -in "$ca_key" -pubout 2>/dev/null) ||
         fail "$ca_key holds no private key that openssl can read: put the CA's key back; $new_ca_advice"
     [ "$key_of_cert" = "$key_of_key" ] ||
-        fail "$ca_key is not the key of $ca_cert: put the one that fits back; $new_ca_advice"
+        fail "$ca_key is not the key of $ca_cert: put the right key back; $new_ca_advice"
     outlasts "$ca_cert" 0 ||
         fail "the CA $ca_cert has expired on $(valid_until "$ca_cert"): $new_ca_advice"
     only_for_owner "$ca_key" || {
         chmod go= "$ca_key" || fail "others may read $ca_key, and its mode cannot be changed: see the line above"
-        say "warning: others could read $ca_key until now. If one may have, anybody can join the cluster; $new_ca_advice"
+        say "warning: others could read $ca_key until now. Everybody who has read it can join the cluster; $new_ca_advice"
     }
 }
 
@@ -291,9 +290,9 @@ if [ -e "$ca_cert" ] && [ -e "$ca_key" ]; then
     signer_cert=$ca_cert
     signer_key=$ca_key
 elif [ -e "$ca_cert" ]; then
-    fail "$ca_cert is there and its key $ca_key is not: bring the key back for this run; $new_ca_advice"
+    fail "$ca_cert exists, but its key $ca_key is not there: bring the key back for this run; $new_ca_advice"
 elif [ -e "$ca_key" ]; then
-    fail "$ca_key is there and its certificate $ca_cert is not: put it back (every node has a copy); $new_ca_advice"
+    fail "$ca_key exists, but its certificate $ca_cert is not there: put it back (every node has a copy); $new_ca_advice"
 else
     signer_cert=$work/ca-cert.pem
     signer_key=$work/ca-key.pem
@@ -301,7 +300,7 @@ else
     number=$(serial)
     ssl req -x509 -new -key "$signer_key" -days "$ca_days" -set_serial "$number" -out "$signer_cert"
     chmod 644 "$signer_cert"
-    report ca-key.pem "new, to be kept off the nodes"
+    report ca-key.pem "new, keep it off the nodes"
     report ca-cert.pem "new, valid until $(valid_until "$signer_cert")"
 fi
 
@@ -314,11 +313,11 @@ outlasts "$signer_cert" $((days * 86400 + margin)) || {
 
 # --- make and move ----------------------------------------------------------------------------------------------
 
-# The key that stays for $1, or nothing: then a new one is made.
+# The key of $1 that is kept. Prints nothing if a new one has to be made.
 kept_key() {
     key=$certs/$1-key.pem
     [ -e "$key" ] || return 0
-    is_readable_file "$key" || fail "cannot read $key: it must be a file that you may read, or not be there"
+    is_readable_file "$key" || fail "cannot read $key: it must be a file that you may read, or not exist"
     if ! openssl pkey -in "$key" -passin pass: -noout 2>/dev/null; then
         say "$key holds no private key that a node can read: it gets a new one"
     elif ! only_for_owner "$key"; then
@@ -359,15 +358,15 @@ EOF
     report "$1-cert.pem" "new, valid for $2 until $(valid_until "$cert")"
 }
 
-# Renames $1 from the work folder into its place, if there is a new one.
+# Moves $1 from the work folder into its place, if there is a new one.
 put() {
     [ -e "$work/$1" ] || return 0
     mv -f "$work/$1" "$certs/$1" ||
-        fail "cannot replace $certs/$1: see the line above. Some files in $certs are new by now and some are not: run this again"
+        fail "cannot replace $certs/$1: see the line above. Some files in $certs are new and some are old: run this again"
 }
 
-# A key goes before its certificate. Where both are new, a reader in between finds a pair that does not fit and
-# must read again; that it comes to this only with a new key is why keys are kept.
+# The key is moved before its certificate. If both are new, a reader in between finds a pair that does not fit and
+# must read again. That happens only with a new key, and this is why keys are kept.
 put_pair() {
     put "$1-key.pem"
     put "$1-cert.pem"
@@ -381,7 +380,7 @@ for host in $hosts; do
     make_cert "$(file_base "$host")" "$kind:$host"
 done
 
-trap '' HUP INT TERM # a few renames follow, and stopping between two helps nobody
+trap '' HUP INT TERM # only a few renames follow; a stop between two of them would help nobody
 
 put_pair ca
 if [ -z "$hosts" ]; then

@@ -1,7 +1,8 @@
-//! The protocol without the threads, files and TLS of this crate: the state machine alone, carried by UDP.
+//! The protocol without the threads, files and TLS of this crate: only the state machine, over UDP.
 //!
-//! Three nodes elect a leader, it stops in order, another follows: `cargo run --example embed`. UDP does not prove who
-//! speaks, which the protocol needs: this is for the loopback only. And no node comes back: see [`Recovery`] for that.
+//! `cargo run --example embed`: three nodes elect a leader, it stops in order, and another one follows. The protocol
+//! needs to know who speaks, and UDP does not prove that. So this is for the loopback only. No node restarts here; see
+//! [`Recovery`] for that.
 #![allow(clippy::disallowed_methods)] // std's clock: see `now`
 
 use std::io::{Result, Write};
@@ -14,13 +15,13 @@ use leadelect::election::*;
 
 type Peers = BTreeMap<NodeId, SocketAddr>;
 
-/// Where this clock stops in suspend, so does the promise of at most one leader: see the manual, `clocks`.
+/// If this clock stops in suspend, the promise of at most one leader does not hold there: see the manual, `clocks`.
 fn now() -> Instant {
     static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
     Instant::ZERO + START.elapsed()
 }
 
-/// What the thread that elects shares with the one that acts.
+/// What the electing thread shares with the acting thread.
 #[derive(Default)]
 struct Shared {
     lease: Mutex<Option<Deadline>>,
@@ -28,9 +29,9 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Acts as leader, if this node may, and says under which token.
+/// Acts as leader if this node may, and returns the token.
 fn act(leadership: &Shared) -> Option<Term> {
-    let _working = leadership.work.lock().ok()?; // before the look at the lease, which may be taken away just now
+    let _working = leadership.work.lock().ok()?; // before reading the lease, which may be taken away at this moment
     let lease = (*leadership.lease.lock().ok()?)?;
     (now() < lease.until).then_some(lease.token)
 }
@@ -45,7 +46,7 @@ impl Store for Disk {
 
 fn send(socket: &UdpSocket, to: SocketAddr, packet: (Option<Request>, Option<Reply>)) {
     let bytes = packed::encode_to_vec(packet, standard());
-    let _ = socket.send_to(&bytes.expect("a packet"), to); // what is lost is asked again
+    let _ = socket.send_to(&bytes.expect("a packet"), to); // a lost packet is sent again
 }
 
 fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<(NodeId, Input)> {
@@ -64,7 +65,7 @@ fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<(NodeId,
 fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> Result<()> {
     let voters = peers.keys().map(|id| (*id, Voter::default())).collect();
     let timing = Timing::default();
-    let seed = u64::from(socket.local_addr()?.port()); // for nodes that never come back
+    let seed = u64::from(socket.local_addr()?.port()); // good enough for nodes that never restart
     let mut election = Election::new(Setup { me, voters, timing }, Recovery::Fresh, now(), seed);
     let mut disk = Disk(tempfile::tempfile()?);
     while !leadership.stop.load(SeqCst) || election.leader() == Some(me) {
@@ -73,7 +74,7 @@ fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> 
         let resign = Input::StepDown { reason: EndReason::Resigned, successor: None, hold_off: Duration::MAX };
         inputs.extend(leadership.stop.load(SeqCst).then_some((me, resign)));
         while let Some((from, input)) = inputs.pop() {
-            // The order is what counts: read the clock, step, store, publish, send, and look whether the work has ended.
+            // The order matters: read the clock, step, store, publish, send, and look whether the work has ended.
             let effects = election.step(now(), input).store(&mut disk)?;
             *leadership.lease.lock().expect("no panic") = effects.lease;
             if effects.reply.is_some() {

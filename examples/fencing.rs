@@ -1,8 +1,8 @@
-//! A leader that was stopped in the middle of its work comes back and writes. No election can prevent that: it is for
-//! the resource to refuse it, by the fencing token. `cargo run --example fencing` (on Linux).
+//! A leader is stopped in the middle of its work, and writes when it goes on. No election can prevent that. The
+//! resource has to refuse the write, by the fencing token. `cargo run --example fencing` (on Linux).
 //!
-//! Three nodes run as processes. The leader looks at its lease and is stopped before it writes; another leads, and
-//! writes; the first goes on as if nothing had happened, and is refused.
+//! Three nodes run as processes. The leader checks its lease and is stopped before it writes. Another node leads and
+//! writes. The first leader goes on as if nothing had happened, and its write is refused.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -14,13 +14,13 @@ use leadelect::{Config, Node};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-/// The resource: a file that keeps the highest token it has seen beside what was written with it, and refuses a lower
-/// one. Says which token it has now.
+/// The resource: a file with the last text and the token that came with it. It refuses a lower token. Returns the token
+/// that it has now.
 fn write(resource: &Path, token: u64, text: &str) -> io::Result<u64> {
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(resource)?;
-    flock(&file, FlockOperation::LockExclusive)?; // until it is closed: to compare and to write is one act
+    flock(&file, FlockOperation::LockExclusive)?; // until it is closed: compare and write are one act
     let mut kept = String::new();
     file.read_to_string(&mut kept)?;
     let highest = kept.split(' ').next().and_then(|word| word.parse().ok());
@@ -33,7 +33,7 @@ fn write(resource: &Path, token: u64, text: &str) -> io::Result<u64> {
     Ok(token)
 }
 
-/// One node, which tells what it does, and waits for a word before it writes.
+/// One node. It says what it does, and waits for a word before it writes.
 fn node(id: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     set_parent_process_death_signal(Some(Signal::KILL))?; // also while it is stopped
     let node = Node::start(Config::from_yaml_file(folder.join("cfg.yaml"))?.for_node(id)?)?;
@@ -43,9 +43,9 @@ fn node(id: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
             thread::park_timeout(Duration::from_millis(10));
             continue;
         };
-        let token = lease.token();
+        let token = lease.token().0;
         println!("holds a lease with token {token}");
-        // Between the look at the lease and the write anything may happen. Here it does.
+        // Anything may happen between the check of the lease and the write. Here it does.
         words.next().transpose()?;
         match write(&folder.join("resource"), token, id)? {
             kept if kept == token => println!("wrote with token {token}"),
@@ -75,7 +75,7 @@ fn story() -> Result<(), Box<dyn Error>> {
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let said = said.clone();
         thread::spawn(move || {
-            // Nobody listens any more when the story has ended.
+            // At the end of the story nobody listens any more.
             let mut lines = lines.map_while(Result::ok);
             lines.try_for_each(|line| said.send((at, line)))
         });

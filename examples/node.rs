@@ -1,7 +1,7 @@
 //! One node of a cluster, until SIGINT or SIGTERM.
 //!
-//! `cargo run --example node -- 1`, and `2` and `3` in other terminals. With `--config FILE` another file than
-//! `cfg.yaml`; with `RUST_LOG=debug` more words.
+//! `cargo run --example node -- 1`, and `2` and `3` in other terminals. `--config FILE` reads another file than
+//! `cfg.yaml`. `RUST_LOG=debug` logs more.
 //!
 //! Logs every change of role, and the status every 10 seconds. A leader that is stopped hands over first.
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The node's id and the path of the config, or nothing if only help is wanted.
+/// The node's id and the path of the config, or `None` if only help is wanted.
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<(String, String)>, String> {
     let (mut id, mut config) = (None, None);
     while let Some(argument) = given.next() {
@@ -69,13 +69,13 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<(String, 
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn run(id: &str, config: &str) -> Result<(), Failure> {
-    // The library installs no signal handler: that is the program's to do, and before the node starts.
+    // The library installs no signal handler. The program does it, before the node starts.
     let (stop, stopped) = crossbeam_channel::bounded(1);
     ctrlc::set_handler(move || {
         // A second signal changes nothing.
         let _ = stop.try_send(());
     })?;
-    // On a thread of its own: a disk or a name server that hangs must not keep a signal waiting.
+    // On a thread of its own, so that a signal need not wait for a disk or a name server that hangs.
     let (start, started) = crossbeam_channel::bounded(1);
     let (own_id, own_config) = (id.to_owned(), config.to_owned());
     thread::spawn(move || {

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while leading.wait(Duration::from_secs(1)).is_ok() {
             // ends at once when leadership must
             println!("on this node only, with token {}", leading.token());
-        }
-        Ok::<(), Box<dyn Error>>(()) // only now another node may lead
-    })
+        } // only now another node may lead
+    });
+    Ok(())
 }

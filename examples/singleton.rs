@@ -1,15 +1,15 @@
 //! A periodic job that must run on one node of the cluster only.
 //!
-//! `cargo run --example singleton -- 1`, and `2` and `3` in other terminals: one of them runs the job, every second.
-//! Stop that one, by Ctrl-C or by kill -9, and another goes on. Arguments: the node's id, then, if not `cfg.yaml`, the
-//! config, then, if not 1000, the milliseconds from job to job.
+//! `cargo run --example singleton -- 1`, and `2` and `3` in other terminals: one of them runs the job every second.
+//! Stop that one with Ctrl-C or kill -9, and another goes on. Arguments: the node's id; the config (default
+//! `cfg.yaml`); the milliseconds between two jobs (default 1000).
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadelect::{Config, LeadOptions, Leading, Node, Overrun};
+use leadelect::{Config, LeadOptions, Leading, Node, OnOverrun};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
@@ -35,15 +35,15 @@ fn main() -> ExitCode {
 
 fn run(id: &str, config: &str, every: Duration) -> Result<(), Box<dyn Error>> {
     let node = Arc::new(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?);
-    // A signal stops the node; that tells the job to stop, and then hands over.
+    // A signal stops the node. The node tells the job to stop, and then hands over.
     let stopped = node.clone();
     ctrlc::set_handler(move || stopped.shutdown())?;
 
     let options = LeadOptions::default()
-        // A job that hangs for so long is taken for stuck, and another node runs it.
+        // A job that is silent for this long is stuck, and another node runs it.
         .max_silence(every + Duration::from_secs(10))
-        // Rather no process than two that run the job at once.
-        .on_overrun(Overrun::Abort);
+        // Better no process than two that run the job at once.
+        .on_overrun(OnOverrun::Abort);
     // Runs the closure whenever this node leads, and returns when the node has stopped.
     node.lead_with(&options, |leading| {
         while leading.wait(every).is_ok() {
@@ -54,10 +54,10 @@ fn run(id: &str, config: &str, every: Duration) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// What no two nodes may do at once. Here it only says so.
+/// The job that no two nodes may do at once. Here it only prints a line.
 fn job(id: &str, leading: &Leading<'_>) -> Result<(), Box<dyn Error>> {
     for step in 1..=3 {
-        // Between two steps it can stop. Whatever it changes elsewhere should be changed with the token, so that a step
+        // The job can stop between two steps. It should send the token along with each change elsewhere, so that a step
         // that comes too late is refused there.
         leading.check()?;
         println!("job step={step} node={id} token={}", leading.token());

@@ -1,29 +1,29 @@
 //! The only file that reads a clock.
 //!
-//! A lease is safe only if no two nodes' clocks run at rates that differ by more than the configured drift. That rules
-//! out most clocks of Linux:
+//! A lease is safe only if no clock's rate is off by more than the configured drift. That rules out most clocks of
+//! Linux:
 //!
-//! - The wall clock jumps when somebody sets it.
-//! - `CLOCK_MONOTONIC`, which is [`std::time::Instant`], stops while the host is suspended: a leader would wake up and
-//!   believe in a lease that ended hours ago. NTP also slews it, by 500 ppm at most in the kernel's own loop and by far
-//!   more when a time daemon changes the tick length.
-//! - `CLOCK_BOOTTIME` counts suspend, but is slewed just the same.
+//! - The wall clock jumps when it is set.
+//! - `CLOCK_MONOTONIC`, which is [`std::time::Instant`], stops while the host is suspended. A leader would wake up and
+//!   believe in a lease that ended hours ago. NTP also slews it: by at most 500 ppm in the kernel's own loop, and by
+//!   far more when a time daemon changes the tick length.
+//! - `CLOCK_BOOTTIME` counts suspend, but NTP slews it in the same way.
 //! - `CLOCK_MONOTONIC_RAW` is never slewed, but stops in suspend.
 //!
-//! So [`now`] is put together: `MONOTONIC_RAW + (BOOTTIME - MONOTONIC)`. The bracket is the time spent in suspend and
-//! nothing else, for both of its clocks are slewed alike. It needs Linux 2.6.39; there is no fallback at run time,
+//! So [`now`] is put together: `MONOTONIC_RAW + (BOOTTIME - MONOTONIC)`. The bracket is exactly the time in suspend,
+//! because both of its clocks are slewed in the same way. It needs Linux 2.6.39. There is no fallback at run time,
 //! because a program built by Rust's own toolchain runs on no older kernel.
 //!
-//! Three clocks cannot be read at once. Read in the order boottime, monotonic, raw, a delay or a suspend between the
-//! reads makes the sum late by no more than that delay: what comes out is the true sum at some moment inside the call,
-//! never a moment that is still to come. (In the other order, a delay would be taken for suspend.) Slewing during the
-//! delay is the only error left, so a reading that took long is repeated.
+//! Three clocks cannot be read at once. They are read in the order boottime, monotonic, raw. Then a delay or a suspend
+//! between the reads makes the sum late by at most that delay: the result is the true sum at some moment inside the
+//! call, and never a later moment. (In the other order, a delay would count as suspend.) Slewing during the delay is
+//! the only error left, so a reading that took long is repeated.
 //!
-//! What this clock does not see: a virtual machine that is paused, or moved, or restored from a snapshot. There the
-//! guest's counters may stop with it, and no clock inside can tell. Fencing tokens are for that.
+//! This clock does not see that a virtual machine is paused, moved, or restored from a snapshot. The guest's counters
+//! may stop with it, and no clock inside can tell. Fencing tokens are for that.
 //!
-//! Elsewhere than Linux the clock is [`std::time::Instant`], the best monotonic clock of the system: on macOS it stops
-//! in suspend, so a leader there may for up to one lease after waking act beside another.
+//! On other systems the clock is [`std::time::Instant`], the best monotonic clock there. On macOS it stops in suspend.
+//! So a leader there may act beside another for up to one lease after it wakes up.
 #![allow(clippy::disallowed_methods)] // here, and nowhere else
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,31 +31,31 @@ use std::time::{Duration, SystemTime};
 
 use crate::election::Instant;
 
-/// The moment of the call. Never earlier than a moment that any thread of this process was told before.
+/// The moment of the call. Never earlier than a moment that this function has returned before, to any thread.
 pub(crate) fn now() -> Instant {
     static LATEST: AtomicU64 = AtomicU64::new(0);
 
     let nanos = source::nanos();
-    // Relaxed is enough: all changes of one atomic have one order, and a call that happens after another comes later.
+    // Relaxed is enough: all changes of one atomic have one order, and a later call comes later in it.
     let latest = LATEST.fetch_max(nanos, Ordering::Relaxed);
     Instant::from_nanos(nanos.max(latest))
 }
 
 /// Nanoseconds on the clock by which leases are measured.
 ///
-/// On Linux every process of a host reads the same, so that a deadline can be told to another process: this is how the
-/// guard of `leadelect run` knows when its command must be dead. Elsewhere each process has a clock of its own.
+/// On Linux every process of a host reads the same clock, so a deadline can be sent to another process. In this way the
+/// guard of `leadelect run` knows when its command must be dead. On other systems each process has a clock of its own.
 pub fn lease_clock_nanos() -> u64 {
     now().as_nanos()
 }
 
-/// Seconds since 1970 by the wall clock, which may be wrong and may jump; zero if it says that 1970 is to come.
+/// Seconds since 1970 by the wall clock, which may be wrong and may jump. Zero if it shows a time before 1970.
 pub(crate) fn wall_seconds() -> u64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since_1970.map_or(0, |span| span.as_secs())
 }
 
-/// How long the kernel of this host has been up, time in suspend included, if that is known.
+/// How long the kernel of this host has been up, with the time in suspend, if that is known.
 ///
 /// The same sum as [`now`], because both of its counters start with the kernel and because `CLOCK_BOOTTIME` alone is
 /// slewed.
@@ -72,7 +72,7 @@ mod source {
     /// A reading that took longer is repeated. Within 100 µs even a clock slewed by a tenth is off by 10 µs, a
     /// hundredth of what a lease gives away for reading the clock; four reads take far less unless interrupted.
     const LONGEST_READING_NANOS: u64 = 100_000;
-    /// So often at most, then the last reading has to do: a host this busy has delays far longer than the error.
+    /// After this many readings the last one is used: a host this busy has delays far longer than the error.
     const MOST_READINGS: u32 = 8;
 
     pub(super) fn nanos() -> u64 {

@@ -41,35 +41,27 @@
 //! key is an error: a misspelt timeout must not silently be the default.
 
 mod builder;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-
 pub use builder::{ConfigBuilder, NodeSpec};
+pub use yaml::time_from_str;
 
-use crate::election::{NodeId, Timing};
-use crate::transport::identity::Identity;
-use crate::transport::tls::{self, CertFile, CertFiles, Credentials, TlsError};
+use crate::election::{NodeId, NodeIdError, Timing};
+pub use crate::members::Member;
+use crate::members::Members;
+use crate::tls::{CertError, CertFile, CertFiles, Credentials, Identity};
 
-/// The largest config: five times 64 nodes with every key set. The parser's time grows with the square of the nesting,
-/// and a config of this size that is nothing but braces costs it a second.
-const MAX_YAML_BYTES: usize = 64 << 10;
-
-/// An error shows so many characters of what was found: a slip in quotes can swallow the rest of a file.
+/// An error shows this many characters of what was found: a slip in quotes can swallow the rest of a file.
 const MAX_SHOWN: usize = 80;
 
-/// The parser's errors quote without bound.
-const MAX_YAML_ERROR: usize = 500;
-
-/// So many days before its certificate ends, a node begins to warn.
+/// A node begins to warn this many days before its certificate ends.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
 /// A cluster, as the config of each of its nodes describes it.
@@ -100,33 +92,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a YAML file. Its relative paths count from the file's folder.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or anything in it is not as it should be.
-    pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
-        let path = path.as_ref();
-        let origin = path.display().to_string();
-        let fault = |problem: String| ConfigError::new("", problem).of(&origin);
-        let bytes = tls::read_bounded(path).map_err(fault)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            fault(format!("found bytes that are not UTF-8 at offset {at}, expected text"))
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        from_yaml(&text, folder).map_err(|error| error.of(&origin)).map(|config| Config { origin, ..config })
-    }
-
-    /// Reads YAML text. Its relative paths count from the current folder.
-    ///
-    /// # Errors
-    ///
-    /// When anything in it is not as it should be.
-    pub fn from_yaml_str(text: &str) -> Result<Config, ConfigError> {
-        from_yaml(text, Path::new(""))
-    }
-
     /// Describes a cluster without a file.
     #[must_use]
     pub fn builder() -> ConfigBuilder {
@@ -158,12 +123,12 @@ impl Config {
         self.members.get(&id)
     }
 
-    /// What a client shows and trusts, whoever it is; nothing if the config says `insecure: true`.
+    /// What a client shows and trusts. Nothing if the config says `insecure: true`.
     pub(crate) fn client_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
         let Some(files) = &self.certs else {
             return Ok(None);
         };
-        let credentials = Credentials::load_client(files).map_err(|error| self.cert_fault(&error))?;
+        let credentials = Credentials::load_client(files).map_err(|error| self.cert_fault(error))?;
         Ok(Some(credentials))
     }
 
@@ -171,31 +136,43 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When there is no node `id`, or the node's certificate is one that its peers would refuse.
-    pub fn for_node(self, id: &str) -> Result<NodeConfig, ConfigError> {
-        let known = listed(self.members.keys(), "or");
-        let unknown = format!("found no node {id:?}: expected one of {known}");
-        let id: Option<NodeId> = id.parse().ok().filter(|id| self.members.contains_key(id));
-        let id = id.ok_or_else(|| ConfigError::new("nodes", unknown).of(&self.origin))?;
-        let identity = match &self.certs {
-            Some(files) => Some(Arc::new(self.load_identity(files, id)?)),
-            None => None,
+    /// When there is no node `id`, or when the node's peers would refuse its certificate.
+    pub fn for_node(self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeConfig, ConfigError> {
+        let unknown = |id: &str| {
+            let problem = format!("found no node {id:?}: expected one of {}", listed(self.members.keys(), "or"));
+            ConfigError {
+                origin: self.origin.clone(),
+                ..ConfigError::new(ConfigErrorKind::UnknownNode, "nodes", problem)
+            }
         };
+        let id: NodeId = id.try_into().map_err(|error| unknown(error.into().found()))?;
+        let own = self.member(id).ok_or_else(|| unknown(id.as_str()))?;
+        let load = |files: &CertFiles| Identity::load(files.clone(), own.name()).map(Arc::new);
+        let identity = self.certs.as_ref().map(load).transpose().map_err(|error| self.cert_fault(error))?;
         let warnings = self.warnings(id, identity.as_deref());
-        Ok(NodeConfig { id, config: self, identity, warnings })
+        Ok(NodeConfig {
+            cluster: self.cluster,
+            state_dir: self.state_dir,
+            timing: self.timing,
+            rpc_timeout: self.rpc_timeout,
+            members: Members::new(id, self.members),
+            identity,
+            warnings,
+        })
     }
 
-    fn load_identity(&self, files: &CertFiles, id: NodeId) -> Result<Identity, ConfigError> {
-        Identity::load(files.clone(), self.members[&id].name()).map_err(|error| self.cert_fault(&error))
-    }
-
-    fn cert_fault(&self, error: &TlsError) -> ConfigError {
+    fn cert_fault(&self, error: CertError) -> ConfigError {
         let place = match error.file {
             CertFile::Ca => "certs.ca",
             CertFile::Cert => "certs.server.cert",
             CertFile::Key => "certs.server.key",
         };
-        ConfigError::new(place, error.to_string()).of(&self.origin)
+        let fault = ConfigError::new(ConfigErrorKind::Certificate, place, error.to_string());
+        let fault = ConfigError { origin: self.origin.clone(), ..fault };
+        match error.unreadable {
+            Some(error) => fault.because(error),
+            None => fault,
+        }
     }
 
     /// What is allowed and may not be meant.
@@ -210,7 +187,7 @@ impl Config {
             ));
         }
         let Some(identity) = identity else {
-            warnings.push("`insecure: true`: nothing is encrypted, and whoever reaches a port can vote".into());
+            warnings.push("`insecure: true`: nothing is encrypted, and anybody who reaches a port can vote".into());
             return warnings;
         };
         let credentials = identity.current();
@@ -241,47 +218,14 @@ impl Config {
     }
 }
 
-/// One node, as its peers know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Member {
-    /// The IP address or DNS name that peers dial. Names are resolved at every dial.
-    pub addr: String,
-    /// The TCP port that peers dial, and that the node listens on.
-    pub port: u16,
-    /// The IP address that the node listens on, where it is not `addr`: behind NAT, or `0.0.0.0` in a container.
-    pub listen: Option<IpAddr>,
-    /// The name that the node's certificate must be valid for, where it is not `addr`.
-    pub tls_name: Option<String>,
-    /// Who is preferred as leader: the highest of those that are equally up to date. 0 unless set.
-    pub priority: i32,
-    /// Whether the node votes and never leads.
-    pub witness: bool,
-}
-
-impl Member {
-    /// The name that the node's certificate must be valid for.
-    pub(crate) fn name(&self) -> &str {
-        self.tls_name.as_deref().unwrap_or(&self.addr)
-    }
-}
-
-/// Where the node is dialled: `host:port`.
-impl fmt::Display for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (addr, port) = (&self.addr, self.port);
-        match addr.parse() {
-            Ok(IpAddr::V6(_)) => write!(f, "[{addr}]:{port}"),
-            _ => write!(f, "{addr}:{port}"),
-        }
-    }
-}
-
 /// A config for one node, ready for `Node::start`. Its certificates are loaded and are such that peers accept them.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    id: NodeId,
-    config: Config,
+    cluster: String,
+    state_dir: Option<PathBuf>,
+    timing: Timing,
+    rpc_timeout: Duration,
+    members: Members,
     identity: Option<Arc<Identity>>,
     warnings: Vec<String>,
 }
@@ -290,35 +234,34 @@ impl NodeConfig {
     /// The node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.id
+        self.members.me()
     }
 
     pub(crate) fn cluster(&self) -> &str {
-        self.config.cluster()
+        &self.cluster
     }
 
     /// How fast leadership fails over.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.config.timing()
+        self.timing
     }
 
     pub(crate) fn rpc_timeout(&self) -> Duration {
-        self.config.rpc_timeout()
+        self.rpc_timeout
     }
 
     pub(crate) fn state_dir(&self) -> Option<&Path> {
-        self.config.state_dir.as_deref()
+        self.state_dir.as_deref()
     }
 
-    /// Every node of the cluster, this one included.
-    pub(crate) fn voters(&self) -> &BTreeMap<NodeId, Member> {
-        &self.config.members
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
     }
 
     /// The host and port to listen on.
     pub(crate) fn listen(&self) -> (String, u16) {
-        let own = &self.config.members[&self.id];
+        let own = self.members.own();
         (own.listen.map_or_else(|| own.addr.clone(), |ip| ip.to_string()), own.port)
     }
 
@@ -335,20 +278,49 @@ impl NodeConfig {
 }
 
 /// What is wrong with a config: the file, the place in it, what was found and what was expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConfigError {
+    kind: ConfigErrorKind,
     origin: String,
     place: String,
     problem: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What a [`ConfigError`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigErrorKind {
+    /// The file cannot be read. The error's source is an [`std::io::Error`].
+    Unreadable,
+    /// The text is no YAML, or not of the form of a config.
+    Syntax,
+    /// A value is not as it should be.
+    Invalid,
+    /// There is no node of this id.
+    UnknownNode,
+    /// A certificate or its key cannot be read, or peers would refuse it. If a file cannot be read, the error's source
+    /// is an [`std::io::Error`].
+    Certificate,
 }
 
 impl ConfigError {
-    fn new(place: &str, problem: impl Into<String>) -> Self {
-        ConfigError { origin: String::new(), place: place.to_owned(), problem: problem.into() }
+    fn new(kind: ConfigErrorKind, place: &str, problem: impl Into<String>) -> Self {
+        ConfigError { kind, origin: String::new(), place: place.to_owned(), problem: problem.into(), source: None }
     }
 
-    fn of(self, origin: &str) -> Self {
-        ConfigError { origin: origin.to_owned(), ..self }
+    fn invalid(place: &str, problem: impl Into<String>) -> Self {
+        ConfigError::new(ConfigErrorKind::Invalid, place, problem)
+    }
+
+    fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
+        ConfigError { source: Some(Arc::new(source)), ..self }
+    }
+
+    /// What the error is about, for programs that react to it. The text is for people.
+    #[must_use]
+    pub fn kind(&self) -> ConfigErrorKind {
+        self.kind
     }
 }
 
@@ -363,11 +335,15 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_deref()?)
+    }
+}
 
 fn found(place: &str, found: &str, expected: &str) -> ConfigError {
     let shown: String = found.chars().take(MAX_SHOWN).collect();
-    ConfigError::new(place, format!("found {shown:?}: {expected}"))
+    ConfigError::invalid(place, format!("found {shown:?}: {expected}"))
 }
 
 fn listed<'a>(ids: impl Iterator<Item = &'a NodeId>, last: &str) -> String {
@@ -377,204 +353,6 @@ fn listed<'a>(ids: impl Iterator<Item = &'a NodeId>, last: &str) -> String {
         (Some(only), []) => only,
         (Some(end), rest) => format!("{} {last} {end}", rest.join(", ")),
     }
-}
-
-// What the YAML file looks like. Every value is read as the text that stands there, so that an id or a port may be
-// written as a number or in quotes, and an error can quote it.
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map with `nodes`, and `certs` or `insecure: true`")]
-struct FileYaml {
-    cluster: Option<String>,
-    certs: Option<CertsYaml>,
-    insecure: Option<String>,
-    state_dir: Option<PathBuf>,
-    timing: Option<TimingYaml>,
-    nodes: NodesYaml,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map with `ca` and `server`")]
-struct CertsYaml {
-    ca: PathBuf,
-    server: ServerYaml,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map with `cert` and `key`")]
-struct ServerYaml {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, expecting = "a map of times such as `election_timeout: 500ms`")]
-struct TimingYaml {
-    heartbeat_interval: Option<String>,
-    election_timeout: Option<String>,
-    rpc_timeout: Option<String>,
-    clock_drift: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map with `addr` and `port`")]
-struct NodeYaml {
-    addr: String,
-    port: String,
-    listen: Option<String>,
-    tls_name: Option<String>,
-    priority: Option<String>,
-    witness: Option<String>,
-}
-
-/// A map would lose the first of two nodes with the same id.
-struct NodesYaml(Vec<(String, NodeYaml)>);
-
-impl<'de> Deserialize<'de> for NodesYaml {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Nodes;
-        impl<'de> Visitor<'de> for Nodes {
-            type Value = NodesYaml;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from each node's id to its `addr` and `port`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodesYaml, A::Error> {
-                let mut nodes = Vec::new();
-                while let Some(node) = map.next_entry()? {
-                    nodes.push(node);
-                }
-                Ok(NodesYaml(nodes))
-            }
-        }
-        deserializer.deserialize_map(Nodes)
-    }
-}
-
-const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
-const EXPECTED_TIME: &str = "expected a time such as `100ms`, `1.5s` or `1500us`";
-
-fn from_yaml(text: &str, folder: &Path) -> Result<Config, ConfigError> {
-    let fault = |problem: String| ConfigError::new("", problem);
-    if text.len() > MAX_YAML_BYTES {
-        let found = text.len();
-        return Err(fault(format!("found {found} bytes: expected a config of at most {MAX_YAML_BYTES}")));
-    }
-    let only_comments = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    if text.lines().all(only_comments) {
-        return Err(fault("found nothing: expected `nodes`, and `certs` or `insecure: true`".into()));
-    }
-    let yaml: FileYaml =
-        serde_yaml::from_str(text).map_err(|error| fault(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
-    let timing = yaml.timing.unwrap_or_default();
-    let mut builder = Config::builder();
-    if let Some(name) = yaml.cluster {
-        builder.cluster = name;
-    }
-    builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
-    builder.certs = yaml.certs.map(|certs| CertFiles {
-        ca: folder.join(certs.ca),
-        cert: folder.join(certs.server.cert),
-        key: folder.join(certs.server.key),
-    });
-    // An empty path would become the folder of the file: the builder refuses it.
-    builder.state_dir = yaml.state_dir.map(|path| match path.as_os_str() {
-        empty if empty.is_empty() => path,
-        _ => folder.join(path),
-    });
-    if let Some(text) = timing.heartbeat_interval {
-        builder.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
-    }
-    if let Some(text) = timing.election_timeout {
-        builder.election_timeout = parse_time("timing.election_timeout", &text)?;
-    }
-    if let Some(text) = timing.rpc_timeout {
-        builder.rpc_timeout = Some(parse_time("timing.rpc_timeout", &text)?);
-    }
-    if let Some(text) = timing.clock_drift {
-        builder.clock_drift_ppm = parse_drift("timing.clock_drift", &text)?;
-    }
-    for (id, node) in yaml.nodes.0 {
-        builder.nodes.push(parse_node(id, node)?);
-    }
-    builder.build()
-}
-
-const EXPECTED_BOOL: &str = "expected `true` or `false`";
-
-fn parse_node(id: String, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
-    let place = |key: &str| format!("nodes.{id}.{key}");
-    let port = parse(&place("port"), &yaml.port, EXPECTED_PORT)?;
-    let mut node = NodeSpec::new(id.clone(), yaml.addr, port);
-    node.member.tls_name = yaml.tls_name;
-    if let Some(text) = yaml.listen {
-        node.member.listen = Some(parse(&place("listen"), &text, "expected an IP address of this host, without port")?);
-    }
-    if let Some(text) = yaml.priority {
-        node.member.priority = parse(&place("priority"), &text, "expected a whole number, such as -1 or 10")?;
-    }
-    if let Some(text) = yaml.witness {
-        node.member.witness = parse(&place("witness"), &text, EXPECTED_BOOL)?;
-    }
-    Ok(node)
-}
-
-fn parse<T: FromStr>(place: &str, text: &str, expected: &str) -> Result<T, ConfigError> {
-    text.parse().map_err(|_| found(place, text, expected))
-}
-
-/// A time as the config has it, for the command line.
-///
-/// # Errors
-///
-/// When it is not such a time.
-#[doc(hidden)]
-pub fn time_from_str(text: &str) -> Result<Duration, ConfigError> {
-    parse_time("", text)
-}
-
-fn parse_time(place: &str, text: &str) -> Result<Duration, ConfigError> {
-    let nanos = match split_unit(text) {
-        (number, "s") => scaled(number, 1_000_000_000),
-        (number, "ms") => scaled(number, 1_000_000),
-        (number, "us") => scaled(number, 1_000),
-        _ => None,
-    };
-    nanos.map(Duration::from_nanos).ok_or_else(|| found(place, text, EXPECTED_TIME))
-}
-
-fn parse_drift(place: &str, text: &str) -> Result<u32, ConfigError> {
-    let ppm = match split_unit(text) {
-        (number, "ppm") => scaled(number, 1),
-        (number, "%") => scaled(number, 10_000),
-        _ => None,
-    };
-    let ppm = ppm.and_then(|ppm| u32::try_from(ppm).ok());
-    ppm.ok_or_else(|| found(place, text, "expected a rate such as `1000ppm` or `0.1%`"))
-}
-
-fn split_unit(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    (number, unit.trim_start())
-}
-
-/// A decimal number times `scale`, if that is a whole number: `1.5` times 1000 is 1500. Without floating point, so
-/// that what is written is what is meant.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let mut total = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    let mut digit_scale = scale;
-    for digit in fraction.chars() {
-        let digit = u64::from(digit.to_digit(10)?);
-        if digit_scale < 10 && digit != 0 {
-            return None;
-        }
-        digit_scale /= 10;
-        total = total.checked_add(digit * digit_scale)?;
-    }
-    Some(total)
 }
 
 #[cfg(test)]

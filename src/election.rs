@@ -1,37 +1,40 @@
 //! Who leads, and until when? The whole protocol as a value.
 //!
-//! A leader is elected by a majority, as in Raft (Ongaro and Ousterhout 2014, section 5.2; pre-vote and check-quorum
-//! from Ongaro's thesis, sections 9.6 and 6.2). That alone elects one leader *per term*; a leader that has been
-//! replaced does not know it. So a voter that answers a heartbeat also *promises* to elect nobody else for a while,
-//! and a leader acts only while a quorum's promises last: it holds a *lease* (Gray and Cheriton 1989). The lease is
-//! counted from when the leader *asked*, not from when it heard back, because only the asking is certain to come
-//! before the promise began; and it is shorter than the promise by what two clocks may differ in that time.
+//! A majority elects the leader, as in Raft (Ongaro and Ousterhout 2014, section 5.2; pre-vote and check-quorum from
+//! Ongaro's thesis, sections 9.6 and 6.2). That alone gives one leader *per term*, and a leader that has been replaced
+//! does not know it. So a voter that answers a heartbeat also *promises* to elect nobody else for a while. A leader
+//! acts only while the promises of a quorum last: it holds a *lease* (Gray and Cheriton 1989). The lease is counted
+//! from the moment the leader *asked*, not from the moment it heard back, because only the asking is certain to come
+//! before the promise began. And the lease is shorter than the promise, by what two clocks may differ in that time.
 //!
 //! # Why at most one
 //!
 //! Two leases at one moment need two quorums of promises, and two quorums share a voter. A voter gives no promise while
-//! it owes another, and a leader none while its own work may run. A voter that has restarted may have forgotten a
-//! promise; but then whoever it promises to next was elected in a later term, by votes that none of the old leader's
-//! voters gave before its promise had run out on its own clock, or, after a restart, before as much time had passed as
-//! its longest promise lasts. The [manual](crate::manual::protocol) has it step by step.
+//! it owes another one, and a leader gives none while its own work may run.
+//!
+//! A voter that has restarted may have forgotten a promise. But the next leader it promises to was elected in a later
+//! term. No voter of the old leader gave its vote for that before its promise had run out on its own clock. A voter
+//! that had restarted gave it only after as much time as its longest promise lasts. The
+//! [manual](crate::manual::protocol) has it step by step.
 //!
 //! # How it is driven
 //!
-//! [`Election`] reads no clock, opens no socket or file, starts no thread and draws no chance: time and chance are
-//! arguments. A driver
+//! [`Election`] reads no clock, opens no socket or file, starts no thread and draws no random numbers: the time and a
+//! seed are arguments. A driver
 //!
-//! 1. waits for a message, but no longer than until [`Election::wake_at`];
-//! 2. reads the clock, and only then calls [`Election::step`] with what came, or with [`Input::Tick`];
-//! 3. makes durable what must be, by [`Output::store`], which is the only way to the effects;
-//! 4. publishes [`Effects::lease`] to those who act as leader;
+//! 1. waits for a message, at most until [`Election::wake_at`];
+//! 2. reads the clock, and only then calls [`Election::step`] with the message, or with [`Input::Tick`];
+//! 3. makes the new state durable by [`Output::store`], which is the only way to the effects;
+//! 4. publishes [`Effects::lease`] to the threads that act as leader;
 //! 5. sends the reply and the messages;
-//! 6. tells [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by its lease runs:
-//!    until then the node is no candidate again.
+//! 6. steps [`Input::WorkEnded`] when [`Election::awaits_work`] names a term and nothing guarded by the lease of that
+//!    term runs. Until then the node does not campaign again.
 //!
-//! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from; its
-//! sender is whoever that connection is authenticated as.
+//! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from. The sender
+//! of a message is the peer that its connection has authenticated.
 
 mod candidate;
+#[cfg(feature = "checkers")]
 mod canonical;
 mod dice;
 mod end_reason;
@@ -51,6 +54,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "checkers")]
+#[doc(hidden)]
 pub use canonical::Names;
 pub use end_reason::EndReason;
 pub use event::{Cause, Event, Role};
@@ -58,19 +63,19 @@ pub use hard_state::{HardState, Output, Recovery, Store};
 pub use id::{NodeId, NodeIdError};
 pub use message::{Hint, Refusal, Reply, Request};
 pub use time::Instant;
-pub use timing::{Timing, TimingError};
+pub use timing::{Timing, TimingError, TimingSpec};
 
 use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;
 use leader::Leader;
 use takeover::Takeovers;
 
-/// A numbered period with at most one leader. The term in which a lease was won is its fencing token.
+/// A numbered period with at most one elected leader. The term in which a lease was won is its fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Term(pub u64);
 
 impl Term {
-    /// The furthest that a message may be ahead of a node's own term: one bad frame must not use up all terms.
+    /// How far a message may be ahead of a node's own term. One bad frame must not use up all terms.
     pub const LARGEST_JUMP: u64 = 1 << 32;
 
     fn next(self) -> Term {
@@ -95,16 +100,17 @@ pub struct Setup {
     pub me: NodeId,
     /// All nodes, this one included. The same on every node.
     pub voters: BTreeMap<NodeId, Voter>,
-    /// May differ between nodes, but for the drift bound.
+    /// May differ between nodes. Only the drift bound must be the same on all of them.
     pub timing: Timing,
 }
 
 /// What is configured about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Voter {
-    /// The higher, the earlier in the line of succession; and a leader hands over to one of higher priority in the end.
+    /// A node of higher priority comes earlier in the line of succession. In the end the eligible node with the highest
+    /// priority leads.
     pub priority: i32,
-    /// Votes and never leads.
+    /// A witness votes and never leads.
     pub witness: bool,
 }
 
@@ -127,14 +133,14 @@ pub enum Input {
         /// What it answers.
         reply: Reply,
     },
-    /// The node should give leadership up: the work stops, and then the other nodes are told. Without effect on a node
+    /// The node should give up leadership: first its work stops, then it tells the other nodes. No effect on a node
     /// that does not lead, or that steps down already.
     StepDown {
-        /// Why. Only told, never decided by.
+        /// Why. It is told to others, and decides nothing.
         reason: EndReason,
-        /// Who should follow; the best of those who are able if none is named.
+        /// Who should lead next. If none is named, the best eligible backer.
         successor: Option<NodeId>,
-        /// For how long this node leads only if nobody else can, at least the election timeout.
+        /// How long this node then leads only as a last resort. At least the election timeout.
         hold_off: Duration,
     },
     /// Nothing guarded by the lease of this term runs any more, and nothing can start.
@@ -142,7 +148,7 @@ pub enum Input {
         /// The term.
         term: Term,
     },
-    /// Whether the node is able to lead. One that is not leads only if nobody else can.
+    /// Whether the node is eligible. A node that is not leads only as a last resort: when no other node does.
     Eligible(bool),
     /// A state could not be made durable.
     StorageFailed,
@@ -151,13 +157,14 @@ pub enum Input {
 /// What a step wants done, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// What those who act as leader may rest on from now on. Not a change: the whole truth after this step.
+    /// What the threads that act as leader may rely on from now on. This is the whole truth after the step, not a
+    /// change.
     pub lease: Option<Deadline>,
-    /// The answer to the request that was stepped, if it was one.
+    /// The answer, if the input was a request.
     pub reply: Option<Reply>,
-    /// What to send to whom.
+    /// The requests to send, each with its receiver.
     pub messages: Vec<(NodeId, Request)>,
-    /// What to tell.
+    /// What has happened, for logs and watchers.
     pub events: Vec<Event>,
 }
 
@@ -177,9 +184,9 @@ pub struct Election {
     started: Instant,
     hard: HardState,
     saved: HardState,
-    /// Nothing was ever saved: see [`Election::free_at`].
+    /// Nothing was ever saved. See [`Election::free_at`].
     is_new: bool,
-    /// A write has failed: this node votes and promises no more.
+    /// A write has failed. This node gives no votes and no promises any more.
     storage_failed: bool,
     eligible: bool,
     state: State,
@@ -187,23 +194,23 @@ pub struct Election {
     heard: Option<Heard>,
     /// The end of the quarantine after a restart.
     voting_from: Instant,
-    /// Up to this term the node may have voted without remembering it.
+    /// The node may have voted in any term up to this one, and may have forgotten it.
     may_have_voted_up_to: Term,
-    /// The highest term that a peer has told of: behind it no vote is to be had.
+    /// The highest term in a reply of a peer. In a term that is not higher, this node would win no votes.
     highest_heard: Term,
-    /// What may still run under the lease of a term that this node no longer leads: it votes for nobody before the end
-    /// of that lease, and stands itself only once the work is known to have ended.
+    /// Work that may still run under the lease of a term that this node no longer leads. The node votes for no other
+    /// node before that lease ends. It campaigns itself only once the work is known to have ended.
     work: Option<Deadline>,
-    /// Until when this node, having handed over, leaves leading to others if there are any.
+    /// This node has handed over: until this moment it leads only as a last resort.
     hold_off_until: Instant,
     takeovers: Takeovers,
     succession: Vec<NodeId>,
-    /// Whether the last candidacy failed: then the line of succession has failed, and chance decides.
+    /// Whether the last candidacy failed. Then the line of succession has failed too, and chance decides.
     failed: bool,
     dice: Dice,
 }
 
-/// What only a role knows.
+/// What a node knows only while it has that role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Follower(Follower),
@@ -217,18 +224,18 @@ struct Follower {
     leader: Option<NodeId>,
     /// When to ask for pre-votes.
     suspect_at: Instant,
-    /// What `leader` rests on, if this node does not hear it itself.
+    /// The hint that names `leader`, if this node does not hear the leader itself.
     hint: Option<FreshHint>,
 }
 
 impl Follower {
-    /// Follows nobody, and waits until `suspect_at`.
+    /// Follows no leader, and waits until `suspect_at`.
     fn waiting(suspect_at: Instant) -> Self {
         Follower { leader: None, suspect_at, hint: None }
     }
 }
 
-/// Until `until`, nobody but `holder` gets this node's vote, whatever the term.
+/// Until `until`, only `holder` gets this node's vote, in any term.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Promise {
     holder: NodeId,
@@ -237,7 +244,7 @@ struct Promise {
     until: Instant,
 }
 
-/// The last leader that this node has heard itself, or was itself.
+/// The last leader that this node has heard directly, or has been itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Heard {
     leader: NodeId,
@@ -249,7 +256,7 @@ struct Heard {
 impl Election {
     /// A node that starts at `now`.
     ///
-    /// `seed` must differ from start to start: candidacies are told apart by it.
+    /// `seed` must be different at each start: it makes the numbers by which candidacies are told apart.
     ///
     /// # Panics
     ///
@@ -258,8 +265,8 @@ impl Election {
     pub fn new(setup: Setup, recovery: Recovery, now: Instant, seed: u64) -> Self {
         assert!(setup.voters.contains_key(&setup.me), "a node is one of the voters");
         let timeout = setup.timing.election_timeout();
-        // Rule 7: whatever was promised before the start has run out `quarantine` after it. Rule 11: if terms and votes
-        // may be forgotten, too, then it is twice as long, and nothing is promised either.
+        // Rule 7: every promise from before the start has run out when the quarantine ends. Rule 11: if terms and votes
+        // may be forgotten too, the quarantine is twice as long, and the node gives no promises in it either.
         let (hard, quarantine) = match recovery {
             Recovery::Fresh => (HardState::default(), Duration::ZERO),
             Recovery::Restored { state, .. } if state.in_doubt => (state, state.cap.max(timeout) * 2),
@@ -296,10 +303,10 @@ impl Election {
         }
     }
 
-    /// Takes one input at the moment `now`, which is never before that of an earlier step.
+    /// Takes one input at the moment `now`. `now` never goes back from one step to the next.
     pub fn step(&mut self, now: Instant, input: Input) -> Output {
         let mut out = Effects::default();
-        // Rule 5, before anything else: a lease that has run out stays so, whatever is still in the queue.
+        // Rule 5, before anything else: a lease that has run out stays lost, whatever the queue still holds.
         self.expire(now, &mut out);
         match input {
             Input::Tick => self.tick(now, &mut out),
@@ -318,7 +325,7 @@ impl Election {
         Output { save, effects: out }
     }
 
-    /// When the next [`Input::Tick`] is due, if nothing else happens before.
+    /// Returns when the next [`Input::Tick`] is due, if no other input comes before.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
         match &self.state {
@@ -327,6 +334,12 @@ impl Election {
             State::Candidate(candidate) => candidate.wake_at(),
             State::Leader(leader) => leader.wake_at(),
         }
+    }
+
+    /// The timing of this node.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.setup.timing
     }
 
     /// This node.
@@ -346,7 +359,7 @@ impl Election {
         }
     }
 
-    /// The highest term the node has taken part in.
+    /// The highest term that the node has taken part in.
     #[must_use]
     pub fn term(&self) -> Term {
         self.hard.term
@@ -363,8 +376,8 @@ impl Election {
         }
     }
 
-    /// Until when the node may act as leader; nothing if it may not. A moment that has passed says the same as
-    /// nothing: whoever acts compares it with the clock.
+    /// Returns until when the node may act as leader, or `None` if it may not. A moment that has passed means the same
+    /// as `None`, so compare it with the clock before you act.
     #[must_use]
     pub fn lease(&self) -> Option<Deadline> {
         match &self.state {
@@ -373,7 +386,7 @@ impl Election {
         }
     }
 
-    /// The term whose work must be known to have ended before the node can go on: see [`Input::WorkEnded`].
+    /// The term whose work must end before the node can go on. Tell that it has ended with [`Input::WorkEnded`].
     #[must_use]
     pub fn awaits_work(&self) -> Option<Term> {
         match &self.state {
@@ -382,7 +395,8 @@ impl Election {
         }
     }
 
-    /// Who has promised this leader lately, and whether it is able to lead itself. Nobody on a node that does not lead.
+    /// The peers whose promises to this leader last at `now`, and whether each is eligible. Empty on a node that does
+    /// not lead.
     #[must_use]
     pub fn backers(&self, now: Instant) -> BTreeMap<NodeId, bool> {
         let backers = match &self.state {
@@ -397,7 +411,7 @@ impl Election {
     fn tick(&mut self, now: Instant, out: &mut Effects) {
         match &mut self.state {
             State::Follower(follower) if now >= follower.suspect_at => {
-                // Rule 10: who wakes late may have a heartbeat waiting unread.
+                // Rule 10: this node wakes late, and a heartbeat may be waiting unread.
                 let stalled = now > follower.suspect_at + self.setup.timing.heartbeat_interval();
                 if stalled && follower.leader.is_some() {
                     follower.suspect_at = now + self.setup.timing.stagger();
@@ -412,7 +426,7 @@ impl Election {
         }
     }
 
-    /// Takes an answer. One that does not fit what the node is doing now is old, and dropped.
+    /// Takes a reply. A reply that does not fit what the node is doing now is old, and dropped.
     fn hear(&mut self, now: Instant, from: NodeId, reply: Reply, out: &mut Effects) {
         if !self.is_peer(from) || reply.term().too_far_from(self.hard.term) {
             return;
@@ -435,8 +449,8 @@ impl Election {
         }
     }
 
-    /// Takes part in a higher term: falls back to a follower of unknown leader, and asks again only later (rule 3).
-    /// Never touches a promise.
+    /// Takes part in a higher term: the node becomes a follower without a known leader, and asks again only later
+    /// (rule 3). Never changes a promise.
     fn adopt(&mut self, now: Instant, term: Term, cause: Cause, out: &mut Effects) {
         debug_assert!(term > self.hard.term);
         self.enter(now, term);
@@ -458,7 +472,7 @@ impl Election {
         self.tell(cause, out);
     }
 
-    /// Leads no more in the old term, before a new one begins: what it led may still be at work.
+    /// Ends leadership of the old term before a new one begins, and remembers that its work may still run.
     fn leave_leadership(&mut self, now: Instant) {
         if let State::Leader(leader) = &self.state {
             self.work = leader.work(self.hard.term);
@@ -471,9 +485,9 @@ impl Election {
         }
     }
 
-    /// Rule 7: a new node that hears of a term in which it has not voted may be an old one that lost its memory, and so
-    /// may one that is told of a leader, or of a term after the first. Only a vote in the first term, which nothing
-    /// tells from a repeated one, is given at once: a new cluster should not wait.
+    /// Rule 7: a new node may be an old one that lost its state. It must assume so when it hears of a term in which it
+    /// has not voted, of a leader, or of any term after the first. Only a vote in the first term is given at once,
+    /// although nothing shows whether it is a repeated one: a new cluster should not wait.
     fn note_past(&mut self, now: Instant) {
         if std::mem::take(&mut self.is_new) {
             self.voting_from = self.owes_nothing_from();
@@ -482,7 +496,8 @@ impl Election {
         self.note_cap(now);
     }
 
-    /// By when a node that remembers nothing owes nothing: its promises have run out, and its votes are too old.
+    /// From this moment a node without state owes nothing: its promises have run out, and its votes are too old to
+    /// count.
     fn owes_nothing_from(&self) -> Instant {
         let timeout = self.setup.timing.election_timeout();
         self.started + timeout + timeout
@@ -498,7 +513,8 @@ impl Election {
         self.last_term().max(self.highest_heard).next()
     }
 
-    /// Keeps the durable cap at the longest promise that may be outstanding; the quarantine ends all doubt.
+    /// Keeps the durable cap at the longest promise that may be outstanding. After the quarantine the state is not in
+    /// doubt any more.
     fn note_cap(&mut self, now: Instant) {
         let own = self.setup.timing.election_timeout();
         let served = now >= self.voting_from;
@@ -513,17 +529,17 @@ impl Election {
         self.follow(now, None, suspect_at, Cause::StorageFailed, out);
     }
 
-    /// Whether this node may ever stand for election.
+    /// Whether this node may campaign at all.
     fn may_lead(&self) -> bool {
         !self.storage_failed && !self.setup.voters[&self.setup.me].witness
     }
 
-    /// Whether this node is able to lead, as its peers should know it.
+    /// Whether this node is eligible, as it tells its peers.
     fn able_to_lead(&self, now: Instant) -> bool {
         self.may_lead() && self.eligible && self.work.is_none() && now >= self.hold_off_until.max(self.voting_from)
     }
 
-    /// How much later than the first in line this node starts.
+    /// How much later this node starts than the first in the line of succession.
     fn patience(&mut self, now: Instant) -> Duration {
         let stagger = self.setup.timing.stagger();
         let last_resort = if self.eligible && now >= self.hold_off_until {
@@ -532,13 +548,13 @@ impl Election {
             self.setup.timing.election_timeout()
         };
         if self.failed {
-            // Rule 8: the line of succession has failed once; chance breaks the tie.
+            // Rule 8: the line of succession has failed once, so chance breaks the tie.
             return last_resort + self.dice.below(stagger * 8);
         }
         last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
     }
 
-    /// This node's place in the line of succession: the last leader's list, or else the configured order.
+    /// This node's place in the line of succession: by the last leader's list, or else by the configured order.
     fn rank(&self) -> usize {
         let me = self.setup.me;
         if !self.succession.is_empty() {

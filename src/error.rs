@@ -1,9 +1,7 @@
 //! Why leadership is not handed over.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::config::Member;
 use crate::election::NodeId;
 
 /// The node does not lead.
@@ -37,9 +35,9 @@ pub enum TransferError {
     Witness(NodeId),
     /// It was not heard for an election timeout.
     Silent(NodeId),
-    /// It answers, but is not able to lead now: it holds off after a leadership of its own, it was made ineligible, or
-    /// it has just started.
-    NotAble(NodeId),
+    /// It answers, but is not eligible now: it holds off after a leadership of its own, it was made ineligible, or it
+    /// has just started.
+    NotEligible(NodeId),
 }
 
 impl fmt::Display for TransferError {
@@ -53,23 +51,11 @@ impl fmt::Display for TransferError {
             TransferError::Silent(id) => {
                 write!(f, "node {id} was not heard lately: see that it runs and can be reached")
             }
-            TransferError::NotAble(id) => {
-                write!(f, "node {id} is not able to lead now: it holds off, is ineligible or has just started")
+            TransferError::NotEligible(id) => {
+                write!(f, "node {id} is not eligible now: it holds off, was made ineligible or has just started")
             }
         }
     }
 }
 
 impl std::error::Error for TransferError {}
-
-/// The node `id`, if leadership of `me` may be transferred to it as far as the config says.
-pub(crate) fn successor(id: &str, me: NodeId, members: &BTreeMap<NodeId, Member>) -> Result<NodeId, TransferError> {
-    let known: Option<NodeId> = id.parse().ok();
-    let known = known.and_then(|id| members.get_key_value(&id));
-    match known {
-        None => Err(TransferError::Unknown { id: id.to_owned() }),
-        Some((id, _)) if *id == me => Err(TransferError::Oneself),
-        Some((id, member)) if member.witness => Err(TransferError::Witness(*id)),
-        Some((id, _)) => Ok(*id),
-    }
-}

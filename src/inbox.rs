@@ -1,46 +1,82 @@
-//! What reaches the election thread, all in one queue.
+//! The one queue into the election thread.
 //!
-//! The queue has no limit of its own, because its senders have: a connection waits for the answer before it reads the
-//! next request, a peer's thread has one request under way, and a program's call waits for its result.
+//! It does not grow without bound, because each sender is bounded. A connection waits for its answer, a peer's thread
+//! has one request under way, a call of the program waits for its result, and a program that changes its mind has one
+//! nudge under way. While the election thread hangs, as on a disk, those who give up waiting leave their mail behind;
+//! so requests and calls are refused while [`MOST_WAITING`] are there already.
 
-use std::time::Duration;
+use crossbeam_channel::{Receiver, Sender};
 
-use crossbeam_channel::Sender;
+use crate::election::{NodeId, Reply, Request, Term};
+use crate::engine::{Answer, Call};
+use crate::leadership::Nudge;
 
-use crate::election::{EndReason, NodeId, Reply, Request, Term};
-use crate::error::TransferError;
+/// Far more than 64 nodes and their programs ever have under way at once, and a megabyte at most.
+const MOST_WAITING: usize = 4096;
 
-/// One thing for the election thread to do.
+/// How a caller is answered.
+pub(crate) type Caller = Sender<Answer>;
+/// Where a caller hears its answers. It ends with the last one, or when the node stops.
+pub(crate) type Answers = Receiver<Answer>;
+
+/// One thing for the election thread.
 #[derive(Debug)]
-pub(crate) enum Mail {
+pub(crate) enum Post {
     /// A peer asks, and waits for the answer.
     Request { from: NodeId, request: Request, answer: Sender<Reply> },
     /// A peer answers what this node asked.
     Reply { from: NodeId, reply: Reply },
     /// A peer cannot be reached, or did not answer a release.
     Unanswered { by: NodeId },
-    /// The program wants to lead no more.
-    HandOver {
-        /// Who should follow; the best if nobody is named.
-        successor: Option<NodeId>,
-        hold_off: Duration,
-        answer: Answer,
-    },
-    /// The work of this term ends, or has ended, and its lease was taken away.
-    GiveUp {
-        term: Term,
-        why: EndReason,
-        hold_off: Duration,
-        /// Nothing is said, but see [`Answer`] for its end.
-        answer: Option<Answer>,
-    },
-    /// The last guard of a lease that was taken away is gone.
-    WorkEnded,
-    /// The leadership has news: see [`Leadership::alarm_at`](crate::leadership::Leadership::alarm_at).
-    Nudge,
-    /// The node is to stop, after an orderly release.
+    /// The program calls.
+    Call { call: Call, caller: Caller },
+    /// What the program is and wants has changed.
+    Program,
+    /// A lease that was taken away guards nothing any more.
+    LeaseFree { term: Term },
+    /// The node should stop.
     Stop,
 }
 
-/// Hears at once whether the node will hand over, and ends when it no longer leads.
-pub(crate) type Answer = Sender<Result<(), TransferError>>;
+/// The way into the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox(Sender<Post>);
+
+impl Inbox {
+    pub(crate) fn new() -> (Inbox, Receiver<Post>) {
+        let (inbox, posts) = crossbeam_channel::unbounded();
+        (Inbox(inbox), posts)
+    }
+
+    /// Has a request of a peer answered. The answer never comes if the node stops, or has too much to do.
+    pub(crate) fn request(&self, from: NodeId, request: Request) -> Receiver<Reply> {
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        if self.0.len() < MOST_WAITING {
+            self.post(Post::Request { from, request, answer });
+        }
+        answered
+    }
+
+    /// Calls the node. The answers end at once if it stops, or has too much to do.
+    pub(crate) fn call(&self, call: Call) -> Answers {
+        // Room for both answers: the election thread never waits for a caller.
+        let (caller, answers) = crossbeam_channel::bounded(2);
+        // The end of work is told in any case: it comes once for each term.
+        if self.0.len() < MOST_WAITING || matches!(call, Call::WorkEnds { .. }) {
+            self.post(Post::Call { call, caller });
+        }
+        answers
+    }
+
+    /// Tells the node something. A node that has stopped needs to know nothing.
+    pub(crate) fn post(&self, post: Post) {
+        let _ = self.0.send(post);
+    }
+
+    pub(crate) fn nudge(&self, nudge: Nudge) {
+        self.post(match nudge {
+            Nudge::Program => Post::Program,
+            Nudge::LeaseFree(term) => Post::LeaseFree { term },
+        });
+    }
+}

@@ -17,19 +17,19 @@
 //!
 //! # What it promises
 //!
-//! - **At most one leader acts at any instant**, provided that no clock's rate is off by more than the configured
-//!   drift and that whoever acts asks [`Leading::check`] or [`Lease::is_valid`] at the moment of use.
-//! - **Tokens only grow** from leader to leader, provided that the nodes have a `state_dir`.
-//! - **A vote survives a power cut**, and a restarted node breaks no promise it gave before.
-//! - **Peers prove who they are**, in both directions, with a certificate for the name they are configured with.
+//! - **At most one leader acts at any instant**, if no clock's rate is off by more than the configured drift, and if
+//!   the program asks [`Leading::check`] or [`Lease::is_valid`] at the moment of use.
+//! - **Tokens only grow** from leader to leader, if the nodes have a `state_dir`.
+//! - **A vote survives a power cut**, and a restarted node breaks no promise that it gave before.
+//! - **Peers prove who they are**, in both directions, with a certificate for their configured name.
 //!
 //! # What it does not
 //!
 //! - It replicates no log and stores nothing for the program.
-//! - The set of nodes is fixed; changing it means restarting all of them.
-//! - It cannot reach into a resource. A program that is stopped *between* asking [`Lease::is_valid`] and acting, or
-//!   whose virtual machine is paused, acts late: only a resource that refuses old tokens stops that. Send
-//!   [`Lease::token`] along with whatever you change.
+//! - The set of nodes is fixed. To change it, stop all nodes and start all of them again.
+//! - It cannot reach into a resource. A program that is stopped *between* [`Lease::is_valid`] and acting, or whose
+//!   virtual machine is paused, acts late. Only a resource that refuses old tokens stops that. Send [`Lease::token`]
+//!   along with everything you change.
 //!
 //! # Where to go from here
 //!
@@ -48,14 +48,18 @@ mod clock;
 pub mod config;
 mod driver;
 pub mod election;
+pub mod engine;
 mod error;
 mod inbox;
 mod leadership;
 pub mod manual;
+mod members;
 mod node;
 pub mod remote;
 pub mod status;
 mod store;
+mod sync;
+mod tls;
 mod transport;
 
 #[doc(hidden)]
@@ -63,8 +67,9 @@ pub use clock::lease_clock_nanos;
 pub use config::Config;
 #[doc(hidden)]
 pub use config::time_from_str;
-pub use election::{Cause, EndReason, Event, NodeId, Role};
+pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
-pub use leadership::{LeadOptions, Leading, Lease, Next, Overrun};
+pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, Remaining, WorkResult};
 pub use node::{Node, StartError};
 pub use status::{Events, Status};
+pub use store::StateProblem;

@@ -1,4 +1,4 @@
-//! Long reads: how it works, what it assumes, and how to run it.
+//! Long reads: how it works, what it assumes, how to run it, and how it is built.
 //!
 //! These pages hold no code.
 
@@ -19,3 +19,9 @@ pub mod operations {}
 
 #[doc = include_str!("manual/mutants.md")]
 pub mod mutants {}
+
+#[doc = include_str!("manual/architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("manual/decisions.md")]
+pub mod decisions {}

@@ -1,8 +1,9 @@
-//! What can be asked of running nodes from outside, over the network: their status, and to hand leadership over.
+//! Calls to running nodes over the network: ask for their status, or move leadership.
 //!
 //! A client is no node and takes no part in the election. It connects as nodes do, over mutual TLS with the `certs` of
-//! its [`Config`]. Any certificate of the cluster's CA may ask for the status; only one that is valid for a node's name
-//! may change anything. (With `insecure: true` anybody may do anything.) The program `leadelect` is made of this.
+//! its [`Config`]. With any certificate of the cluster's CA it may ask for the status. To change anything it needs a
+//! certificate that is valid for a node's name. With `insecure: true` everybody may do everything. The program
+//! `leadelect` uses this module.
 //!
 //! ```no_run
 //! use leadelect::{Config, remote::Client};
@@ -24,50 +25,63 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::election::{NodeId, Role};
+use crate::election::{NodeId, NodeIdError, Role, Term};
+use crate::leadership::Remaining;
 use crate::status::{PeerStatus, days_until};
 use crate::transport::LinkError;
-use crate::transport::client::{Answer, Asker, Unanswered};
-use crate::transport::wire::{Question, Told};
+use crate::transport::client::{CallError, Caller, NodeReply};
+use crate::transport::wire::{ClientCall, ClientReply};
 
-/// Asks the nodes of one cluster. Every call makes a connection of its own and waits for the answer.
+/// Calls the nodes of one cluster. Every call makes a connection of its own and waits for the reply.
+///
+/// A node's id may be given as a [`NodeId`], as text or as a number.
 #[derive(Debug)]
 pub struct Client {
     config: Config,
-    asker: Asker,
+    caller: Caller,
+}
+
+/// A change of leadership, for [`Client::transfer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer<L, T> {
+    /// The node that leads now. It gets the call.
+    pub leader: L,
+    /// The node that should lead next.
+    pub to: T,
 }
 
 impl Client {
-    /// A client of the cluster that `config` describes. Loads the certificate that it shows; connects to nobody yet.
+    /// A client of the cluster that `config` describes. Loads its certificate, but connects to no node yet.
     ///
     /// # Errors
     ///
-    /// When the certificate is one that the nodes would refuse. It need not be that of a node.
+    /// When the nodes would refuse the certificate. It need not be that of a node.
     pub fn new(config: Config) -> Result<Client, ConfigError> {
-        let asker = Asker {
+        let caller = Caller {
             cluster: config.cluster().to_owned(),
             timing: config.timing(),
             rpc_timeout: config.rpc_timeout(),
             credentials: config.client_credentials()?.map(Arc::new),
         };
-        Ok(Client { config, asker })
+        Ok(Client { config, caller })
     }
 
     /// What the node sees of itself and its peers.
     ///
-    /// Takes at most about four seconds at the default timing: one each to look the name up, to connect, for TLS and
-    /// for the answer.
+    /// Takes at most about four seconds at the default timing: one each for the look-up of the name, the connection,
+    /// TLS and the reply.
     ///
     /// # Errors
     ///
-    /// When the node cannot be reached or does not answer, when one side refuses the other, or when the node knows
-    /// other nodes than the config.
-    pub fn status(&self, id: NodeId) -> Result<NodeStatus, RemoteError> {
-        let answer = self.ask(id, Question::Status)?;
-        self.read_status(id, answer)
+    /// When the node cannot be reached or does not answer, when one side refuses the other, or when the node's config
+    /// lists other nodes than this one.
+    pub fn status(&self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeStatus, RemoteError> {
+        let id = read_id(id)?;
+        let reply = self.call(id, ClientCall::Status)?;
+        self.read_status(id, reply)
     }
 
-    /// The same of every node, all asked at once, in the order of their ids.
+    /// The status of every node, in the order of their ids. All are asked at once.
     #[must_use]
     pub fn status_of_all(&self) -> Vec<(NodeId, Result<NodeStatus, RemoteError>)> {
         let ids: Vec<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
@@ -82,7 +96,7 @@ impl Client {
             let answered = asked.into_iter().map(|(id, asked)| {
                 let status = match asked.map(|thread| thread.join()) {
                     Ok(Ok(status)) => status,
-                    Ok(Err(_)) => Err(RemoteError::Unreachable("the question panicked".into())),
+                    Ok(Err(_)) => Err(RemoteError::Unreachable("the call panicked".into())),
                     Err(error) => Err(RemoteError::Unreachable(format!("cannot start a thread: {error}"))),
                 };
                 (id, status)
@@ -91,34 +105,51 @@ impl Client {
         })
     }
 
-    /// Has the node `leader` give leadership up, as [`Node::resign`](crate::Node::resign) does, and be a last resort
-    /// for `hold_off` at least. Returns when it no longer leads: up to two election timeouts, if its work is slow to
-    /// stop.
+    /// Makes the node `leader` give leadership up, as [`Node::resign_for`](crate::Node::resign_for) does. Returns when
+    /// the node no longer leads. That takes up to two election timeouts if its work is slow to stop.
     ///
     /// # Errors
     ///
-    /// As [`Client::status`]; also when the node does not lead, and when this client may not change anything.
+    /// As [`Client::status`]. Also when the node does not lead, and when this client may not change anything.
     ///
-    /// A node that was asked and has not answered in time, or whose connection broke before it did, may still do it,
-    /// also later: the text of the error says so. See who leads, by [`Client::status_of_all`], before you ask again.
-    pub fn resign(&self, leader: NodeId, hold_off: Duration) -> Result<(), RemoteError> {
-        self.ask(leader, Question::Resign { hold_off }).map(drop)
+    /// If the node got the call and did not answer in time, or the connection broke before the answer, the node *may
+    /// still do it*, also later. The text of the error then says so. See who leads, by [`Client::status_of_all`],
+    /// before you call again.
+    pub fn resign(
+        &self,
+        leader: impl TryInto<NodeId, Error: Into<NodeIdError>>,
+        hold_off: Duration,
+    ) -> Result<(), RemoteError> {
+        self.call(read_id(leader)?, ClientCall::Resign { hold_off }).map(drop)
     }
 
-    /// Has the node `leader` hand leadership over to `to`. Returns when it no longer leads, which is a moment before
-    /// `to` does.
+    /// Makes the node `leader` hand leadership over to the node `to`. Returns when `leader` no longer leads. The other
+    /// node leads a moment later.
+    ///
+    /// ```no_run
+    /// use leadelect::remote::{Client, Transfer};
+    ///
+    /// # fn hand_over(client: &Client) -> Result<(), leadelect::remote::RemoteError> {
+    /// client.transfer(Transfer { leader: "1", to: "2" })
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Client::resign`]; also when `to` cannot lead, with the reason.
-    pub fn transfer(&self, leader: NodeId, to: NodeId) -> Result<(), RemoteError> {
-        self.ask(leader, Question::Transfer { to }).map(drop)
+    /// As [`Client::resign`]. Also when `to` cannot lead: the text says why.
+    pub fn transfer<L, T>(&self, Transfer { leader, to }: Transfer<L, T>) -> Result<(), RemoteError>
+    where
+        L: TryInto<NodeId, Error: Into<NodeIdError>>,
+        T: TryInto<NodeId, Error: Into<NodeIdError>>,
+    {
+        let (leader, to) = (read_id(leader)?, read_id(to)?);
+        self.call(leader, ClientCall::Transfer { to }).map(drop)
     }
 
-    /// The nodes for whose names this client's certificate is valid. If there are none it may only ask for the status.
+    /// The nodes for whose names this client's certificate is valid. If there are none, it may only ask for the status.
     #[must_use]
     pub fn valid_for(&self) -> Vec<NodeId> {
-        let Some(credentials) = &self.asker.credentials else {
+        let Some(credentials) = &self.caller.credentials else {
             return Vec::new();
         };
         let own = credentials.certificate();
@@ -130,52 +161,37 @@ impl Client {
     /// Whole days until this client's certificate ends. Nothing without TLS.
     #[must_use]
     pub fn certificate_days(&self) -> Option<i64> {
-        self.asker.credentials.as_ref()?.days_left()
+        self.caller.credentials.as_ref()?.days_left()
     }
 
-    fn ask(&self, id: NodeId, question: Question) -> Result<Answer, RemoteError> {
+    fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
         let Some(member) = self.config.member(id) else {
-            return Err(RemoteError::UnknownNode(id));
+            return Err(RemoteError::UnknownNode { id: id.to_string() });
         };
-        let in_doubt = match question {
-            Question::Status => "",
-            Question::Resign { .. } | Question::Transfer { .. } => IN_DOUBT,
+        let in_doubt = match call {
+            ClientCall::Status => "",
+            ClientCall::Resign { .. } | ClientCall::Transfer { .. } => IN_DOUBT,
         };
-        let answer = self.asker.ask(id, member, question);
-        answer.map_err(|unanswered| match unanswered {
-            Unanswered::Unasked(error) => RemoteError::new(&error, ""),
-            Unanswered::Asked(error) => RemoteError::new(&error, in_doubt),
+        self.caller.call(id, member, call).map_err(|error| match error {
+            CallError::NotSent(error) => RemoteError::new(&error, ""),
+            CallError::NotAnswered(error) => RemoteError::new(&error, in_doubt),
         })
     }
 
-    fn read_status(&self, id: NodeId, answer: Answer) -> Result<NodeStatus, RemoteError> {
+    fn read_status(&self, id: NodeId, reply: NodeReply) -> Result<NodeStatus, RemoteError> {
         let unexpected = || RemoteError::Refused("expected a status, found something else".into());
-        let mut told = answer.told.into_iter();
-        let Some(Told::Status { role, term, leader, token, lease, version, uptime, peers: _ }) = told.next() else {
+        let ClientReply::Status { role, term, leader, token, lease, version, uptime, peers: _ } = reply.first else {
             return Err(unexpected());
         };
         let mut peers = Vec::new();
-        for part in told {
-            let Told::Peer { id, connected, last_heard, round_trip, certificate_days, last_error, requests, failures } =
-                part
-            else {
+        for part in reply.peers {
+            let ClientReply::Peer(mut peer) = part else {
                 return Err(unexpected());
             };
-            let member = self.config.member(id);
-            peers.push(PeerStatus {
-                id,
-                addr: member.map_or_else(String::new, |member| member.to_string()),
-                connected,
-                last_heard,
-                round_trip,
-                certificate_days,
-                last_error,
-                requests,
-                failures,
-            });
+            peer.addr = self.config.member(peer.id).map_or_else(String::new, ToString::to_string);
+            peers.push(peer);
         }
         self.check_nodes(id, &peers)?;
-        let days = |end| days_until(end, clock::wall_seconds());
         Ok(NodeStatus {
             id,
             role,
@@ -186,12 +202,12 @@ impl Client {
             peers,
             version,
             uptime,
-            round_trip: answer.round_trip,
-            certificate_days: answer.certificate_ends.map(days),
+            round_trip: reply.round_trip,
+            certificate_days: reply.certificate_ends.map(|end| days_until(end, clock::wall_seconds())),
         })
     }
 
-    /// A majority of other nodes means nothing here.
+    /// A majority of other nodes says nothing about these.
     fn check_nodes(&self, id: NodeId, peers: &[PeerStatus]) -> Result<(), RemoteError> {
         let ours: Vec<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
         let mut theirs: Vec<NodeId> = peers.iter().map(|peer| peer.id).chain([id]).collect();
@@ -203,8 +219,13 @@ impl Client {
     }
 }
 
-/// A node as it sees itself, as [`Node::status`](crate::Node::status) there, and what can be seen of it from here.
+fn read_id(id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeId, RemoteError> {
+    id.try_into().map_err(|error| RemoteError::UnknownNode { id: error.into().found().to_owned() })
+}
+
+/// A node as it sees itself, as [`Node::status`](crate::Node::status) there, and what a client sees of it.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serialize", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct NodeStatus {
     /// The node.
@@ -212,44 +233,49 @@ pub struct NodeStatus {
     /// Its role.
     pub role: Role,
     /// Its term.
-    pub term: u64,
+    pub term: Term,
     /// The leader it knows of, itself included.
     pub leader: Option<NodeId>,
     /// The fencing token, if the node holds a lease that has not run out.
-    pub token: Option<u64>,
-    /// How long it may still act as leader if nobody answers it any more; zero if it may not. Centuries where it has no
-    /// end, in a cluster of one node.
-    pub lease: Duration,
+    pub token: Option<Term>,
+    /// How long the node may still act as leader if no peer answers any more. [`Remaining::Over`] if it has no token.
+    #[cfg_attr(feature = "serialize", serde(rename = "lease_ms"))]
+    pub lease: Remaining,
     /// How it sees the other nodes, by id.
     pub peers: Vec<PeerStatus>,
     /// The version of this library there.
     pub version: String,
     /// How long ago the node was started.
+    #[cfg_attr(feature = "serialize", serde(rename = "uptime_s", serialize_with = "crate::status::seconds"))]
     pub uptime: Duration,
-    /// From the question to the answer, on a connection that was there already.
+    /// From the request to the reply, on an open connection.
+    #[cfg_attr(feature = "serialize", serde(rename = "round_trip_ms", serialize_with = "crate::status::millis"))]
     pub round_trip: Duration,
-    /// Whole days until the node's certificate ends; negative if it has. Nothing without TLS.
+    /// Whole days until the node's certificate ends, negative if it has ended. Nothing without TLS.
     pub certificate_days: Option<i64>,
 }
 
-/// Why a node did not do what it was asked for, by whose fault.
+/// Why a node did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
     /// The config has no such node.
-    UnknownNode(NodeId),
-    /// It cannot be reached, or the connection broke: it is down, or the network is.
+    UnknownNode {
+        /// The id, or the text that is none.
+        id: String,
+    },
+    /// The node cannot be reached, or the connection broke: the node or the network is down.
     Unreachable(String),
-    /// It was reached, and did not answer in time: it hangs, or is overloaded.
+    /// The node was reached and did not answer in time: it hangs or is overloaded.
     Silent(String),
-    /// It was reached, and one side does not accept the other, or the node will not do it: the text says why.
+    /// The node was reached. One side does not accept the other, or the node refuses the call. The text says why.
     Refused(String),
 }
 
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RemoteError::UnknownNode(id) => write!(f, "there is no node {id} in the config"),
+            RemoteError::UnknownNode { id } => write!(f, "found no node {id:?} in the config"),
             RemoteError::Unreachable(what) => write!(f, "unreachable: {what}"),
             RemoteError::Silent(what) => write!(f, "silent: {what}"),
             RemoteError::Refused(why) => f.write_str(why),
@@ -259,15 +285,15 @@ impl fmt::Display for RemoteError {
 
 impl std::error::Error for RemoteError {}
 
-/// What is to be known of an order that was given and not answered.
+/// What the caller has to know if a node got a call that changes something, and did not answer.
 const IN_DOUBT: &str = "; it may still do what it was asked for: see who leads before you ask again";
 
 impl RemoteError {
-    /// With what is to be known if the node has not even refused.
-    fn new(error: &LinkError, otherwise: &str) -> Self {
+    /// Adds `doubt` unless the node has refused.
+    fn new(error: &LinkError, doubt: &str) -> Self {
         match error {
-            LinkError::Gone(_) => RemoteError::Unreachable(format!("{error}{otherwise}")),
-            LinkError::Silent { .. } => RemoteError::Silent(format!("{error}{otherwise}")),
+            LinkError::Gone(_) => RemoteError::Unreachable(format!("{error}{doubt}")),
+            LinkError::Silent { .. } => RemoteError::Silent(format!("{error}{doubt}")),
             LinkError::Refused(why) => RemoteError::Refused(why.clone()),
         }
     }

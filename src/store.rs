@@ -1,38 +1,40 @@
-//! The vote file: what a node must not forget, in a form that a power cut cannot take away.
+//! The vote file: the state that a node must not forget, in a form that a power cut cannot destroy.
 //!
-//! A node that forgets its vote may vote twice, so a vote is durable before it is said. That makes this write part of
-//! every failover, and the file is shaped for one thing: **one block overwritten in place, one flush**. Writing a new
-//! file and renaming it, the usual way, needs a flush of the file, a flush of its folder and a journal commit for each.
-//! Here the file gets its full size and a first record once, and then two slots take turns: even records go to the
-//! first, odd ones to the second. A power cut can tear only the slot being written; the other still holds the state
-//! before. A record is shorter than a disk's smallest sector of 512 bytes, so even that is rare; where it happens, the
-//! checksum tells.
+//! A node that forgets its vote may vote twice. So a vote is durable before it is said. That makes this write a part of
+//! every failover, and the file is made for one thing: **one block overwritten in place, one flush**. The usual way, to
+//! write a new file and rename it, needs a flush of the file, a flush of its folder and a journal commit for each. Here
+//! the file gets its full size and a first record once. Then two slots take turns: even records go to the first, odd
+//! records to the second. A power cut can tear only the slot that is being written. The other slot still holds the
+//! state before. A record is shorter than the smallest sector of a disk, 512 bytes, so a torn slot is rare. If it
+//! happens, the checksum shows it.
 //!
-//! **What is read is not yet durable.** A process killed between write and flush leaves a record that its successor can
-//! read and a power cut can still take away. After a failed flush it is worse: Linux marks the lost pages clean, so a
-//! second flush succeeds without having written them ("PostgreSQL's fsync() surprise", lwn.net/Articles/752063). So
-//! [`VoteFile::open`] writes the state it found once more before it hands it out, and after the first failed write
-//! nothing is written any more.
+//! **A state that was read is not yet durable.** A process that is killed between write and flush leaves a record. Its
+//! successor can read it, and a power cut can still remove it. A failed flush is worse: Linux marks the lost pages
+//! clean, so a second flush succeeds and has not written them ("PostgreSQL's fsync() surprise",
+//! lwn.net/Articles/752063). So [`VoteFile::open`] writes the state that it found once more before it returns it. And
+//! after the first failed write nothing is written any more.
 //!
-//! **A damaged slot is a doubt about the other.** It may be a write that never ended, on which nothing rests; or the
-//! newest state gone bad, and the whole slot is the state before. Nobody can tell, so the node has to wait as if it had
-//! forgotten a vote ([`HardState::in_doubt`]). The doubt is written down with every later state until the node has
-//! waited, or a restart would cut the wait short. A slot that is empty where there must have been a record counts as
-//! damaged. A new file gets its first record, the state of a node that has done nothing, before anything else is done:
-//! so a whole file that is empty was damaged, or its creation did not end, and is a doubt too.
+//! **A damaged slot puts the state of the other slot in doubt.** The damage may be a write that did not end: then no
+//! message relies on it. Or it may be the newest state gone bad: then the other slot holds an older state. Nothing
+//! tells these cases apart, so the node has to wait as if it had forgotten a vote ([`HardState::in_doubt`]). The doubt
+//! is written with every later state until the node has waited. Otherwise a restart would cut the wait short. An empty
+//! slot where there must have been a record counts as damaged. A new file gets its first record, the state of a node
+//! that has done nothing, before anything else is done. So an empty file was damaged, or its creation did not end: that
+//! is a doubt too.
 //!
-//! **How long a node has been down** is known only after a reboot: the boot id differs, and the host's uptime is time
-//! in which the node did not run. That holds if the host is the same one. A folder on a network volume may have moved
-//! to another host, whose boot id differs as well and whose long uptime proves nothing, hence the machine id. Inside a
-//! container neither is worth anything: LXC and systemd-nspawn make up a boot id for every start of a container, on a
-//! host that never went down, and the machine id belongs to the image. So only a process in the host's own PID
-//! namespace gets the credit, and only for the first start after a boot: the second finds the new boot id in the file.
+//! **How long a node has been down** is known only after a reboot. Then the boot id differs, and the node did not run
+//! during the uptime of the host. That holds only if the host is the same one. A folder on a network volume may have
+//! moved to another host. The boot id of that host differs too, and its long uptime proves nothing: hence the machine
+//! id. Inside a container both ids prove nothing. LXC and systemd-nspawn make up a boot id for every start of a
+//! container, on a host that never went down, and the machine id belongs to the image. So only a process in the host's
+//! own PID namespace may count the uptime, and only at the first start after a boot. The second start finds the new
+//! boot id in the file.
 //!
-//! A file that is **removed while the node runs** is found out at the next write, which fails. That its folder was
-//! renamed is no harm.
+//! If the file is **removed while the node runs**, the next write notices and fails. If its folder is renamed, no harm
+//! is done.
 //!
-//! What this cannot see: a disk that acknowledges a flush and loses it, a snapshot put back, two hosts cloned with one
-//! machine id.
+//! This file cannot see a disk that confirms a flush and loses the data, a snapshot that is put back, or two hosts that
+//! are cloned with one machine id.
 
 mod slot;
 
@@ -49,7 +51,7 @@ use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable
 use crate::clock;
 use crate::election::{HardState, NodeId, Recovery, Store};
 
-/// The state of one node, locked for as long as this value lives.
+/// The state of one node. It is locked while this value lives.
 #[derive(Debug)]
 pub(crate) struct VoteFile {
     path: PathBuf,
@@ -61,17 +63,17 @@ pub(crate) struct VoteFile {
     last: HardState,
     /// Why nothing is written any more.
     failure: Option<String>,
-    /// What its operator should know of the file as it was found.
+    /// What the operator should know of the file as it was found.
     warning: Option<String>,
 }
 
 impl VoteFile {
-    /// Opens or creates the file of `node` in `state_dir`, and the folder if need be, and locks it.
+    /// Opens the file of `node` in `state_dir` and locks it. Creates the file and the folder if they do not exist.
     pub(crate) fn open(state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
         Self::open_on(Host::this(), state_dir, node, cluster)
     }
 
-    /// What is wrong with the file, though the node can go on.
+    /// What is wrong with the file, if the node can go on all the same.
     pub(crate) fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
@@ -94,10 +96,10 @@ impl VoteFile {
         let found = newest(&bytes, &owner).map_err(Why::Unreadable)?;
         match found {
             None => fill(&file, path).map_err(Why::io("create"))?,
-            // The slot to be overwritten next may be the only durable one: first make sure of the other.
+            // The slot that is overwritten next may be the only durable one. So first make the other one durable.
             Some(_) => file.sync_data().map_err(Why::io("flush"))?,
         }
-        // An empty file that was there may have been a full one: then nobody knows what is lost.
+        // A file that existed and is empty may have had records: then nobody knows what is lost.
         let in_doubt = found.is_none() && !created;
         let new = HardState { in_doubt, ..HardState::default() };
         let state = found.map_or(new, |found| found.record.state);
@@ -153,14 +155,14 @@ impl Store for VoteFile {
     }
 }
 
-/// Where a slot goes: a trait, so that a test can let it fail.
+/// Where a slot is written. A trait, so that a test can make it fail.
 trait Disk: fmt::Debug + Send {
     fn write_durably(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 }
 
 impl Disk for File {
     fn write_durably(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        // What is written to a file without a name is gone with the process: no promise may rest on it.
+        // A file without a name is gone with the process. So no promise may rely on what is written to it.
         if self.metadata()?.nlink() == 0 {
             return Err(ErrorKind::NotFound.into());
         }
@@ -169,7 +171,7 @@ impl Disk for File {
     }
 }
 
-/// What to warn of, when `found` was in the file and `state` was made of it.
+/// The warning for a file that held `found`, of which `state` was made.
 fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<String> {
     let path = path.display();
     match found {
@@ -188,15 +190,15 @@ fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<Strin
     }
 }
 
-/// The file, and whether it was not there before. The lock is on the vote file itself, which is never replaced, and
-/// ends with the process however that ends.
+/// The file, and whether it is a new one. The lock is on the vote file itself, which is never replaced. The lock ends
+/// with the process, in whatever way that ends.
 fn open_locked(path: &Path) -> Result<(File, bool), Why> {
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(Why::io("create the folder of"))?;
     }
     let mut options = OpenOptions::new();
-    // What is no file must not keep the node waiting before it can be refused.
+    // A pipe or a device must not make the open wait, before it can be refused.
     let at_once = OFlags::NONBLOCK.bits() as i32;
     options.read(true).write(true).mode(0o600).custom_flags(at_once);
     let (file, created) = match options.open(path) {
@@ -216,15 +218,15 @@ fn open_locked(path: &Path) -> Result<(File, bool), Why> {
     }
 }
 
-/// Gives a new file its size. Zeros are written, not left as a hole: the first vote must neither wait for an
-/// allocation nor find no space. The file lasts only if its entry in the folder does, and so on upwards.
+/// Gives a new file its size. Zeros are written instead of a hole, so that the first vote does not wait for an
+/// allocation or find the disk full. The file is durable only if its entry in the folder is, and so on upwards.
 fn fill(file: &File, path: &Path) -> io::Result<()> {
     file.write_all_at(&[0; 2 * SLOT], 0)?;
     file.sync_all()?;
     let path = fs::canonicalize(path)?;
     for (height, folder) in path.ancestors().skip(1).enumerate() {
         let flushed = File::open(folder).and_then(|folder| folder.sync_all());
-        // A folder above that this process may not open is not one that it made.
+        // This process did not make a folder above that it may not open.
         if height == 0 {
             flushed?;
         }
@@ -232,7 +234,7 @@ fn fill(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `node-<id>.vote`, with everything that a file system might take amiss as `%` and two digits.
+/// `node-<id>.vote`. A byte that some file system refuses is written as `%` and two digits.
 fn file_name(node: NodeId) -> String {
     let mut name = String::from("node-");
     for (at, byte) in node.as_str().bytes().enumerate() {
@@ -246,7 +248,7 @@ fn file_name(node: NodeId) -> String {
     name + ".vote"
 }
 
-/// What is known of the host that this process runs on.
+/// What is known of the host on which this process runs.
 #[derive(Debug, Clone, Copy)]
 struct Host {
     machine: Option<u128>,
@@ -268,7 +270,7 @@ impl Host {
         }
     }
 
-    /// How long the node that wrote `record` has certainly not been running. See the top of this file.
+    /// How long the node that wrote `record` has certainly not been running. See the essay on top.
     fn certain_downtime(&self, record: &Record) -> Duration {
         let same_machine = self.machine.is_some() && self.machine == record.machine;
         let rebooted = self.boot.is_some() && record.boot.is_some() && self.boot != record.boot;
@@ -279,11 +281,29 @@ impl Host {
     }
 }
 
-/// 32 hexadecimal digits, with or without dashes; nothing if the file is missing or not yet filled.
+/// 32 hexadecimal digits, with or without dashes. `None` if the file is missing or not yet filled.
 fn read_id(path: &str) -> Option<u128> {
     let digits = fs::read_to_string(path).ok()?.trim().replace('-', "");
     let id = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32 && id != 0).then_some(id)
+}
+
+/// What is wrong with the state of a node that does not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateProblem {
+    /// Another process uses it.
+    Locked,
+    /// It is damaged beyond use.
+    Damaged,
+    /// It belongs to another node or another cluster.
+    Foreign,
+    /// A newer program wrote it.
+    NewerFormat,
+    /// The disk is full.
+    Full,
+    /// The folder or the file cannot be used: see the text.
+    Unusable,
 }
 
 /// Why a node's state cannot be read or made durable, and what to do.
@@ -297,9 +317,9 @@ pub(crate) struct StoreError {
 enum Why {
     /// What was being done to the file.
     Io(&'static str, io::Error),
-    /// Something else has its name: a pipe, a device.
+    /// Something that is no file has its name, such as a pipe or a device.
     NoFile,
-    /// It has no name any more.
+    /// The file was removed.
     Removed,
     Locked,
     Unreadable(Unreadable),
@@ -313,11 +333,35 @@ impl Why {
         move |error| Why::Io(doing, error)
     }
 
-    /// In a few words, why nothing can be written any more.
+    /// Why nothing can be written any more, in a few words.
     fn reason(&self) -> String {
         match self {
             Why::Io(_, error) => error.to_string(),
             _ => "the file was removed".to_owned(),
+        }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn problem(&self) -> StateProblem {
+        match &self.why {
+            Why::Locked => StateProblem::Locked,
+            Why::Unreadable(Unreadable::Damaged) => StateProblem::Damaged,
+            Why::Unreadable(Unreadable::Foreign { .. }) => StateProblem::Foreign,
+            Why::Unreadable(Unreadable::NewerFormat { .. }) => StateProblem::NewerFormat,
+            Why::Io(_, error) if error.kind() == ErrorKind::StorageFull => StateProblem::Full,
+            Why::Io(..) | Why::NoFile | Why::Removed | Why::LongCluster(_) | Why::Stopped(_) => StateProblem::Unusable,
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Why::Io(_, error) => Some(error),
+            Why::NoFile | Why::Removed | Why::Locked | Why::Unreadable(_) | Why::LongCluster(_) | Why::Stopped(_) => {
+                None
+            }
         }
     }
 }
@@ -370,8 +414,6 @@ impl fmt::Display for StoreError {
         }
     }
 }
-
-impl std::error::Error for StoreError {}
 
 #[cfg(test)]
 mod tests;

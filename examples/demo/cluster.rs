@@ -17,10 +17,10 @@ use crate::report::{Line, Seen, now, or_dash};
 use crate::screen::Screen;
 use crate::setup::{self, NODES};
 
-/// Nothing takes so long unless something is wrong.
+/// Only if something is wrong does anything take this long.
 const LIMIT: Duration = Duration::from_secs(30);
 const FRAME: Duration = Duration::from_millis(100);
-/// So many of the last lines of each node's log are shown if something is wrong.
+/// How many of the last log lines of each node are shown if something is wrong.
 const MOST_LOG_LINES: usize = 8;
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ enum Note {
 enum State {
     Running,
     Paused,
-    /// It was sent a signal that ends it.
+    /// It was sent a signal that ends the process.
     Ending(&'static str),
     Ended(&'static str),
 }
@@ -85,7 +85,7 @@ impl Cluster {
     pub(crate) fn start(heartbeat: Duration, timeout: Duration) -> Result<Cluster, Failure> {
         let (sender, notes) = crossbeam_channel::unbounded();
         let interrupted = sender.clone();
-        // The demo waits for notes and nothing else, so it hears this at once.
+        // The demo waits only for notes, so it sees this at once.
         ctrlc::set_handler(move || drop(interrupted.send(Note::Interrupted)))
             .map_err(|error| Failure::Because(format!("cannot handle signals: {error}")))?;
         let folder = setup::prepare(heartbeat, timeout)
@@ -147,13 +147,13 @@ impl Cluster {
         leading.leader.zip(leading.token).filter(|_| agreed)
     }
 
-    /// A node that starts again does not vote until all that it may have promised before is over: one election timeout,
-    /// and a bit for the clocks.
+    /// A node that has restarted does not vote until its old promises are over: one election timeout, and a bit for the
+    /// clocks.
     fn quarantine(&self) -> Duration {
         self.timeout * 11 / 10
     }
 
-    /// What the node found when it first looked at its lease after this moment.
+    /// What the node found at its first check of the lease after this moment.
     #[allow(clippy::option_option)]
     pub(crate) fn first_check(&self, id: usize, after: Duration) -> Option<Option<u64>> {
         self.processes[id - 1].check.filter(|(at, _)| *at >= after).map(|(_, token)| token)
@@ -175,7 +175,7 @@ impl Cluster {
         Ok(at)
     }
 
-    /// Starts a node again, once it has ended.
+    /// Starts a node again when it has ended.
     pub(crate) fn bring_back(&mut self, id: usize) -> Result<(), Failure> {
         self.wait_until("the old process ends", |cluster| {
             matches!(cluster.processes[id - 1].state, State::Ended(_)).then_some(())
@@ -199,7 +199,7 @@ impl Cluster {
         }
     }
 
-    /// Watches for so long.
+    /// Watches for this time.
     pub(crate) fn rest(&mut self, span: Duration) -> Result<(), Failure> {
         let until = now() + span;
         while now() < until {
@@ -225,7 +225,7 @@ impl Cluster {
                 if let Some(token) = token {
                     self.leases.add(id, token, before, after);
                 }
-                // A pause in the middle of a check does not tell when in this time a lease was found valid.
+                // After a pause in the middle of a check, it is not known when in that time the lease was valid.
                 let at = if token.is_some() { before } else { after };
                 self.processes[id - 1].check = Some((at, token));
             }
@@ -256,9 +256,9 @@ impl Cluster {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--node", &id.to_string(), "--config"])
             .arg(config)
-            // Ctrl-C is for the demo alone. And should it die while a node is paused, the system wakes that node up.
+            // Ctrl-C is for the demo alone. If the demo dies while a node is paused, the system wakes that node up.
             .process_group(0)
-            // It closes when the demo ends, however that may be: then the node ends, too.
+            // It closes when the demo ends, in whatever way. Then the node ends, too.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -271,7 +271,7 @@ impl Cluster {
         Ok(process)
     }
 
-    /// Makes notes of what is written to a pipe, and a last one at its end.
+    /// Makes a note of each line in a pipe, and a last one at its end.
     fn read(
         &self,
         pipe: Option<impl Read + Send + 'static>,

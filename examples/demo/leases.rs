@@ -1,4 +1,4 @@
-//! Was there ever more than one leader? What all the checks of all the nodes say together.
+//! Was there ever more than one leader? All checks of all nodes together give the answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub(crate) struct Leases {
     found: BTreeMap<u64, Found>,
-    /// What cannot be, whatever the time.
+    /// Something that must not be at any time.
     broken: Option<String>,
 }
 
@@ -19,7 +19,7 @@ struct Found {
     lasted_to: Duration,
 }
 
-/// The first time that a lease was found valid.
+/// When a lease was first found valid.
 pub(crate) struct Win {
     pub(crate) node: usize,
     pub(crate) token: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Win {
 }
 
 impl Leases {
-    /// At some moment from `before` to `after`, the lease with this token was valid on this node.
+    /// The lease with this token was valid on this node at some moment from `before` to `after`.
     pub(crate) fn add(&mut self, node: usize, token: u64, before: Duration, after: Duration) {
         let found = self.found.entry(token).or_insert(Found { node, began_by: after, lasted_to: before });
         found.began_by = found.began_by.min(after);
@@ -45,8 +45,8 @@ impl Leases {
 
     /// What was seen, or which promise was broken.
     ///
-    /// The lease with the higher token was won later. So two leases overlapped if one was seen before the last time
-    /// that one with a lower token was.
+    /// The lease with the higher token was won later. So two leases overlapped if the higher one was seen before the
+    /// lower one was seen for the last time.
     pub(crate) fn verdict(&self) -> Result<String, String> {
         if let Some(broken) = &self.broken {
             return Err(format!("PROMISE BROKEN: {broken}"));

@@ -1,13 +1,14 @@
-//! Three nodes on this machine, and what becomes of leadership when leaders die.
+//! Three nodes on this machine: who leads when leaders die?
 //!
 //! ```text
 //! cargo run --example demo
 //! ```
 //!
-//! Needs nothing prepared: it makes throw-away certificates and state in a temporary folder, starts three processes on
-//! free loopback ports, and shows who is what. Then it kills the leader (SIGKILL), brings it back, stops the next
-//! leader in order (SIGTERM), brings that back too, and prints for how long nobody led. All the while every node checks
-//! each millisecond whether it may act as leader; at the end no two may have been allowed to at once.
+//! It needs no preparation. It makes throw-away certificates and state in a temporary folder, starts three processes on
+//! free loopback ports, and shows the role of each. Then it kills the leader (SIGKILL) and starts it again. It stops
+//! the next leader in order (SIGTERM), starts that again too, and prints how long there was no leader. All the time
+//! every node checks each millisecond whether it may act as leader. At the end it is checked that no two could act at
+//! once.
 //!
 //! | option | default | meaning |
 //! |---|---|---|
@@ -16,11 +17,11 @@
 //! | `--heartbeat TIME` | `100ms` | how often a leader renews its lease |
 //! | `--timeout TIME` | `500ms` | the election timeout |
 //!
-//! Exits with 0 if all went well, 1 if a step failed or a promise was broken, 2 if the options are wrong, 130 on
-//! Ctrl-C. However it ends, the processes and the folder go with it.
+//! The exit code is 0 if all went well, 1 if a step failed or a promise was broken, 2 if the options are wrong, 130
+//! after Ctrl-C. The processes and the folder are removed in every case.
 //!
-//! Read on in `node.rs`, a program that uses the library; `cluster.rs` is the stage, and `setup.rs`, `report.rs`,
-//! `leases.rs` and `screen.rs` are the props.
+//! Read on in `node.rs`, a program that uses the library. `cluster.rs` runs and watches the processes; `setup.rs`,
+//! `report.rs`, `leases.rs` and `screen.rs` help it.
 
 mod cluster;
 mod leases;
@@ -52,7 +53,7 @@ behind. Exits with 0 if all went well, 1 if a step failed or a promise was broke
 
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Longer than a heartbeat interval: what is measured must not be locked to the heartbeat.
+/// Longer than a heartbeat interval, so that the measured times do not follow the heartbeat.
 const LONGEST_PHASE_MICROS: u64 = 120_000;
 
 #[derive(Debug)]
@@ -170,7 +171,7 @@ struct Change {
     /// Who led, and with which token.
     leader: usize,
     token: u64,
-    /// For how long nobody led.
+    /// How long there was no leader.
     leaderless: Duration,
     /// How many terms it took: each is an election.
     terms: u64,

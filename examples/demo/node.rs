@@ -1,4 +1,4 @@
-//! One node: what a program that uses the library looks like, and the lines by which the demo watches it.
+//! One node: a program that uses the library, and writes lines by which the demo watches it.
 
 use std::error::Error;
 use std::fs;
@@ -31,7 +31,7 @@ pub(crate) fn main(id: &str, config: &Path) -> ExitCode {
     match run(id, config) {
         Ok(End::Signal) => ExitCode::SUCCESS,
         Ok(End::Orphaned) => {
-            // The demo cannot clean up any more. Of three orphans, the last to get here takes it all.
+            // The demo cannot clean up any more. The last of the three nodes removes everything.
             let _ = setup::folder_of(config).map(fs::remove_dir_all);
             ExitCode::FAILURE
         }
@@ -47,7 +47,7 @@ fn run(id: &str, config: &Path) -> Result<End, Box<dyn Error>> {
     let orphaned = stop.clone();
     ctrlc::set_handler(move || drop(stop.try_send(End::Signal)))?;
     thread::spawn(move || {
-        // Nothing is ever written there: it ends when the demo does.
+        // The demo never writes to it. It ends when the demo does.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         let _ = orphaned.try_send(End::Orphaned);
     });
@@ -62,7 +62,7 @@ fn run(id: &str, config: &Path) -> Result<End, Box<dyn Error>> {
     Ok(end)
 }
 
-/// Tells every change, until the node stops.
+/// Writes every change, until the node stops.
 fn tell(node: &Node) {
     for event in node.events() {
         say(&Line::Event(event.to_string()));
@@ -72,8 +72,8 @@ fn tell(node: &Node) {
     }
 }
 
-/// What a leader does is here nothing but to look, very often, whether it still is one. The lease is held all the
-/// while: it is also the guard that a hand-over waits for.
+/// The work of this leader is only to check, very often, whether it still leads. It holds the lease all the time,
+/// because a hand-over waits for that guard.
 fn work(node: &Node, stopped: &Receiver<End>) -> End {
     let mut held: Option<Lease> = None;
     let mut status_at = now();
@@ -99,11 +99,11 @@ fn check(look: impl FnOnce() -> Option<Lease>) -> Option<Lease> {
     let lease = look();
     let after = now();
     let token = lease.as_ref().map(Lease::token);
-    say(&Line::Check { before, after, token });
+    say(&Line::Check { before, after, token: token.map(|token| token.0) });
     lease
 }
 
 fn say(line: &Line) {
-    // Whoever does not listen any more has also closed the other pipe, and that ends this process.
+    // If the demo does not listen any more, it has also closed the other pipe. That ends this process.
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -11,13 +11,14 @@ const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// Since boot: the same for every process of this host.
+/// Time since boot: the same for every process of this host.
 pub(crate) fn now() -> Duration {
     Duration::try_from(clock_gettime(CLOCK)).expect("no moment is before boot")
 }
 
 pub(crate) enum Line {
-    /// At some moment from `before` to `after`, the node's lease was valid and had this token; or there was none.
+    /// The lease that the node had at some moment from `before` to `after`: its token, or `None` if there was no valid
+    /// one.
     Check {
         before: Duration,
         after: Duration,
@@ -42,10 +43,10 @@ impl From<&Status> for Seen {
     fn from(status: &Status) -> Seen {
         Seen {
             role: status.role.to_string(),
-            term: status.term,
+            term: status.term.0,
             leader: status.leader.and_then(|id| id.as_str().parse().ok()),
-            token: status.token,
-            lease: status.lease,
+            token: status.token.map(|token| token.0),
+            lease: status.lease.at_most(Duration::MAX),
             peers_up: status.peers.iter().filter(|peer| peer.connected).count(),
         }
     }
@@ -78,7 +79,7 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Nothing if it is not a whole line: whoever wrote it was killed.
+    /// `None` if the line is not whole: the process that wrote it was killed.
     pub(crate) fn read(text: &str) -> Option<Line> {
         let (kind, rest) = text.split_once(' ')?;
         let words: Vec<&str> = rest.split(' ').collect();

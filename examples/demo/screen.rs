@@ -1,4 +1,4 @@
-//! On a terminal, a table that is drawn again and again below what was said; elsewhere, only lines.
+//! On a terminal: a table, drawn again and again below the lines. Elsewhere: only lines.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::report::now;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-/// So many of the latest events stand below the table.
+/// How many of the latest events stand below the table.
 const MOST_EVENTS: usize = 8;
 
 const ERASE_BELOW: &str = "\x1b[J";
-/// A frame must take as many lines as it has, however narrow the terminal is.
+/// A line must not be wrapped, however narrow the terminal is.
 const CUT_LONG_LINES: &str = "\x1b[?7l";
 const WRAP_LONG_LINES: &str = "\x1b[?7h";
 
@@ -30,14 +30,14 @@ impl Screen {
         Screen { terminal: io::stdout().is_terminal(), began: now(), redraw_at: now(), height: 0, events }
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(crate) fn say(&mut self, text: &str) -> io::Result<()> {
         let erase = self.erase();
         self.redraw_at = now();
         writeln!(io::stdout(), "{erase}{text}")
     }
 
-    /// Tells what happened.
+    /// Shows an event.
     pub(crate) fn event(&mut self, text: &str) -> io::Result<()> {
         let line = format!("{:7.3}s  {text}", (now() - self.began).as_secs_f64());
         if !self.terminal {
@@ -50,7 +50,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Shows the table, if there is where and it is time to.
+    /// Draws the table, if there is a terminal and it is time to.
     pub(crate) fn draw(&mut self, rows: impl Iterator<Item = String>) -> io::Result<()> {
         if !self.terminal || now() < self.redraw_at {
             return Ok(());

@@ -17,8 +17,8 @@ pub(crate) const NODES: usize = 3;
 
 const FOLDER_PREFIX: &str = "leadelect-demo-";
 
-/// One authority; and for each node a folder with a certificate that is valid for this node only, and the config. That
-/// is the same text everywhere: relative paths count from the folder of the file.
+/// Makes one CA, and a folder for each node: with a certificate that is valid for this node only, and the config. The
+/// config is the same text everywhere, because relative paths count from the folder of the file.
 pub(crate) fn prepare(heartbeat: Duration, timeout: Duration) -> Result<TempDir, Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir()?;
     let key = KeyPair::generate()?;
@@ -46,7 +46,7 @@ pub(crate) fn config_file(folder: &Path, id: usize) -> PathBuf {
     folder.join(format!("node-{id}")).join("cfg.yaml")
 }
 
-/// The whole folder that this config is in, if it is one that [`prepare`] has made.
+/// The whole folder of this config, if [`prepare`] has made it.
 pub(crate) fn folder_of(config: &Path) -> Option<&Path> {
     let folder = config.parent()?.parent()?;
     folder.file_name()?.to_str()?.starts_with(FOLDER_PREFIX).then_some(folder)
@@ -69,7 +69,7 @@ nodes:
         heartbeat.as_micros(),
         timeout.as_micros()
     );
-    // All are open until all are chosen: no port twice.
+    // All stay open until all are chosen, so that no port comes twice.
     let listeners = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
     for (id, listener) in (1..).zip(&listeners) {
         let port = listener.local_addr()?.port();
@@ -78,8 +78,8 @@ nodes:
     Ok(yaml)
 }
 
-/// Not one that the system would choose: those it also gives to connections, and then a node that was stopped could
-/// not have its port back.
+/// A port that the system would not choose itself. It gives its own also to outgoing connections, and then a node that
+/// was stopped might not get its port back.
 fn free_port() -> Result<TcpListener, Box<dyn Error>> {
     let mut last = None;
     for _ in 0..100 {

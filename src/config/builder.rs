@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, ConfigError, EXPECTED_PORT, Member, found};
-use crate::election::{NodeId, Timing};
-use crate::transport::tls::{self, CertFiles};
+use super::{Config, ConfigError, Member, found};
+use crate::election::{NodeId, NodeIdError, Timing, TimingSpec};
+use crate::tls::{self, CertFiles};
 
-/// The most nodes in a cluster. A leader asks every one in every interval and keeps a thread for each; what more of
-/// them would add to the availability of five, no operator can measure.
+pub(super) const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
+
+/// The most nodes in a cluster. A leader asks each of them in every interval and keeps a thread for each. More nodes
+/// would add nothing to the availability of five that an operator could measure.
 const MAX_NODES: usize = 64;
 
 /// The longest name of a cluster: it travels in frames, whose size is bounded.
@@ -27,17 +29,15 @@ const MAX_CLUSTER_LEN: usize = 64;
 /// ```
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
-    id: String,
+    id: Result<NodeId, NodeIdError>,
     pub(super) member: Member,
 }
 
 impl NodeSpec {
     /// A node that peers dial at `addr` (an IP address or DNS name) and `port`.
     #[must_use]
-    pub fn new(id: impl Into<String>, addr: impl Into<String>, port: u16) -> NodeSpec {
-        let (listen, tls_name) = (None, None);
-        let member = Member { addr: addr.into(), port, listen, tls_name, priority: 0, witness: false };
-        NodeSpec { id: id.into(), member }
+    pub fn new(id: impl TryInto<NodeId, Error: Into<NodeIdError>>, addr: impl Into<String>, port: u16) -> NodeSpec {
+        NodeSpec { id: id.try_into().map_err(Into::into), member: Member::new(addr, port) }
     }
 
     /// Sets [`Member::listen`].
@@ -69,7 +69,7 @@ impl NodeSpec {
     }
 }
 
-impl<I: Into<String>, A: Into<String>> From<(I, A, u16)> for NodeSpec {
+impl<I: TryInto<NodeId, Error: Into<NodeIdError>>, A: Into<String>> From<(I, A, u16)> for NodeSpec {
     fn from((id, addr, port): (I, A, u16)) -> NodeSpec {
         NodeSpec::new(id, addr, port)
     }
@@ -98,10 +98,8 @@ pub struct ConfigBuilder {
     pub(super) insecure: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) state_dir: Option<PathBuf>,
-    pub(super) heartbeat_interval: Duration,
-    pub(super) election_timeout: Duration,
+    pub(super) timing: TimingSpec,
     pub(super) rpc_timeout: Option<Duration>,
-    pub(super) clock_drift_ppm: u32,
 }
 
 impl Default for ConfigBuilder {
@@ -112,10 +110,8 @@ impl Default for ConfigBuilder {
             insecure: false,
             nodes: Vec::new(),
             state_dir: None,
-            heartbeat_interval: Timing::DEFAULT_HEARTBEAT_INTERVAL,
-            election_timeout: Timing::DEFAULT_ELECTION_TIMEOUT,
+            timing: TimingSpec::default(),
             rpc_timeout: None,
-            clock_drift_ppm: Timing::DEFAULT_CLOCK_DRIFT_PPM,
         }
     }
 }
@@ -135,7 +131,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// No TLS, instead of [`ConfigBuilder::certs`]: nothing is encrypted, and whoever reaches a port can vote.
+    /// No TLS, instead of [`ConfigBuilder::certs`]: nothing is encrypted, and anybody who reaches a port can vote.
     #[must_use]
     pub fn insecure(mut self) -> Self {
         self.insecure = true;
@@ -159,14 +155,14 @@ impl ConfigBuilder {
     /// How often a leader renews its lease, see [`Timing`].
     #[must_use]
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.heartbeat_interval = interval;
+        self.timing.heartbeat_interval = interval;
         self
     }
 
     /// How long a voter is bound to a leader, see [`Timing`].
     #[must_use]
     pub fn election_timeout(mut self, timeout: Duration) -> Self {
-        self.election_timeout = timeout;
+        self.timing.election_timeout = timeout;
         self
     }
 
@@ -181,7 +177,7 @@ impl ConfigBuilder {
     /// How far the rate of a clock may be off, in parts per million, see [`Timing`].
     #[must_use]
     pub fn clock_drift_ppm(mut self, ppm: u32) -> Self {
-        self.clock_drift_ppm = ppm;
+        self.timing.clock_drift_ppm = ppm;
         self
     }
 
@@ -205,22 +201,23 @@ impl ConfigBuilder {
             (Some(_), false) | (None, true) => None,
         };
         if let Some(problem) = problem {
-            return Err(ConfigError::new("certs", problem));
+            return Err(ConfigError::invalid("certs", problem));
         }
         if let Some(folder) = self.state_dir.as_ref().filter(|folder| folder.as_os_str().is_empty()) {
             let expected = "expected a folder, or no `state_dir` at all";
             return Err(found("state_dir", &folder.to_string_lossy(), expected));
         }
-        let timing = Timing::new(self.heartbeat_interval, self.election_timeout, self.clock_drift_ppm)
-            .map_err(|error| ConfigError::new("timing", error.to_string()))?;
-        let rpc_timeout = self.rpc_timeout.unwrap_or(self.election_timeout / 2);
-        if rpc_timeout < self.heartbeat_interval || rpc_timeout >= self.election_timeout {
+        let timing = Timing::new(self.timing)
+            .map_err(|error| ConfigError::invalid("timing", error.to_string()).because(error))?;
+        let TimingSpec { heartbeat_interval, election_timeout, .. } = self.timing;
+        let rpc_timeout = self.rpc_timeout.unwrap_or(election_timeout / 2);
+        if rpc_timeout < heartbeat_interval || rpc_timeout >= election_timeout {
             let problem = format!(
-                "found {rpc_timeout:?}: expected at least the heartbeat interval {:?}, before which no other request \
-                 would be sent, and less than the election timeout {:?}, after which no answer counts",
-                self.heartbeat_interval, self.election_timeout
+                "found {rpc_timeout:?}: expected at least the heartbeat interval {heartbeat_interval:?}, before which \
+                 no other request would be sent, and less than the election timeout {election_timeout:?}, after which \
+                 no answer counts"
             );
-            return Err(ConfigError::new("timing.rpc_timeout", problem));
+            return Err(ConfigError::invalid("timing.rpc_timeout", problem));
         }
         let members = check_nodes(self.nodes)?;
         let (origin, certs, state_dir) = (String::new(), self.certs, self.state_dir);
@@ -229,7 +226,7 @@ impl ConfigBuilder {
 }
 
 fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
-    let fault = |problem: String| Err(ConfigError::new("nodes", problem));
+    let fault = |problem: String| Err(ConfigError::invalid("nodes", problem));
     if nodes.is_empty() {
         return fault("found none: expected at least one node with addr and port".into());
     }
@@ -238,14 +235,14 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
     }
     let mut members = BTreeMap::new();
     let mut addresses = BTreeMap::new();
-    for NodeSpec { id: text, mut member } in nodes {
-        let id: NodeId = text.parse().map_err(|error| ConfigError::new("nodes", format!("{error}")))?;
+    for NodeSpec { id, mut member } in nodes {
+        let id = id.map_err(|error| ConfigError::invalid("nodes", error.to_string()).because(error))?;
         check_member(id, &mut member)?;
         let host = member.addr.parse().map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| ip.to_string());
         if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {
             let problem =
                 format!("found {}:{} for node {other} too: expected an own address", member.addr, member.port);
-            return Err(ConfigError::new(&format!("nodes.{id}"), problem));
+            return Err(ConfigError::invalid(&format!("nodes.{id}"), problem));
         }
         if members.insert(id, member).is_some() {
             return fault(format!("found id {id} twice: expected a different id for every node"));

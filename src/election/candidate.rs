@@ -1,23 +1,23 @@
-//! What a node asks when it knows no leader: first whether it would win, then for votes.
+//! What does a node do when it knows no leader? It asks its peers: first whether it would win, then for their votes.
 //!
-//! The pre-vote is hidden inside the wait for promises to run out: the answers tell when a quorum will be free, and
-//! the votes are asked for exactly then.
+//! The pre-vote costs no time, because a node asks it while the promises to the old leader still run out. The answers
+//! say when a quorum will be free to vote, and the node asks for the votes exactly then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
 
-/// Asks whether it would win.
+/// A node that asks whether it would win.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
-    /// Who would vote for it, and when each is free to.
+    /// The peers that would vote for it, and when each is free to do so.
     pub(super) grants: BTreeMap<NodeId, Instant>,
     pub(super) patience: Duration,
     /// When to ask anew, if there was no quorum.
     pub(super) round_ends: Instant,
-    /// The leader that a peer hears, while that hint is fresh: the node asks only to renew it.
+    /// The leader that a peer hears, while that hint is fresh. The node then asks only to renew the hint.
     pub(super) hint: Option<FreshHint>,
 }
 
@@ -39,20 +39,20 @@ impl PreCandidate {
     }
 }
 
-/// Asks for votes.
+/// A node that asks for votes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Candidate {
     pub(super) candidacy: u64,
     pub(super) started: Instant,
     pub(super) ends_at: Instant,
     pub(super) votes: BTreeSet<NodeId>,
-    /// A lease that is not won by then would rest on a vote that may be forgotten.
+    /// The lease must be won by then. Later it would rest on a vote that its voter may have forgotten.
     pub(super) lease_won_by: Instant,
-    /// Those who will not vote for it in this term.
+    /// The peers that will not vote for it in this term.
     pub(super) refusals: BTreeSet<NodeId>,
-    /// When to ask whom again.
+    /// When to ask which peer again.
     pub(super) ask_again: BTreeMap<NodeId, Instant>,
-    /// After a hand-over: how soon to ask one again who has not yet heard of the release.
+    /// After a hand-over: how soon to ask a peer again that has not yet heard of the release.
     pub(super) handover_retry: Option<Duration>,
 }
 
@@ -92,7 +92,7 @@ impl Election {
             candidacy,
             grants: BTreeMap::new(),
             patience,
-            // Longer than its own patience, or the patient would ask for ever and never campaign.
+            // Longer than the node's own patience. Otherwise it would ask for ever and never campaign.
             round_ends: now + patience + suspicion + self.dice.below(suspicion / 2),
             hint,
         });
@@ -119,9 +119,9 @@ impl Election {
         }
     }
 
-    /// When a quorum that would vote for this node will be free to, itself included.
+    /// When a quorum that would vote for this node is free to do so. The node itself is part of it.
     pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
-        // Whoever cannot say that its last work has ended cannot begin another.
+        // While its last work may still run, the node must not begin another.
         if self.work.is_some() {
             return Instant::NEVER;
         }
@@ -152,7 +152,7 @@ impl Election {
         } else if asking.patience.is_zero() {
             self.campaign(now, Cause::PreVotesWon, out);
         } else {
-            // Rule 8: somebody earlier in line may be a candidate by now, and wait for its disk before it can say so.
+            // Rule 8: a node earlier in line may be a candidate by now, and may wait for its disk before it can say so.
             self.ask_with(now, Duration::ZERO, out);
         }
     }
@@ -166,9 +166,9 @@ impl Election {
         hint: Option<Hint>,
         out: &mut Effects,
     ) {
-        // Rule 2: to ask changes nothing, here either. A term is entered only to campaign, or to follow.
+        // Rule 2: asking changes nothing in the node that asks, either. It enters a term only to campaign or to follow.
         self.highest_heard = self.highest_heard.max(term);
-        // Rule 7: unless the cluster has a past, of which this node does not know.
+        // Rule 7: but the cluster may have a past that this node does not know.
         if self.is_new && (term > Term(1) || hint.is_some()) {
             self.note_past(now);
         }
@@ -186,7 +186,7 @@ impl Election {
             Some(hint) if hint.term >= self.hard.term && self.is_peer(hint.leader) && !wait.is_zero() => {
                 self.believe(now, from, hint.leader, wait, out);
             }
-            // Waiting changes nothing: the round goes on for the others.
+            // To ask this peer again would change nothing. The round goes on for the others.
             _ if wait.is_zero() && verdict != Err(Refusal::TermBehind) => {}
             _ => {
                 let again = now + wait.max(self.setup.timing.stagger());
@@ -197,13 +197,13 @@ impl Election {
         }
     }
 
-    /// Rule 9: shows as leader whom a peer hears, and asks that peer again before the hint is stale.
+    /// Rule 9: shows the leader that a peer hears, and asks that peer again before the hint is stale.
     fn believe(&mut self, now: Instant, by: NodeId, leader: NodeId, fresh_for: Duration, out: &mut Effects) {
         let news = self.leader() != Some(leader);
         let stagger = self.setup.timing.stagger();
         self.state = State::Follower(Follower {
             leader: Some(leader),
-            // Half of less and less would be ever more questions to ever fewer answers.
+            // Always half of what is left would mean more and more questions, so the wait has a lower bound.
             suspect_at: now + (fresh_for / 2).max(stagger).min(fresh_for),
             hint: Some(FreshHint { leader, until: now + fresh_for }),
         });
@@ -212,7 +212,7 @@ impl Election {
         }
     }
 
-    /// Stands for election in the next term.
+    /// Campaigns in the next term.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. });
@@ -274,7 +274,7 @@ impl Election {
             return;
         };
         match verdict {
-            // Rule 11: a grant counts only while its voter is sure to remember it.
+            // Rule 11: a grant counts only while its voter is certain to remember it.
             Ok(()) if now < candidate.started + timing.lease(wait) => {
                 candidate.votes.insert(from);
                 let forgotten_at = candidate.started + timing.lease(wait) * 2;

@@ -1,9 +1,9 @@
 //! When are two situations the same? For model checkers, which must know one when they meet it again.
 //!
 //! A node whose clock started an hour later, or whose candidacy drew another number, does the same things. So a
-//! situation is told anew: all moments counted from now, numbers that only tell messages apart replaced by names that
-//! the checker gives, waits that are over forgotten. What the node does from then on is the same, but for how long ago
-//! something was that an event tells. Nothing else in the crate uses this.
+//! situation is brought into a canonical form. All moments are counted from now. Numbers that only tell messages apart
+//! are replaced by names that the checker gives. Waits that are over are forgotten. From then on the node does the same
+//! as before; only the durations in its events may differ. Nothing else in the crate uses this.
 
 use super::candidate::{Candidate, FreshHint, PreCandidate};
 use super::leader::{Backer, Leader, Preferred, SteppingDown};
@@ -13,21 +13,21 @@ use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promi
 /// New names for numbers that only tell messages apart.
 #[doc(hidden)]
 pub trait Names {
-    /// For the number of the current candidacy, which is only ever compared for equality.
+    /// The new name of the current candidacy. Candidacies are only compared for equality.
     fn candidacy(&mut self, candidacy: u64) -> u64;
-    /// For the number of a heartbeat in a term. Must keep the order.
+    /// The new number of a heartbeat in a term. Must keep the order.
     fn heartbeat(&self, term: Term, seq: u64) -> u64;
     /// Whether an answer to this heartbeat may still come.
     fn is_answerable(&self, term: Term, seq: u64) -> bool;
-    /// Where chance goes on from, if not from where it was.
+    /// The new seed of the random numbers, or `None` to go on as before.
     fn seed(&self) -> Option<u64>;
 }
 
-/// Moves `now` to `origin`. What lies so far back that the start of the clock cuts it off is never asked for.
+/// Moves `now` to `origin`. A moment too far back becomes the start of the clock; the node never looks back that far.
 struct Origin {
     now: Instant,
     origin: Instant,
-    /// Ends of waits before this moment are never asked for again, but that they have come.
+    /// A wait that ended by this moment is over. The node never asks again when it ended.
     over: Instant,
 }
 
@@ -56,12 +56,12 @@ impl Origin {
 }
 
 impl Election {
-    /// The same situation with `now` moved to `origin`, and with other names. For model checkers: situations in which
+    /// Moves `now` to `origin` and gives other names, in the same situation. For model checkers: situations in which
     /// nodes do the same become equal.
     ///
     /// # Panics
     ///
-    /// If `origin` is less than three election timeouts after the start of the clock: a node looks back so far.
+    /// If `origin` is less than three election timeouts after the start of the clock: a node looks back that far.
     #[doc(hidden)]
     pub fn canonicalize(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
         let timing = self.setup.timing;
@@ -70,14 +70,14 @@ impl Election {
             "the origin {origin:?} leaves no room to look back"
         );
         let over = match &self.state {
-            // Nobody to ask, so its own waits alone say when to campaign.
+            // A single node asks no peers: only its own waits say when to campaign.
             _ if self.majority() == 1 => Instant::ZERO,
-            // Its patience is counted from when the last wait ended, and a wait that ended too long ago is a stall.
+            // The node counts its patience from when the last wait ended. If that is too long ago, it has stalled.
             State::PreCandidate(asking) => now.before(asking.patience + timing.heartbeat_interval() * 2),
             State::Follower(_) | State::Candidate(_) | State::Leader(_) => now,
         };
         let origin_of = Origin { now, origin, over };
-        // Every field is named here and below, so that none that is added later is forgotten.
+        // Every field is named here and below, so that a field that is added later is not forgotten.
         let Election {
             setup: _,
             started,
@@ -99,7 +99,7 @@ impl Election {
             failed: _,
             dice,
         } = self;
-        // Only a node without a past counts from its start, until it cannot have forgotten anything any more.
+        // Only a new node counts from its start, until it cannot have forgotten anything any more.
         match *is_new && *started + timing.election_timeout() * 2 > over {
             true => origin_of.moment(started),
             false => *started = Instant::ZERO,
@@ -130,7 +130,7 @@ impl Election {
         }
     }
 
-    /// The heartbeats that the node knows by number: the last that it sent, and the last that it has promised on.
+    /// The heartbeats that the node knows by number: the last one it sent, and the last one it promised on.
     #[doc(hidden)]
     pub fn heartbeats(&self) -> impl Iterator<Item = (Term, u64)> {
         let sent = match &self.state {
@@ -142,7 +142,7 @@ impl Election {
         sent.into_iter().chain(promised)
     }
 
-    /// The heartbeats that it waits for answers to.
+    /// The heartbeats whose answers the node waits for.
     #[doc(hidden)]
     pub fn unanswered(&self) -> impl Iterator<Item = (Term, u64)> {
         let leader = match &self.state {
@@ -197,7 +197,7 @@ impl State {
                     let SteppingDown { successor: _, hold_off: _ } = stepping_down;
                 }
                 until.iter_mut().for_each(|until| origin_of.moment(until));
-                // Counts only until the first lease.
+                // Matters only until the first lease.
                 match until {
                     Some(_) => *patience_ends = Instant::ZERO,
                     None => origin_of.moment(patience_ends),
@@ -235,7 +235,7 @@ mod tests {
     const ORIGIN: Instant = Instant::from_nanos(2_000_000_000);
     const MS: Duration = Duration::from_millis(1);
 
-    /// Every candidacy and every chance is the same, heartbeats are numbered from 1 on.
+    /// Every candidacy has the same name, every seed is the same, and heartbeats are numbered from 1 on.
     struct Same;
 
     impl Names for Same {
@@ -260,7 +260,7 @@ mod tests {
         NodeId::from(number)
     }
 
-    /// A node in the middle of everything, at `now`.
+    /// A node with something in every field, at `now`.
     fn busy(now: Instant, state: State) -> Election {
         let setup =
             Setup { me: id(1), voters: [1, 2, 3].map(|n| (id(n), Voter::default())).into(), timing: Timing::default() };
@@ -430,8 +430,8 @@ mod tests {
             ("highest_heard", |node| node.highest_heard = Term(9)),
             ("no work", |node| node.work = None),
             ("hold off", |node| node.hold_off_until = NOW + MS * 61),
-            ("no young reign", |node| node.takeovers.young = None),
-            ("a young reign", |node| reign(node).settled_at = NOW),
+            ("no young takeover", |node| node.takeovers.young = None),
+            ("a young takeover", |node| takeover(node).settled_at = NOW),
             ("short takeovers", |node| node.takeovers.short.clear()),
             ("succession", |node| node.succession.reverse()),
             ("failed", |node| node.failed = true),
@@ -506,8 +506,8 @@ mod tests {
         node.heard.as_mut().expect("heard")
     }
 
-    fn reign(node: &mut Election) -> &mut Takeover {
-        node.takeovers.young.as_mut().expect("a young reign")
+    fn takeover(node: &mut Election) -> &mut Takeover {
+        node.takeovers.young.as_mut().expect("a young takeover")
     }
 
     fn follows(node: &mut Election) -> &mut Follower {

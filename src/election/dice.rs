@@ -1,9 +1,9 @@
-//! Chance that can be repeated: a seed in, the same numbers out, on every platform.
+//! Random numbers that can be repeated: the same seed gives the same numbers, on every platform.
 
 use std::time::Duration;
 
-/// SplitMix64 (Steele, Lea and Flood 2014). Own, because the state of an election must be hashable and repeatable on
-/// every platform, which the generators of `rand` are not.
+/// SplitMix64 (Steele, Lea and Flood 2014). Written here, because the state of an election must be hashable and the
+/// same on every platform. The generators of `rand` are not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Dice(u64);
 
@@ -20,7 +20,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than `span`, or zero.
+    /// A random duration below `span`. Zero if `span` is zero.
     pub(super) fn below(&mut self, span: Duration) -> Duration {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.next() % nanos.max(1))

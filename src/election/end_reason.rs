@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Why a node leads no more, or has to stop its work as leader.
+/// Why a node no longer leads, or must stop its work as leader.
 ///
-/// The same reason appears in the event that tells of it, in the error that stops the work, in the counters and in the
-/// metrics. The list is exhaustive on purpose: who shows or counts reasons has to treat each of them.
+/// The same reason appears in the event, in the error that stops the work, in the counters and in the metrics. The list
+/// is exhaustive on purpose: code that shows or counts reasons must treat each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndReason {
     /// No quorum answered in time: the lease has run out, or runs out before the work could stop.
@@ -14,16 +14,16 @@ pub enum EndReason {
     /// [`Node::transfer_to`](crate::Node::transfer_to), or because the closure of [`Node::lead`](crate::Node::lead)
     /// has returned.
     Resigned,
-    /// A node that is preferred was eligible for long enough and takes over: one of higher priority, or any other if
-    /// this node is not eligible itself.
+    /// A preferred node takes over, because it was eligible for long enough. Preferred is a node of higher priority;
+    /// any eligible node is, if this node is not eligible itself.
     Preferred,
     /// The work did not call [`Leading::alive`](crate::Leading::alive) in time.
     WorkSilent,
-    /// The program did not pass its health check.
+    /// The health check of the program failed.
     Unhealthy,
     /// The work returned an error or panicked.
     WorkFailed,
-    /// The node heard of a higher term.
+    /// A peer is in a higher term.
     HigherTerm,
     /// The vote file could not be written.
     StorageFailed,
@@ -45,7 +45,7 @@ impl EndReason {
         EndReason::Stopped,
     ];
 
-    /// The reason as one lower-case word with underscores, as metrics and JSON have it.
+    /// Returns the reason in lower case with underscores, as metrics and JSON show it.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -1,18 +1,18 @@
-//! What is worth telling: each change of role, term, leader or token, and why.
+//! What has happened? An event for each change of role, term, leader or token, with its cause.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{EndReason, NodeId, Term};
 
-/// What a node is, as its users know it. A node that only asks whether it could win is a candidate to them.
+/// The role of a node, as its users see it. A node that only asks whether it would win is shown as a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     Follower,
     /// Asks for votes.
     Candidate,
-    /// Was elected. May act only while it holds a lease.
+    /// Was elected. It may act only while it holds a lease.
     Leader,
 }
 
@@ -47,6 +47,8 @@ pub struct Event {
 pub enum Cause {
     /// It has just started.
     Started,
+    /// Nothing has changed: this is the state when the stream of events began.
+    Present,
     /// It accepted the heartbeat of a leader.
     LeaderHeard,
     /// A peer hears a leader that this node does not.
@@ -54,7 +56,7 @@ pub enum Cause {
         /// That peer.
         by: NodeId,
     },
-    /// It knows of no leader, and asks whether it would win.
+    /// It knows no leader, and asks whether it would win.
     NoLeader,
     /// A quorum would vote for it.
     PreVotesWon,
@@ -68,68 +70,69 @@ pub enum Cause {
         /// To this candidate.
         to: NodeId,
     },
-    /// It learned of a higher term.
+    /// It heard of a higher term.
     HigherTerm {
         /// From this peer.
         from: NodeId,
     },
     /// Its candidacy failed.
     CandidacyLost {
-        /// Those who voted for it.
+        /// The nodes that voted for it.
         votes: Vec<NodeId>,
     },
     /// It was elected. It may act once a quorum has answered its first heartbeat.
     Elected {
-        /// Those who voted for it.
+        /// The nodes that voted for it.
         votes: Vec<NodeId>,
-        /// How long since it last knew of a leader, or since it started.
+        /// The time since it last heard a leader, or since it started.
         after: Duration,
     },
     /// A quorum has promised to elect nobody else: it may act.
     LeaseWon,
     /// No quorum answered in time: its lease ran out.
     LeaseLost,
-    /// It gives leadership up: its lease is void, and it waits for its work to end.
+    /// It gives up leadership: its lease is void, and it waits for its work to end.
     SteppingDown {
         /// Why.
         reason: EndReason,
-        /// Who should follow, if that is known already.
+        /// Who should lead next, if that is known already.
         successor: Option<NodeId>,
     },
-    /// It has told everybody that it no longer leads.
+    /// It has told all peers that it no longer leads.
     Released {
-        /// Who was asked to follow.
+        /// Who was asked to lead next.
         successor: Option<NodeId>,
     },
-    /// The leader has told that it no longer leads.
+    /// The leader said that it no longer leads.
     LeaderReleased {
         /// That leader.
         by: NodeId,
     },
-    /// Its work ran on when its lease ended. Another node may lead.
+    /// Its work was still running when its lease ended. Another node may lead.
     WorkOverran {
         /// The term of that lease.
         term: Term,
     },
-    /// A write failed: it will not vote again before it is restarted.
+    /// A write failed. It votes no more until it is restarted.
     StorageFailed,
     /// A second leader of the same term: two processes run with one id, or state was copied or lost.
     ProtocolViolation {
-        /// The second one.
+        /// The second leader.
         by: NodeId,
     },
 }
 
 impl Cause {
-    /// Why a leader that held a lease, and holds none after an event of this cause, has lost it.
+    /// Returns why a leadership ended, if it ended with an event of this cause.
     #[must_use]
     pub fn end_reason(&self) -> EndReason {
         match self {
             Cause::SteppingDown { reason, .. } => *reason,
             Cause::LeaseLost => EndReason::QuorumLost,
             Cause::StorageFailed => EndReason::StorageFailed,
-            // Everything else that makes a leader follow, or vote, belongs to a higher term.
+            // Any other cause that ends a leadership comes with a higher term.
             Cause::Started
+            | Cause::Present
             | Cause::LeaderHeard
             | Cause::LeaderHinted { .. }
             | Cause::NoLeader
@@ -165,6 +168,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Started => f.write_str("started"),
+            Cause::Present => f.write_str("the state when the stream began"),
             Cause::LeaderHeard => f.write_str("heard the leader"),
             Cause::LeaderHinted { by } => write!(f, "{by} hears the leader"),
             Cause::NoLeader => f.write_str("knows no leader"),

@@ -1,5 +1,6 @@
-//! Who a node is: a short name, the same on every node of the cluster.
+//! Which node is meant? An id is a short name, the same on every node of the cluster.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of a node, such as `1` or `db-east`: 1 to 32 bytes of visible ASCII.
 ///
-/// Ids are small copyable values. They sort shorter first, then by their bytes, so that `2` comes before `10`.
+/// Ids are small values that can be copied. Shorter ids sort first, then they sort by their bytes, so `2` comes before
+/// `10`.
 ///
 /// ```
 /// use leadelect::NodeId;
@@ -20,13 +22,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
-    // Declared in the order in which ids sort. Bytes behind `len` are zero.
+    // Declared in the order in which ids sort. The bytes after `len` are zero.
     len: u8,
     bytes: [u8; NodeId::MAX_LEN],
 }
 
 impl NodeId {
-    /// The longest id, in bytes: ids travel in frames, whose size is bounded.
+    /// The longest id, in bytes. Ids are part of frames, and the size of a frame is bounded.
     pub const MAX_LEN: usize = 32;
 
     /// The id as text.
@@ -40,6 +42,20 @@ impl NodeId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeIdError {
     found: String,
+}
+
+impl NodeIdError {
+    /// The text, or its beginning if it is much too long.
+    pub(crate) fn found(&self) -> &str {
+        &self.found
+    }
+}
+
+/// What is an id already needs no check.
+impl From<Infallible> for NodeIdError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 impl fmt::Display for NodeIdError {
@@ -62,6 +78,30 @@ impl FromStr for NodeId {
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         Ok(NodeId { len: text.len() as u8, bytes })
+    }
+}
+
+impl TryFrom<&str> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &str) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: &String) -> Result<Self, NodeIdError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(text: String) -> Result<Self, NodeIdError> {
+        text.parse()
     }
 }
 

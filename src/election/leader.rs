@@ -1,10 +1,10 @@
 //! How long may a leader act?
 //!
 //! A leader that loses the network does not know that it has been replaced. Until it notices, two nodes could act as
-//! leader. The lease closes that gap: a leader acts only while a quorum has promised to elect nobody else, and it
-//! counts each promise from the moment it *asked*, not from the moment it heard back, because only the asking is
-//! certain to come before the promise began. The lease ends when the last quorum of promises does: at the m-th
-//! latest end, with m a majority and the leader's own promise to itself without end.
+//! leader. The lease closes that gap: a leader acts only while a quorum has promised to elect nobody else. It counts
+//! each promise from the moment it *asked*, not from the moment it heard back, because only the asking is certain to
+//! come before the promise began. The lease lasts as long as a majority of the promises: sort their ends, latest first,
+//! and take the m-th, where m is a majority. The leader's own promise to itself has no end and is one of them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,31 +12,32 @@ use std::time::Duration;
 
 use super::{Cause, Deadline, Effects, Election, EndReason, Heard, Instant, NodeId, Request, State, Term};
 
-/// Was elected.
+/// A node that was elected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
-    /// The end of the lease, once it was won.
+    /// The end of the lease, once it is won.
     pub(super) until: Option<Instant>,
     /// When to give up if the lease is not won.
     pub(super) patience_ends: Instant,
     pub(super) seq: u64,
-    /// When each heartbeat was sent that may still be answered with a promise that counts.
+    /// When each heartbeat was sent, as long as an answer to it can still be a promise that counts.
     pub(super) sent: BTreeMap<u64, Instant>,
     pub(super) backers: BTreeMap<NodeId, Backer>,
     pub(super) next_heartbeat: Instant,
     pub(super) stepping_down: Option<SteppingDown>,
-    /// Who backs this leader, is able to lead and should rather do so.
+    /// The backer that takes over from this leader if it stays there and eligible.
     pub(super) preferred: Option<Preferred>,
 }
 
-/// A backer that should rather lead, and when this leader hands over to it if it is there without a gap until then.
+/// An eligible backer that is preferred to this leader. The leader hands over to it at `due`, if it was there without a
+/// gap until then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Preferred {
     pub(super) id: NodeId,
     pub(super) due: Instant,
 }
 
-/// A peer that has promised.
+/// What a peer has promised, and whether it is eligible.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Backer {
     pub(super) until: Instant,
@@ -55,7 +56,7 @@ impl Leader {
         self.work(term).filter(|_| self.stepping_down.is_none())
     }
 
-    /// Until when work that the lease guarded may still run.
+    /// Until when work guarded by the lease may still run.
     pub(super) fn work(&self, term: Term) -> Option<Deadline> {
         self.until.map(|until| Deadline { token: term, until })
     }
@@ -88,7 +89,7 @@ impl Election {
     pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, lease_won_by: Instant, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_takeover(now, self.setup.me, true);
-        // Remembered beyond this leadership: a second leader of the same term is a violation then, too.
+        // Remembered after this leadership has ended: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
         self.failed = false;
         self.state = State::Leader(Leader {
@@ -107,8 +108,9 @@ impl Election {
         self.extend(now, out);
     }
 
-    /// Rule 5: a leader whose lease has run out steps down and heartbeats no more, so that it does not keep renewing
-    /// the promises of the few it still reaches. Final: an answer that is still in the queue does not revive it.
+    /// Rule 5: a leader whose lease has run out becomes a follower and sends no more heartbeats. Otherwise it would
+    /// keep renewing the promises of the few nodes it still reaches. This is final: an answer that is still in the
+    /// queue does not bring the lease back.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &self.state else {
             return;
@@ -182,7 +184,7 @@ impl Election {
         self.extend(now, out);
     }
 
-    /// Wins the lease or makes it longer, if a quorum has promised more.
+    /// Wins the lease, or makes it longer, if a quorum has promised long enough.
     fn extend(&mut self, now: Instant, out: &mut Effects) {
         let majority = self.majority();
         let State::Leader(leader) = &mut self.state else {
@@ -200,7 +202,7 @@ impl Election {
         }
     }
 
-    /// Rule 6: first the work stops; only then is the promise given back.
+    /// Rule 6: first the work ends. Only then does the leader give the promises back.
     pub(super) fn step_down(
         &mut self,
         now: Instant,
@@ -209,7 +211,7 @@ impl Election {
         hold_off: Duration,
         out: &mut Effects,
     ) {
-        // Chosen now: when the work has ended late, nobody has promised lately any more.
+        // Chosen now: the work may end late, and by then all promises may have run out.
         let successor = successor.or_else(|| self.best_backer(now));
         self.begin_step_down(now, successor, hold_off, reason, out);
     }
@@ -228,7 +230,7 @@ impl Election {
         if leader.is_stepping_down() {
             return;
         }
-        // The lease of a node that is alone has no end, but the wait for its work has.
+        // The lease of a single node has no end. The wait for its work must have one.
         let timeout = self.setup.timing.election_timeout();
         leader.until = leader.until.map(|until| until.min(now + timeout));
         leader.stepping_down = Some(SteppingDown { successor, hold_off });
@@ -272,8 +274,8 @@ impl Election {
         leader.backers.get(&best).filter(|backer| backer.eligible && now < backer.until).map(|_| best)
     }
 
-    /// Rule 8: those first who are able to lead and have promised lately, then by priority. It orders and never
-    /// forbids.
+    /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then the rest;
+    /// each group by priority. The list only orders, it never forbids.
     fn succession_list(&self, now: Instant) -> Vec<NodeId> {
         let State::Leader(leader) = &self.state else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What nodes say to each other. Who says it is known from the connection and never written in a message.
+//! What do nodes say to each other? The connection tells who the sender is, so no message names it.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::{NodeId, Term};
 
-/// What one node asks of another. Every request may arrive twice, late, or never.
+/// What one node asks another node. Every request may arrive late, twice or never.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
     /// Would you vote for me? Changes nothing in the node that is asked.
     PreVote {
-        /// The term the sender would campaign in.
+        /// The term in which the sender would campaign.
         term: Term,
-        /// Names this round of asking; the reply carries it back.
+        /// The number of this round of pre-votes. The reply repeats it.
         candidacy: u64,
     },
     /// Vote for me.
     Vote {
         /// The term of the sender's candidacy.
         term: Term,
-        /// Names this candidacy, also across restarts; the reply carries it back.
+        /// The number of this candidacy, which a restart does not repeat. The reply repeats it.
         candidacy: u64,
     },
     /// I lead. Promise me to elect nobody else for a while.
     Heartbeat {
-        /// The term the sender was elected in.
+        /// The term in which the sender was elected.
         term: Term,
-        /// Counts the heartbeats of that term; the reply carries it back.
+        /// The number of the heartbeat in that term. The reply repeats it.
         seq: u64,
-        /// How long a promise the sender asks for.
+        /// How long the promise should last.
         promise: Duration,
-        /// Who should follow, best first, should the sender fall silent.
+        /// Who should lead next if the sender falls silent, best first.
         succession: Vec<NodeId>,
     },
-    /// I no longer lead and nothing of mine acts as leader any more: your promise is void.
+    /// I no longer lead, and none of my work runs as leader any more. Your promise is void.
     Release {
-        /// The term the sender led.
+        /// The term that the sender led.
         term: Term,
-        /// Its last heartbeat.
+        /// The number of its last heartbeat.
         seq: u64,
         /// Who should campaign at once.
         successor: Option<NodeId>,
@@ -53,12 +53,12 @@ pub enum Reply {
     PreVote {
         /// The voter's term.
         term: Term,
-        /// The round of asking that this answers.
+        /// The round of pre-votes that this answers.
         candidacy: u64,
-        /// Whether the voter would vote, or why not.
+        /// Whether the voter would vote for the sender, or why not.
         verdict: Result<(), Refusal>,
-        /// After a grant: how long until a vote would be free of promises. After a refusal: how long until asking
-        /// again could be answered otherwise.
+        /// After a grant: how long until the voter is free to vote. After a refusal: how long until another answer is
+        /// possible.
         wait: Duration,
         /// The leader that the voter itself hears.
         leader: Option<Hint>,
@@ -71,8 +71,8 @@ pub enum Reply {
         candidacy: u64,
         /// The vote, or why not.
         verdict: Result<(), Refusal>,
-        /// After a grant: how long it may be counted, from when it was asked for. After a refusal: how long until
-        /// asking again could be answered otherwise; zero when it could not.
+        /// After a grant: how long the vote counts, from the moment it was asked for. After a refusal: how long until
+        /// another answer is possible; zero if none is.
         wait: Duration,
     },
     /// Answers [`Request::Heartbeat`].
@@ -81,9 +81,9 @@ pub enum Reply {
         term: Term,
         /// The heartbeat that this answers.
         seq: u64,
-        /// How long a promise was given, counted from no earlier than the heartbeat's sending. Zero is none.
+        /// How long the promise lasts. It begins no earlier than the moment the heartbeat was sent. Zero is no promise.
         granted: Duration,
-        /// Whether the voter is able to lead.
+        /// Whether the voter is eligible to lead.
         eligible: bool,
     },
     /// Answers [`Request::Release`].
@@ -106,14 +106,14 @@ impl Reply {
     }
 }
 
-/// A leader that another node hears, and how long ago it last did.
+/// A leader that another node hears, and how long ago it heard that leader last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hint {
     /// Who leads.
     pub leader: NodeId,
     /// In which term.
     pub term: Term,
-    /// How old the last heartbeat was when the hint was given.
+    /// How old the last heartbeat was when the reply was written.
     pub age: Duration,
 }
 
@@ -122,19 +122,19 @@ pub struct Hint {
 pub enum Refusal {
     /// The term asked for is not ahead of the voter's.
     TermBehind,
-    /// The term is absurdly far ahead: one bad frame must not use up all terms.
+    /// The term is more than [`Term::LARGEST_JUMP`] ahead. One bad frame must not use up all terms.
     TermTooFar,
-    /// The voter has voted for this one in the same term.
+    /// The voter has voted for this node in the same term.
     AlreadyVoted(NodeId),
-    /// The voter heard from this leader not long ago.
+    /// The voter has heard this leader lately.
     LeaderHeard(NodeId),
     /// The voter has promised this leader not to elect another.
     Promised(NodeId),
-    /// The voter has restarted and may owe a promise that it forgot.
+    /// The voter has restarted, and may owe a promise that it has forgotten.
     Quarantine,
-    /// Work that the voter did as leader may still run.
+    /// Work that the voter began as leader may still run.
     OwnWork,
-    /// The voter's disk has failed: it votes no more.
+    /// A write of the voter has failed. It votes no more until it is restarted.
     CannotStore,
 }
 

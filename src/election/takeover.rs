@@ -1,10 +1,12 @@
 //! Which node should lead in the end?
 //!
-//! The node that is elected first need not be the best. The node of the highest priority may have been away, or no
-//! eligible node was there. So the leader watches for a preferred node. When one has backed the leader for a while
-//! without a gap, and was eligible all the time, the leader hands over to it. The while is long, so that a preferred
-//! node that comes and goes costs the cluster little. It doubles each time that node leads only for a short time after a
-//! takeover, so that a node that fails soon after each takeover does not disturb the cluster for ever.
+//! In the end the eligible node with the highest priority leads.
+//!
+//! The node that is elected first need not be that one: the best node may have been away, or not eligible. So the
+//! leader watches for a preferred node. When one has backed the leader for a while without a gap, and was eligible all
+//! the time, the leader hands over to it. The wait is long, so that a preferred node that comes and goes costs the
+//! cluster little. The wait doubles each time that node leads only for a short time after a takeover, so that a node
+//! that fails soon after each takeover does not disturb the cluster for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,19 +14,20 @@ use std::time::Duration;
 use super::leader::Preferred;
 use super::{Effects, Election, EndReason, Instant, NodeId, State};
 
-/// Each short reign doubles the wait for the next, up to 64 times [`Timing::settling`](super::Timing::settling).
+/// Each takeover that lasts only a short time doubles the wait for the next one, up to 64 times
+/// [`Timing::settling`](super::Timing::settling).
 const MOST_FAILURES: u32 = 6;
 
-/// What a node has seen of those it would rather see lead than itself.
+/// What a node has seen of the nodes that are preferred to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Takeovers {
-    /// The leader of now, if it is one of them, as long as its reign is short.
+    /// The present leader, if it is preferred, until it has led for long enough.
     pub(super) young: Option<Takeover>,
-    /// How many takeovers in a row were short, of each that had any.
+    /// For each node: how many of its takeovers in a row were short.
     pub(super) short: BTreeMap<NodeId, u32>,
 }
 
-/// A reign that is not yet as long as a preferred node is waited for.
+/// A takeover that has not yet lasted as long as [`Timing::settling`](super::Timing::settling).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Takeover {
     pub(super) leader: NodeId,
@@ -32,23 +35,23 @@ pub(super) struct Takeover {
 }
 
 impl Election {
-    /// A leader is heard, or this node leads itself; it takes leadership if it did not lead this term before.
+    /// Notes that `leader` leads; it may be this node. `is_new_leader` says that its leadership has just begun.
     pub(super) fn note_takeover(&mut self, now: Instant, leader: NodeId, is_new_leader: bool) {
         let prefers = self.prefers(leader);
         let Takeovers { young, short } = &mut self.takeovers;
         if is_new_leader {
-            if let Some(reign) = young.take() {
-                let failures = short.entry(reign.leader).or_insert(0);
+            if let Some(takeover) = young.take() {
+                let failures = short.entry(takeover.leader).or_insert(0);
                 *failures = (*failures + 1).min(MOST_FAILURES);
             }
             let settled_at = now + self.setup.timing.settling();
             *young = prefers.then_some(Takeover { leader, settled_at });
-        } else if young.take_if(|reign| now >= reign.settled_at).is_some() {
+        } else if young.take_if(|takeover| now >= takeover.settled_at).is_some() {
             short.remove(&leader);
         }
     }
 
-    /// Hands over to a preferred node that has waited for long enough, and tells whether it does.
+    /// Hands over to a preferred node that has waited long enough. Returns `true` if it does.
     pub(super) fn hand_to_preferred(&mut self, now: Instant, out: &mut Effects) -> bool {
         let preferred = self.preferred(now);
         let wait = preferred.map_or(Duration::ZERO, |id| self.wait_for_preferred(id));
@@ -71,8 +74,8 @@ impl Election {
         true
     }
 
-    /// The best of those who back this leader and are able to lead, if it should rather lead: always, if this leader is
-    /// a last resort.
+    /// The best eligible backer, if it is preferred to this leader. If this leader is a last resort, every eligible
+    /// backer is preferred.
     fn preferred(&self, now: Instant) -> Option<NodeId> {
         let last_resort = !self.able_to_lead(now);
         self.best_backer(now).filter(|id| last_resort || self.prefers(*id))

@@ -1,13 +1,13 @@
-//! A moment on one node's clock, and how long a leader may count on another node's promise.
+//! A moment on one node's clock.
 
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// A moment on this node's own clock, in nanoseconds since a start that only this node knows.
+/// A moment on this node's own clock, in nanoseconds since the start of that clock.
 ///
-/// Moments of different nodes are never compared. An own type instead of [`std::time::Instant`], because a test or a
-/// model checker must be able to name a moment, and because the standard one stops while the host is suspended.
+/// Moments of different nodes are never compared. This is not [`std::time::Instant`], for two reasons: a test or a
+/// model checker must be able to name a moment, and the standard one stops while the host is suspended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
@@ -29,7 +29,7 @@ impl Instant {
         self.0
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is not earlier.
+    /// The time from `earlier` to `self`. Zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

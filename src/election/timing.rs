@@ -1,12 +1,42 @@
-//! Three knobs, validated together, and what follows from them.
+//! How long does each wait last? Three settings are checked together, and every other time follows from them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How fast leadership fails over and what it assumes about clocks.
+/// The three knobs by name, before [`Timing::new`] has checked them. The default is that of [`Timing`].
 ///
-/// Parsed, not validated: a `Timing` that exists leaves a lease. Everything else is derived, so that a lease longer
-/// than the promise it rests on cannot be written down.
+/// ```
+/// use leadelect::election::{Timing, TimingSpec};
+/// use std::time::Duration;
+///
+/// let slow = TimingSpec { election_timeout: Duration::from_secs(2), ..TimingSpec::default() };
+/// assert_eq!(Timing::new(slow)?.election_timeout(), Duration::from_secs(2));
+/// # Ok::<(), leadelect::election::TimingError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimingSpec {
+    /// See [`Timing::heartbeat_interval`].
+    pub heartbeat_interval: Duration,
+    /// See [`Timing::election_timeout`].
+    pub election_timeout: Duration,
+    /// See [`Timing::clock_drift_ppm`].
+    pub clock_drift_ppm: u32,
+}
+
+impl Default for TimingSpec {
+    fn default() -> Self {
+        TimingSpec {
+            heartbeat_interval: Timing::DEFAULT_HEARTBEAT_INTERVAL,
+            election_timeout: Timing::DEFAULT_ELECTION_TIMEOUT,
+            clock_drift_ppm: Timing::DEFAULT_CLOCK_DRIFT_PPM,
+        }
+    }
+}
+
+/// How fast a new leader follows a failed one, and what is assumed of the clocks.
+///
+/// Every `Timing` that exists leaves a lease, because [`Timing::new`] refuses any other. All other times are derived
+/// from it. So a lease that is longer than its promise cannot be written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timing {
     heartbeat_interval: Duration,
@@ -15,37 +45,34 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// A leader renews its lease this often: 100 ms. Ten small frames a second are free on any network, and a
-    /// shorter interval buys at most half of itself in failover time.
+    /// How often a leader renews its lease: every 100 ms. Ten small frames a second cost nothing on any network. A
+    /// shorter interval changes the time of a failover by at most half an interval.
     pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
-    /// A voter promises this much to a leader: 500 ms, the shortest time that survives two lost heartbeats and the
-    /// kernel's smallest retransmission time-out (200 ms).
+    /// How long a voter's promise lasts: 500 ms. That is the shortest time that survives two lost heartbeats and the
+    /// smallest retransmission time-out of the kernel (200 ms).
     pub const DEFAULT_ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
-    /// How far a clock's rate may be off, in parts per million: 1000. Bare quartz is within 100; the rest is margin.
+    /// How far the rate of a clock may be off: 1000 parts per million. Plain quartz is within 100; the rest is margin.
     pub const DEFAULT_CLOCK_DRIFT_PPM: u32 = 1000;
 
-    /// The bounds of the knobs. Below, the margins for reading a clock are no longer small against the lease; above,
-    /// a failover would take longer than any operator waits.
+    /// The bounds of the settings. Below them, the margin for reading a clock is no longer small against the lease.
+    /// Above them, a failover takes longer than any operator waits.
     const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(3);
     const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
     const LARGEST_DRIFT_PPM: u32 = 100_000;
 
     const MILLION: u128 = 1_000_000;
 
-    /// What a lease gives away for reading a composed clock and for rounding.
+    /// By how much a lease is shortened, because the clock is put together from several readings, and for rounding.
     const LEASE_MARGIN: Duration = Duration::from_millis(1);
 
-    /// Checks the three knobs together.
+    /// Checks the three settings together.
     ///
     /// # Errors
     ///
-    /// When a knob is out of its bounds, or when together they leave no lease that survives one lost heartbeat: the
-    /// error names the numbers and the smallest election timeout that would do.
-    pub fn new(
-        heartbeat_interval: Duration,
-        election_timeout: Duration,
-        clock_drift_ppm: u32,
-    ) -> Result<Self, TimingError> {
+    /// When a setting is out of its bounds, or when the settings together leave no lease that survives one lost
+    /// heartbeat. The error names the numbers and the nearest value that is allowed.
+    pub fn new(spec: TimingSpec) -> Result<Self, TimingError> {
+        let TimingSpec { heartbeat_interval, election_timeout, clock_drift_ppm } = spec;
         if heartbeat_interval < Self::SHORTEST_HEARTBEAT {
             return Err(TimingError(format!(
                 "heartbeat interval {heartbeat_interval:?} is too short: use at least {:?}",
@@ -64,7 +91,7 @@ impl Timing {
                 Self::LARGEST_DRIFT_PPM
             )));
         }
-        // Suspicion (0.6 of the timeout) must survive one lost heartbeat: 0.6 D > 2 η, with a twentieth to spare.
+        // A node must not suspect its leader after one lost heartbeat: 0.6 D > 2 η, with a twentieth to spare.
         let smallest = heartbeat_interval.saturating_mul(7) / 2;
         if election_timeout < smallest {
             return Err(TimingError(format!(
@@ -75,13 +102,13 @@ impl Timing {
         Ok(Timing { heartbeat_interval, election_timeout, clock_drift_ppm })
     }
 
-    /// η: how often a leader asks for its promises anew.
+    /// η: how often a leader asks for promises again.
     #[must_use]
     pub fn heartbeat_interval(&self) -> Duration {
         self.heartbeat_interval
     }
 
-    /// D: how long a voter promises not to elect another leader.
+    /// D: how long a voter promises to elect nobody else.
     #[must_use]
     pub fn election_timeout(&self) -> Duration {
         self.election_timeout
@@ -93,28 +120,28 @@ impl Timing {
         self.clock_drift_ppm
     }
 
-    /// S: a leader that is silent for so long is suspected. Earlier than any promise ends, so that the pre-vote is
+    /// S: how long a leader may be silent before a node suspects it. Shorter than any promise, so that the pre-vote is
     /// over when the vote becomes possible.
     #[must_use]
     pub fn suspicion(&self) -> Duration {
         self.election_timeout * 3 / 5
     }
 
-    /// δ: how much later the next in the line of succession starts. Long enough for one round trip and one fsync, so
-    /// that the first is heard before the second begins; short enough for eight ranks inside the promise.
+    /// δ: how much later the next node in the line of succession starts. Long enough for one round trip and one fsync,
+    /// so that the first node is heard before the second begins. Short enough for eight ranks within the promise.
     #[must_use]
     pub fn stagger(&self) -> Duration {
         self.election_timeout / 20
     }
 
-    /// How long a backer of higher priority must have been there, able to lead, before a leader hands over to it: 20 D,
-    /// so that at default timing at most one leadership in ten seconds ends for the sake of a preference.
+    /// How long a backer of higher priority must be there and eligible before the leader hands over to it: 20 D. So at
+    /// default timing, a preference ends at most one leadership in ten seconds.
     #[must_use]
     pub fn settling(&self) -> Duration {
         self.election_timeout * 20
     }
 
-    /// How long to wait on this node's clock until `span` has passed on another's: span·(1+ρ)/(1−ρ).
+    /// How long to wait on this node's clock until `span` has certainly passed on another node's: span·(1+ρ)/(1−ρ).
     #[must_use]
     pub fn wait_for(&self, span: Duration) -> Duration {
         let drift = u128::from(self.clock_drift_ppm);
@@ -122,9 +149,9 @@ impl Timing {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How long a leader may act on a promise of `promised`, counted from when it asked: D(1−ρ)/(1+ρ) − ε.
+    /// How long a leader may act on a promise of `promised`, counted from the moment it asked: D(1−ρ)/(1+ρ) − ε.
     ///
-    /// The two clocks may run at rates that differ by the drift bound in opposite directions. Rounded down.
+    /// One clock may be fast and the other slow, each by the drift bound. Rounded down.
     #[must_use]
     pub fn lease(&self, promised: Duration) -> Duration {
         let drift = u128::from(self.clock_drift_ppm);
@@ -135,15 +162,12 @@ impl Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
-            heartbeat_interval: Self::DEFAULT_HEARTBEAT_INTERVAL,
-            election_timeout: Self::DEFAULT_ELECTION_TIMEOUT,
-            clock_drift_ppm: Self::DEFAULT_CLOCK_DRIFT_PPM,
-        }
+        let TimingSpec { heartbeat_interval, election_timeout, clock_drift_ppm } = TimingSpec::default();
+        Timing { heartbeat_interval, election_timeout, clock_drift_ppm }
     }
 }
 
-/// Why three knobs are not a [`Timing`], with every number involved.
+/// Why three settings are no [`Timing`]. The text has every number involved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimingError(String);
 

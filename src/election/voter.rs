@@ -1,6 +1,6 @@
-//! What a node answers: votes, pre-votes and promises.
+//! What does a node answer? Votes, pre-votes and promises.
 //!
-//! A refusal changes nothing, so that a node that asks in vain disturbs nobody.
+//! A refusal changes nothing, so a node whose question is refused disturbs nobody.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use super::{
 };
 
 impl Election {
-    /// Answers a request. A sender that is no other voter gets no answer: the transport should not have let it in.
+    /// Answers a request. A sender that is not a voter, or is this node, gets no answer: the transport should not have
+    /// let it in.
     pub(super) fn answer(&mut self, now: Instant, from: NodeId, request: Request, out: &mut Effects) -> Option<Reply> {
         if !self.is_peer(from) {
             return None;
@@ -32,7 +33,7 @@ impl Election {
             None => (Ok(()), self.free_at(from, term).0.since(now)),
         };
         Reply::PreVote {
-            // A term that would unseat a leader is not told while one is heard.
+            // While this node hears a leader, it does not tell a term that would end that leadership.
             term: match quiet {
                 Some(_) => self.hard.term,
                 None => self.last_term(),
@@ -57,8 +58,8 @@ impl Election {
         (term <= self.last_term()).then_some(Refusal::TermBehind)
     }
 
-    /// The leader that this node does not yet suspect, and how long until it does. Nobody keeps a leader from asking
-    /// for itself.
+    /// The leader that this node hears, and how long until it suspects that leader. `None` if that leader itself asks:
+    /// it is not refused because of itself.
     fn quiet_in(&self, now: Instant, asker: NodeId) -> Option<(NodeId, Duration)> {
         let suspicion = self.setup.timing.suspicion();
         if matches!(self.state, State::Leader(_)) {
@@ -69,7 +70,7 @@ impl Election {
         (now < quiet_at).then(|| (heard.leader, quiet_at.since(now)))
     }
 
-    /// Rule 9: only what this node hears itself, so that no hint lives on hints.
+    /// Rule 9: only a leader that this node hears directly, so that no hint rests on another hint.
     fn hint(&self, now: Instant) -> Option<Hint> {
         if let State::Leader(leader) = &self.state {
             return (!leader.is_stepping_down()).then_some(Hint {
@@ -108,7 +109,7 @@ impl Election {
         if let Some(other) = self.hard.voted_for.filter(|id| term == self.hard.term && *id != from) {
             return Some((Refusal::AlreadyVoted(other), Duration::ZERO));
         }
-        // A vote may have been forgotten; who leads the term has had it.
+        // This node may have forgotten its vote. The leader of the term had it.
         let led_by = self.heard.as_ref().filter(|heard| heard.term == term);
         if let Some(heard) = led_by.filter(|heard| heard.leader != from) {
             return Some((Refusal::AlreadyVoted(heard.leader), Duration::ZERO));
@@ -117,18 +118,18 @@ impl Election {
         (now < free_at).then(|| (refusal, free_at.since(now)))
     }
 
-    /// When this node is free to vote for `candidate` in `term`, and what it waits for until then: the quarantine, or
-    /// what it owes to others.
+    /// When this node is free to vote for `candidate` in `term`, and why not before: because of the quarantine, or
+    /// because of what it owes to others.
     pub(super) fn free_at(&self, candidate: NodeId, term: Term) -> (Instant, Refusal) {
-        // Rule 7: asked for a vote in a term after the first, a node without a past may be one that has lost it.
+        // Rule 7: a new node that is asked for a vote in a later term than the first may have lost its past.
         let doubtful = self.is_new && term > Term(1);
         let quarantine = if doubtful { self.owes_nothing_from() } else { self.voting_from };
         let (owed_until, refusal) = self.owes_until(candidate);
         if quarantine > owed_until { (quarantine, Refusal::Quarantine) } else { (owed_until, refusal) }
     }
 
-    /// Until when this node owes to others than `other` that it backs nobody else: a promise, or the end of the work
-    /// that its own lease guarded.
+    /// Until when this node must not back `other`, because of a promise to another node, or because work that its own
+    /// lease guarded may still run.
     fn owes_until(&self, other: NodeId) -> (Instant, Refusal) {
         let work = match &self.state {
             State::Leader(leader) => leader.work(self.hard.term),
@@ -185,12 +186,12 @@ impl Election {
         if heard.leader != from {
             self.tell(Cause::ProtocolViolation { by: from }, out);
             if now >= self.owes_until(from).0 {
-                // Nobody needs this term any more, and the second leader would lack this node's promises in it.
+                // No promise of this node needs the term any more, and the second leader would never get one in it.
                 self.adopt(now, term.next(), Cause::NoLeader, out);
             }
             return false;
         }
-        // A leader that has released its term heartbeats no more in it: this one was overtaken.
+        // A leader sends no heartbeat after the release of its term: the release has overtaken this one.
         !heard.released
     }
 
@@ -199,9 +200,9 @@ impl Election {
             self.enter(now, term);
         }
         self.note_cap(now);
-        // To follow a leader is to have spent the vote of its term.
+        // To follow a leader spends the vote of its term.
         self.hard.voted_for = self.hard.voted_for.or(Some(leader));
-        // Never to two at once, and not while one may be forgotten: two leases would need a common voter.
+        // Never a promise to two nodes at once, and none while one may be forgotten: two leases share a voter.
         if self.storage_failed || self.hard.in_doubt || now < self.owes_until(leader).0 {
             return Duration::ZERO;
         }
@@ -210,7 +211,7 @@ impl Election {
         let (mut newest, mut until) = ((term, seq), now + granted);
         if let Some(old) = old {
             newest = newest.max((old.term, old.seq));
-            until = until.max(old.until); // a promise only ever grows
+            until = until.max(old.until); // a promise never gets shorter
         }
         self.promise = Some(Promise { holder: leader, term: newest.0, seq: newest.1, until });
         granted
@@ -230,7 +231,7 @@ impl Election {
         }
     }
 
-    /// Rule 6: the holder itself ends its promise.
+    /// Rule 6: only the holder of a promise can end it.
     fn answer_release(
         &mut self,
         now: Instant,
@@ -245,7 +246,7 @@ impl Election {
         }
         let held = self.promise.as_ref().filter(|promise| promise.holder == from);
         if held.is_some_and(|promise| (promise.term, promise.seq) > (term, seq)) {
-            return reply; // of an earlier leadership
+            return reply; // the release of an earlier leadership
         }
         if held.is_some() {
             self.promise = None;
@@ -256,7 +257,7 @@ impl Election {
         reply
     }
 
-    /// The leader of this node's term, or of a higher one, is gone and has said who should follow.
+    /// The leader of this node's term, or of a higher one, has stepped down and has said who should lead next.
     fn succeed(&mut self, now: Instant, from: NodeId, term: Term, successor: Option<NodeId>, out: &mut Effects) {
         if term > self.hard.term {
             self.enter(now, term);

@@ -1,23 +1,20 @@
-//! How a program does what only a leader may do.
-//!
-//! [`Node::lead`](crate::Node::lead) runs a closure once per term won, and everything that ends a leadership goes
-//! through it in one order: the work is told to *stop*, its end is *confirmed* because the closure returns, and only
-//! then the leadership is *released*. Whatever the work does, the lease ends at its hard deadline, from when on another
-//! node may lead; so that the work can have stopped by then, it is told at the soft deadline, one drain time earlier.
+//! One call that does the work of a leader, once per term won.
 
-use std::fmt::{self, Display};
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender};
-
+use super::health::Watch;
 use super::lease::Lease;
-use super::state::{Leadership, Orders, Overrun};
+use super::options::{LeadOptions, WorkPolicy};
+use super::remaining::Remaining;
+use super::state::{Begun, Leadership};
 use crate::clock;
 use crate::election::{EndReason, NodeId, Term, Timing};
-use crate::inbox::Mail;
+use crate::engine::{Answer, Call};
+use crate::inbox::{Answers, Inbox};
 
 /// What the closure of [`Node::lead`](crate::Node::lead) holds while this node leads.
 ///
@@ -26,83 +23,89 @@ use crate::inbox::Mail;
 pub struct Leading<'a> {
     lease: Lease,
     handle: &'a NodeHandle,
-    orders: &'a Orders,
+    policy: &'a WorkPolicy,
 }
 
 impl Leading<'_> {
-    /// The fencing token: grows strictly from leader to leader. See [`Lease::token`].
+    /// The fencing token: it grows strictly from leader to leader. See [`Lease::token`].
     #[must_use]
-    pub fn token(&self) -> u64 {
+    pub fn token(&self) -> Term {
         self.lease.token()
     }
 
-    /// How long the work may go on if nothing renews the lease any more: the time to the soft deadline, or to the end
-    /// of [`LeadOptions::max_silence`] if that is sooner. Zero once it has to stop. Reads the clock.
+    /// The time to the hard deadline, from when on another node may lead: the work must have ended by then. It also
+    /// tells so once the work has to stop. Reads the clock.
     #[must_use]
-    pub fn remaining(&self) -> Duration {
-        let left = self.lease.tenure().soft_left(clock::now(), self.orders.drain);
-        left.unwrap_or_default()
+    pub fn remaining(&self) -> Remaining {
+        Remaining::until(self.lease.state().until(), clock::now())
     }
 
-    /// The time to the hard deadline, from when on another node may lead: by then the work must have ended. Also says
-    /// so once the work has to stop. Reads the clock.
+    /// How long the work may go on if nothing renews the lease any more: the time to the soft deadline, or to the end
+    /// of [`LeadOptions::max_silence`] if that is sooner. Over once the work has to stop. Reads the clock.
     #[must_use]
-    pub fn hard_remaining(&self) -> Duration {
-        self.lease.tenure().until().since(clock::now())
+    pub fn soft_remaining(&self) -> Remaining {
+        let now = clock::now();
+        let soft = self.policy.soft_deadline(self.lease.state(), now);
+        soft.map_or(Remaining::Over, |until| Remaining::until(until, now))
     }
 
     /// Whether the work may go on. Reads the clock.
     ///
     /// # Errors
     ///
-    /// When it has to stop, and why. That is final: the node gives its leadership up, and releases it when the closure
-    /// returns.
+    /// When the work has to stop, with the reason. That is final: the node gives its leadership up, and releases it
+    /// when the closure returns.
     pub fn check(&self) -> Result<(), EndReason> {
-        let left = self.lease.tenure().soft_left(clock::now(), self.orders.drain);
-        left.map(drop).map_err(|lost| self.stop(lost))
+        let soft = self.policy.soft_deadline(self.lease.state(), clock::now());
+        soft.map(drop).map_err(|reason| self.stop(reason))
     }
 
-    /// Sleeps for `span`, but no longer than the work may go on. Does not count as a sign of life: see
-    /// [`Leading::alive`].
+    /// Sleeps for `span`, but no longer than the work may go on. It is no sign of life: see [`Leading::alive`].
     ///
     /// # Errors
     ///
     /// As [`Leading::check`], at once when the work has to stop.
     pub fn wait(&self, span: Duration) -> Result<(), EndReason> {
         let until = clock::now() + span;
-        self.handle.leadership.wait(self.lease.tenure(), self.orders.drain, until).map_err(|lost| self.stop(lost))
+        let waited = self.handle.leadership.wait(self.lease.state(), self.policy, until, clock::now);
+        waited.map_err(|reason| self.stop(reason))
     }
 
-    /// The work is not stuck. To be said more often than [`LeadOptions::max_silence`], if that is set; too late is in
-    /// vain.
+    /// Says that the work is not stuck. Call it more often than [`LeadOptions::max_silence`], if that is set. A call
+    /// that comes too late changes nothing.
     pub fn alive(&self) {
-        if let Some(max_silence) = self.orders.max_silence {
-            self.lease.tenure().alive(clock::now(), max_silence);
+        if let Some(max_silence) = self.policy.max_silence {
+            self.lease.state().alive(clock::now(), max_silence);
         }
     }
 
-    /// What was said once stays so: the lease is taken away, and the node relinquishes.
-    fn stop(&self, lost: EndReason) -> EndReason {
-        let tenure = self.lease.tenure();
-        if self.handle.leadership.revoke(tenure, lost) {
-            let hold_off = match lost {
-                EndReason::WorkSilent => self.orders.hold_off,
-                _ => Duration::ZERO,
-            };
-            self.handle.tell(Mail::GiveUp { term: tenure.token(), why: lost, hold_off, answer: None });
+    /// A "no" that was said once stays: the lease is taken away, and the node gives leadership up.
+    fn stop(&self, reason: EndReason) -> EndReason {
+        let lease = self.lease.state();
+        if self.handle.leadership.revoke(lease, reason, clock::now()) {
+            let hold_off = if reason == EndReason::WorkSilent { self.policy.hold_off } else { Duration::ZERO };
+            drop(self.handle.work_ends(lease.token(), reason, hold_off));
         }
-        tenure.lost().unwrap_or(lost)
+        lease.ended().unwrap_or(reason)
+    }
+
+    /// The work has ended: takes the lease away, and then gives up the guard. The answer comes when this node does not
+    /// lead any more.
+    fn give_up(self, reason: EndReason, hold_off: Duration) -> Answers {
+        let lease = self.lease.state();
+        self.handle.leadership.revoke(lease, reason, clock::now());
+        self.handle.work_ends(lease.token(), reason, hold_off)
     }
 }
 
 /// What a node does after a closure has returned: its leadership is released in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Contends again; within one election timeout only if nobody else wins.
+    /// Contends again. Within one election timeout it leads only if no other node wins.
     Rejoin,
-    /// Contends again, but for so long leads only if nobody else can.
+    /// Contends again, but leads within this time only if no other node can.
     HoldOff(Duration),
-    /// [`Node::lead`](crate::Node::lead) returns. The node goes on voting, and leads only if nobody else can.
+    /// [`Node::lead`](crate::Node::lead) returns. The node goes on voting, and leads only if no other node can.
     Leave,
 }
 
@@ -113,224 +116,126 @@ impl From<()> for Next {
     }
 }
 
-/// How work under [`Node::lead_with`](crate::Node::lead_with) is stopped and watched.
-///
-/// ```
-/// use leadelect::{LeadOptions, Overrun};
-/// use std::time::Duration;
-///
-/// let options = LeadOptions::default()
-///     .drain_time(Duration::from_millis(50))
-///     .max_silence(Duration::from_secs(2))
-///     .on_overrun(Overrun::Abort);
-/// # let _ = options;
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct LeadOptions {
-    drain_time: Option<Duration>,
-    max_silence: Option<Duration>,
-    hold_off: Option<Duration>,
-    on_overrun: Overrun,
-    health_check: Option<HealthCheck>,
+/// What a closure of [`Node::lead`](crate::Node::lead) may return: `()`, a [`Next`], or a `Result` of one of them.
+pub trait WorkResult {
+    /// What [`Node::lead`](crate::Node::lead) returns: `()`, or a `Result` with the error of the closure.
+    type Ended;
+    #[doc(hidden)]
+    type Error: Display;
+    #[doc(hidden)]
+    fn into_next(self) -> Result<Next, Self::Error>;
+    #[doc(hidden)]
+    fn ended(result: Result<(), Self::Error>) -> Self::Ended;
 }
 
-#[derive(Clone)]
-struct HealthCheck {
-    every: Duration,
-    limit: Duration,
-    check: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+impl WorkResult for () {
+    type Ended = ();
+    type Error = Infallible;
+
+    fn into_next(self) -> Result<Next, Infallible> {
+        Ok(Next::Rejoin)
+    }
+
+    fn ended(Ok(()): Result<(), Infallible>) {}
 }
 
-impl LeadOptions {
-    /// A node whose work was stuck, failed or ill stays behind for so many election timeouts: long enough for another
-    /// node to have led for a while, short enough that a fault which has passed is forgotten.
-    const HOLD_OFF_TIMEOUTS: u32 = 10;
-    /// A health check is neither begun more often, nor given less time.
-    const SHORTEST_CHECK: Duration = Duration::from_millis(1);
+impl WorkResult for Next {
+    type Ended = ();
+    type Error = Infallible;
 
-    /// How long the work takes to stop: it is told to, by [`Leading::check`] and [`Leading::wait`], so long before the
-    /// lease ends. Default: a fifth of the election timeout. At most a lease less two and a half heartbeat intervals,
-    /// so that one lost heartbeat ends no leadership; more than that is taken for that, and logged.
-    #[must_use]
-    pub fn drain_time(mut self, span: Duration) -> Self {
-        self.drain_time = Some(span);
-        self
+    fn into_next(self) -> Result<Next, Infallible> {
+        Ok(self)
     }
 
-    /// A dead-man switch: work that does not say [`Leading::alive`] for longer than this loses leadership, and the node
-    /// holds off. Default: none. At least one heartbeat interval; less is taken for that, and logged.
-    #[must_use]
-    pub fn max_silence(mut self, span: Duration) -> Self {
-        self.max_silence = Some(span);
-        self
+    fn ended(Ok(()): Result<(), Infallible>) {}
+}
+
+impl<T: Into<Next>, E: Display> WorkResult for Result<T, E> {
+    type Ended = Result<(), E>;
+    type Error = E;
+
+    fn into_next(self) -> Result<Next, E> {
+        self.map(T::into)
     }
 
-    /// For how long the node leads only if nobody else can after its work was silent, has failed or panicked, or its
-    /// health check was not passed. Default: ten election timeouts.
-    #[must_use]
-    pub fn hold_off(mut self, span: Duration) -> Self {
-        self.hold_off = Some(span);
-        self
-    }
-
-    /// What is done when the work still runs at the hard deadline. Default: [`Overrun::Log`].
-    #[must_use]
-    pub fn on_overrun(mut self, then: Overrun) -> Self {
-        self.on_overrun = then;
-        self
-    }
-
-    /// Asks `check` every so often, on a thread of its own, whether this program is able to lead; and once when
-    /// [`Node::lead_with`](crate::Node::lead_with) begins. An error, a panic, or no answer within `limit`, is bad: the
-    /// node leads only if nobody else can until a check is passed, and one that leads hands over and holds off.
-    /// Default: none. Less than 1 ms, of either, is taken for 1 ms.
-    ///
-    /// The thread ends with the call of `lead_with`; but a check that hangs is left behind, with its thread.
-    #[must_use]
-    pub fn health_check(
-        mut self,
-        every: Duration,
-        limit: Duration,
-        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.health_check = Some(HealthCheck {
-            every: every.max(Self::SHORTEST_CHECK),
-            limit: limit.max(Self::SHORTEST_CHECK),
-            check: Arc::new(check),
-        });
-        self
-    }
-
-    fn orders(&self, id: NodeId, timing: Timing) -> Orders {
-        let (heartbeat, timeout) = (timing.heartbeat_interval(), timing.election_timeout());
-        // The heartbeat after a lost one goes out two intervals after the last that was answered, and has half of one
-        // to be answered itself.
-        let longest_drain = timing.lease(timeout).saturating_sub(heartbeat * 5 / 2);
-        let drain = self.drain_time.unwrap_or(timeout / 5);
-        if self.drain_time.is_some() && drain > longest_drain {
-            log::warn!(
-                "node {id}: a drain time of {drain:?} leaves no time to work: expected at most {longest_drain:?} with \
-                 this timing, and goes on with that"
-            );
-        }
-        if let Some(silence) = self.max_silence.filter(|silence| *silence < heartbeat) {
-            log::warn!(
-                "node {id}: a max_silence of {silence:?} is too short: expected at least {heartbeat:?}, the heartbeat \
-                 interval, and goes on with that"
-            );
-        }
-        Orders {
-            drain: drain.min(longest_drain),
-            max_silence: self.max_silence.map(|silence| silence.max(heartbeat)),
-            hold_off: self.hold_off.unwrap_or(timeout * Self::HOLD_OFF_TIMEOUTS),
-            on_overrun: self.on_overrun.clone(),
-        }
+    fn ended(result: Result<(), E>) -> Result<(), E> {
+        result
     }
 }
 
-impl fmt::Debug for HealthCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthCheck").field("every", &self.every).field("limit", &self.limit).finish_non_exhaustive()
-    }
-}
-
-/// What a running node gives to those who lead with it.
+/// A running node, as those hold it who lead with it.
 #[derive(Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) id: NodeId,
-    pub(crate) inbox: Sender<Mail>,
+    pub(crate) inbox: Inbox,
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) timing: Timing,
 }
 
 impl NodeHandle {
-    /// To a node that has stopped, nothing is to be told.
-    pub(crate) fn tell(&self, mail: Mail) {
-        let _ = self.inbox.send(mail);
+    /// Tells the node that the work of `term` ends, or has ended. The answer comes when it does not lead any more.
+    pub(crate) fn work_ends(&self, term: Term, reason: EndReason, hold_off: Duration) -> Answers {
+        self.inbox.call(Call::WorkEnds { term, reason, hold_off })
     }
 }
 
+/// Waits until the node does not lead any more: at most until the hard deadline, if something else still holds a lease.
+pub(crate) fn wait(answers: &Answers) {
+    while !matches!(answers.recv(), Ok(Answer::Done) | Err(_)) {}
+}
+
 /// Runs `work` once per term won.
-pub(crate) fn lead<T, E>(
+pub(crate) fn lead<R: WorkResult>(
     handle: &NodeHandle,
     options: &LeadOptions,
-    mut work: impl FnMut(&Leading<'_>) -> Result<T, E>,
-) -> Result<(), E>
-where
-    T: Into<Next>,
-    E: Display,
-{
-    let orders = options.orders(handle.id, handle.timing);
+    mut work: impl FnMut(&Leading<'_>) -> R,
+) -> R::Ended {
+    let policy = options.policy(handle.id, handle.timing, clock::now());
     let _presence = Presence::begin(handle);
-    let _watch = options.health_check.as_ref().map(|check| Watch::begin(handle, check, orders.hold_off));
+    let _watch = options.health_check.as_ref().map(|check| Watch::begin(handle, check, policy.hold_off));
+    let leadership = &handle.leadership;
     let mut last = Term(0);
     loop {
-        let Some(lease) = handle.leadership.begin(last, &orders) else {
-            return Ok(());
+        let Begun::Lease(lease) = leadership.begin(last, &policy, clock::now) else {
+            return R::ended(Ok(()));
         };
-        last = lease.tenure().token();
-        if orders.max_silence.is_some() {
-            handle.tell(Mail::Nudge);
-        }
-        let leading = Leading { lease, handle, orders: &orders };
-        let result = catch_unwind(AssertUnwindSafe(|| work(&leading).map(T::into)));
+        last = lease.token();
+        let leading = Leading { lease, handle, policy: &policy };
+        let result = catch_unwind(AssertUnwindSafe(|| work(&leading).into_next()));
         // Read before the lease is taken away: did the work fail, or was it told to stop?
-        let lost = leading.check().err();
-        handle.leadership.end();
-        match (result, lost) {
+        let stopped = leading.check().err();
+        leadership.end();
+        match (result, stopped) {
             (Ok(Ok(Next::Rejoin)), _) => drop(leading.give_up(EndReason::Resigned, Duration::ZERO)),
             (Ok(Ok(Next::HoldOff(span))), _) => {
                 // Also if leadership was lost before, and so cannot be given up with it.
-                handle.leadership.hold_off(clock::now() + span);
-                handle.tell(Mail::Nudge);
+                leadership.hold_off(clock::now() + span);
                 drop(leading.give_up(EndReason::Resigned, span));
             }
             (Ok(Ok(Next::Leave)), _) => {
-                leading.give_up(EndReason::Resigned, Duration::ZERO).wait();
-                return Ok(());
+                wait(&leading.give_up(EndReason::Resigned, Duration::ZERO));
+                return R::ended(Ok(()));
             }
-            (Ok(Err(error)), Some(lost)) => {
+            (Ok(Err(error)), Some(reason)) => {
                 log::warn!(
-                    "node {}: the work of term {last} was told to stop ({lost}), and ended with: {error}",
+                    "node {}: the work of term {last} had to stop ({reason}), and then failed: {error}",
                     handle.id
                 );
                 drop(leading.give_up(EndReason::Resigned, Duration::ZERO));
             }
             (Ok(Err(error)), None) => {
-                leading.give_up(EndReason::WorkFailed, orders.hold_off).wait();
-                return Err(error);
+                wait(&leading.give_up(EndReason::WorkFailed, policy.hold_off));
+                return R::ended(Err(error));
             }
-            (Err(panic), lost) => {
-                if lost.is_some() {
+            (Err(panic), stopped) => {
+                if stopped.is_some() {
                     // Leadership may be gone already, and cannot be given up with it.
-                    handle.leadership.hold_off(clock::now() + orders.hold_off);
+                    leadership.hold_off(clock::now() + policy.hold_off);
                 }
-                leading.give_up(EndReason::WorkFailed, orders.hold_off).wait();
+                wait(&leading.give_up(EndReason::WorkFailed, policy.hold_off));
                 resume_unwind(panic);
             }
         }
-    }
-}
-
-/// Ends when the node no longer leads.
-#[must_use]
-struct Release(crossbeam_channel::Receiver<Result<(), crate::error::TransferError>>);
-
-impl Release {
-    /// At most until the hard deadline, if something else still holds a lease.
-    fn wait(self) {
-        while self.0.recv().is_ok() {}
-    }
-}
-
-impl Leading<'_> {
-    /// The work has ended: takes the lease away, and then gives up the guard.
-    fn give_up(self, why: EndReason, hold_off: Duration) -> Release {
-        let tenure = self.lease.tenure();
-        self.handle.leadership.revoke(tenure, why);
-        let (answer, ends) = crossbeam_channel::bounded(1);
-        self.handle.tell(Mail::GiveUp { term: tenure.token(), why, hold_off, answer: Some(answer) });
-        Release(ends)
     }
 }
 
@@ -340,11 +245,10 @@ struct Presence<'a>(&'a NodeHandle);
 impl<'a> Presence<'a> {
     fn begin(handle: &'a NodeHandle) -> Self {
         assert!(
-            handle.leadership.enter(),
+            handle.leadership.attend(),
             "node {}: `lead` was called while a call of it was running: one at a time, and not from inside its closure",
             handle.id
         );
-        handle.tell(Mail::Nudge);
         Presence(handle)
     }
 }
@@ -352,110 +256,33 @@ impl<'a> Presence<'a> {
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
         self.0.leadership.leave();
-        self.0.tell(Mail::Nudge);
-    }
-}
-
-/// Asks for the program's health while it lives.
-struct Watch<'a> {
-    handle: &'a NodeHandle,
-    // Its end is the thread's.
-    _stop: Sender<()>,
-}
-
-impl<'a> Watch<'a> {
-    fn begin(handle: &'a NodeHandle, asked: &HealthCheck, hold_off: Duration) -> Self {
-        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        let (id, inbox, leadership) = (handle.id, handle.inbox.clone(), handle.leadership.clone());
-        let asked = asked.clone();
-        leadership.watch_health(clock::now() + asked.limit, hold_off);
-        let body = move || {
-            loop {
-                let begun = clock::now();
-                let answer = catch_unwind(AssertUnwindSafe(|| (asked.check)()));
-                let took = clock::now().since(begun);
-                let bad = match answer {
-                    Ok(Ok(())) if took > asked.limit => Some(format!("took {took:.1?}")),
-                    Ok(Ok(())) => None,
-                    Ok(Err(problem)) => Some(problem),
-                    Err(_) => Some("panicked".to_owned()),
-                };
-                if stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
-                    return;
-                }
-                let good_until = clock::now() + asked.every + asked.limit;
-                let before = leadership.note_health(bad.is_none().then_some(good_until));
-                match (before, bad) {
-                    (Some(true), Some(problem)) => {
-                        log::warn!("node {id}: the health check was not passed: {problem}");
-                    }
-                    (Some(false), None) => {
-                        log::info!("node {id}: the health check is passed again")
-                    }
-                    _ => {}
-                }
-                // The node has stopped: so does `lead`.
-                let _ = inbox.send(Mail::Nudge);
-                if stopped.recv_timeout(asked.every) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
-        };
-        // The user's code gets a stack of the usual size.
-        let name = format!("le{id}-health");
-        if let Err(error) = thread::Builder::new().name(name).spawn(body) {
-            log::error!("node {id}: no thread for the health check, which is not passed: {error}");
-            handle.leadership.note_health(None);
-        }
-        Watch { handle, _stop: stop }
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        self.handle.leadership.forget_health();
-        self.handle.tell(Mail::Nudge);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::election::{Deadline, Term};
+    use std::thread;
 
-    #[test]
-    fn one_lost_heartbeat_ends_no_leadership_whatever_the_drain_time() {
-        for (heartbeat, timeout) in [(100, 500), (100, 350), (20, 100), (3, 11)] {
-            let millis = Duration::from_millis;
-            let timing = Timing::new(millis(heartbeat), millis(timeout), 1000).expect("it fits");
-            for options in [LeadOptions::default(), LeadOptions::default().drain_time(Duration::MAX)] {
-                let drain = options.orders(1.into(), timing).drain;
-                // Counted from the last heartbeat that was answered. The next is lost.
-                let soft = timing.lease(timing.election_timeout()) - drain;
-                let sent_again = timing.heartbeat_interval() * 2;
-                assert!(soft >= sent_again + timing.heartbeat_interval() / 2, "{timing:?}: {soft:?}");
-            }
-        }
-    }
+    use super::*;
+    use crate::election::Deadline;
 
     #[test]
     fn a_node_whose_work_panicked_holds_off_even_if_leadership_was_lost_before() {
         let timing = Timing::default();
-        let leadership = Arc::new(Leadership::new(timing.election_timeout(), || {}));
-        let (inbox, mail) = crossbeam_channel::unbounded();
+        let leadership = Arc::new(Leadership::new(timing.election_timeout(), |_| {}));
+        let (inbox, mail) = Inbox::new();
         let handle = NodeHandle { id: 1.into(), inbox, leadership: leadership.clone(), timing };
         let until = clock::now() + Duration::from_secs(3600);
-        let lease = Deadline { token: Term(3), until };
-        leadership.publish(Some(lease), EndReason::QuorumLost);
+        leadership.publish(Some(Deadline { token: Term(3), until }), EndReason::QuorumLost, clock::now());
         // An election thread that leads no more.
         let election = thread::spawn(move || mail.iter().for_each(drop));
-        let work = |_: &Leading<'_>| -> Result<(), String> {
-            leadership.publish(None, EndReason::QuorumLost);
+        let work = |_: &Leading<'_>| {
+            leadership.publish(None, EndReason::QuorumLost, clock::now());
             panic!("on purpose");
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| lead(&handle, &LeadOptions::default(), work)));
+        let ended = catch_unwind(AssertUnwindSafe(|| lead::<()>(&handle, &LeadOptions::default(), work)));
         assert!(ended.is_err());
-        assert!(leadership.enter() && !leadership.is_able());
+        assert!(leadership.program().hold_off_until > clock::now());
         drop(handle);
         assert!(election.join().is_ok());
     }

@@ -1,4 +1,4 @@
-//! The stream of a node's changes, for readers who may be slow.
+//! The stream of a node's changes. It waits for no reader.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,13 @@ use std::{io, os::fd::BorrowedFd};
 use super::poll_fd::PollFd;
 use crate::election::Event;
 
-/// The changes of a node, from when [`Node::events`](crate::Node::events) was called until the node stops.
+/// The changes of a node, from the call of [`Node::events`](crate::Node::events) until the node stops.
 ///
-/// A reader that is slow, or absent, holds up nobody and costs a bounded amount of memory: of the events that it has
-/// not read, only the last of each term is kept when they become many, so that the latest state wins and no change of
-/// term is hidden. When the terms themselves become many, the oldest go, and [`Events::missed`] says how many did.
+/// The node never waits for a reader, and an unread stream takes a bounded amount of memory. When more than 256 events
+/// are unread, only the last event of each term is kept: the latest state wins, and no change of term is hidden. If
+/// that leaves more than 128 terms, the oldest of them go, too. [`Events::missed`] says how many.
 #[derive(Debug)]
+#[must_use = "a stream that nobody reads shows nothing"]
 pub struct Events {
     reader: Arc<Reader>,
 }
@@ -24,8 +25,8 @@ impl Events {
         Events { reader }
     }
 
-    /// The next event; nothing if there is none within `timeout`, or if the node has stopped:
-    /// [`Events::has_ended`] tells which.
+    /// Waits for the next event, at most for `timeout`. Returns nothing if there is none by then, or if the node has
+    /// stopped: [`Events::has_ended`] tells which.
     #[must_use]
     pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
         let unread = self.reader.unread();
@@ -37,25 +38,28 @@ impl Events {
         self.reader.take(unread)
     }
 
-    /// How many terms this stream will never show, because more than 128 were unread. Zero for every reader that keeps
-    /// up: a reader that finds more has a gap in what it knows before the next event, and the latest state after it.
+    /// How many terms this stream will never show, because more than 128 were unread. Zero for a reader that keeps up.
+    /// When the number has grown there is a gap before the next event. The state after the gap is right.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.reader.unread().missed
     }
 
-    /// Whether the node has stopped and everything was read: no event will ever come.
+    /// Whether the node has stopped and every event was read: no event will ever come.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let unread = self.reader.unread();
         unread.closed && unread.events.is_empty()
     }
 
-    /// A file descriptor to be polled together with others. It is readable while an event is unread, and when the
-    /// stream has ended. It is made when first asked for, and closed with the stream.
+    /// A file descriptor to wait for this stream together with other things. It is readable while an event is unread,
+    /// and when the stream has ended. It is made by the first call, and closed with the stream.
     ///
-    /// Only for polling (`poll`, `epoll`, `select`): what is there to be read is read by [`Events::next_within`]. Linux
-    /// and Android only, where it is an eventfd; elsewhere a thread that reads the stream can write to a pipe.
+    /// Use it only for polling (`poll`, `epoll`, `select`), and read the events by [`Events::next_within`]. After each
+    /// wake-up read until there is no event left, as below. An edge-triggered wait (`EPOLLET`) depends on that: it
+    /// reports an event only once, and stays silent about what was left unread.
+    ///
+    /// Only on Linux and Android, where it is an eventfd. Elsewhere a thread that reads the stream can write to a pipe.
     ///
     /// ```no_run
     /// # use std::io;
@@ -82,16 +86,16 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// When the process or the system has no descriptors to give.
+    /// When the process or the system has no descriptor left.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn poll_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        // Held until it is made: an event that comes meanwhile must find it.
+        // Locked until it is made, so that an event that comes meanwhile finds it.
         let unread = self.reader.unread();
         self.reader.poll_fd.fd(!unread.is_empty())
     }
 }
 
-/// Waits for the next event; ends when the node has stopped.
+/// Waits for each next event. Ends when the node has stopped.
 impl Iterator for Events {
     type Item = Event;
 
@@ -107,23 +111,24 @@ impl Iterator for Events {
 pub(super) struct Reader {
     unread: Mutex<Unread>,
     changed: Condvar,
-    /// Touched only while `unread` is locked, so that the two always say the same.
+    /// Used only while `unread` is locked, so that the two always agree.
     poll_fd: PollFd,
 }
 
 #[derive(Debug, Default)]
 struct Unread {
     events: VecDeque<Event>,
-    /// The terms of which nothing was kept.
+    /// How many terms were dropped.
     missed: u64,
     closed: bool,
 }
 
-/// When so many events are unread, those that a later one of the same term makes out of date are dropped; when half as
-/// many terms are, the oldest.
+/// When more events are unread, only the last of each term is kept. When more than half as many terms are unread, the
+/// oldest terms go.
 const MOST_UNREAD: usize = 256;
 
 impl Reader {
+    /// Adds events. Drops old ones if the reader is far behind.
     pub(super) fn offer(&self, events: &[Event]) {
         let mut unread = self.unread();
         unread.events.extend(events.iter().cloned());
@@ -155,7 +160,7 @@ impl Reader {
 }
 
 impl Unread {
-    /// Whether a reader has to wait.
+    /// Whether a reader waits.
     fn is_empty(&self) -> bool {
         self.events.is_empty() && !self.closed
     }
@@ -188,9 +193,9 @@ mod tests {
         let mut events = board.events();
         for term in 1..=100 {
             for _ in 0..9 {
-                board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+                board.show(Role::Follower, Term(term), None, &[event(term, Cause::NoLeader)]);
             }
-            board.show(Role::Follower, term, None, &[event(term, Cause::LeaderHeard)]);
+            board.show(Role::Follower, Term(term), None, &[event(term, Cause::LeaderHeard)]);
         }
         board.close();
         let seen: Vec<Event> = events.by_ref().collect();
@@ -204,7 +209,7 @@ mod tests {
         let board = board();
         let events = board.events();
         for term in 1..10_000 {
-            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+            board.show(Role::Follower, Term(term), None, &[event(term, Cause::NoLeader)]);
         }
         assert!(events.reader.unread().events.len() <= MOST_UNREAD);
     }
@@ -214,7 +219,7 @@ mod tests {
         let board = board();
         let mut events = board.events();
         for term in 1..10_000 {
-            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+            board.show(Role::Follower, Term(term), None, &[event(term, Cause::NoLeader)]);
         }
         board.close();
         let seen: Vec<u64> = events.by_ref().map(|event| event.term.0).collect();
@@ -228,7 +233,7 @@ mod tests {
         let board = board();
         let mut events = board.events();
         for term in 1..10_000 {
-            board.show(Role::Follower, term, None, &[event(term, Cause::NoLeader)]);
+            board.show(Role::Follower, Term(term), None, &[event(term, Cause::NoLeader)]);
             let seen = events.next_within(Duration::ZERO);
             assert_eq!(seen.map(|event| event.term.0), Some(term));
         }
@@ -249,7 +254,7 @@ mod tests {
             poll(&mut fds, Some(&Timespec::default())).expect("a poll") == 1
         };
         let board = board();
-        let show = || board.show(Role::Follower, 1, None, &[event(1, Cause::NoLeader)]);
+        let show = || board.show(Role::Follower, Term(1), None, &[event(1, Cause::NoLeader)]);
         let (mut early, mut late) = (board.events(), board.events());
         assert!(!readable(&early));
         show();
@@ -272,21 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_reader_is_forgotten_and_a_late_one_ends_at_once() {
+    fn a_stream_that_begins_with_the_present_state_misses_nothing_after_it() {
         let board = board();
-        drop(board.events());
-        board.show(Role::Follower, 1, None, &[event(1, Cause::NoLeader)]);
-        assert!(board.view().readers.is_empty());
+        let (role, term, leader, token) = (Role::Leader, Term(3), Some(1.into()), Some(Term(3)));
+        let won = Event { role, term, leader, token, cause: Cause::LeaseWon };
+        board.show(role, term, leader, std::slice::from_ref(&won));
+        let mut events = board.events_with_present();
+        let lost = Event { role: Role::Follower, leader: None, token: None, cause: Cause::LeaseLost, ..won.clone() };
+        board.show(Role::Follower, term, None, std::slice::from_ref(&lost));
+        let present = Event { cause: Cause::Present, ..won };
+        assert_eq!(events.next(), Some(present));
+        assert_eq!(events.next(), Some(lost));
         board.close();
-        assert_eq!(board.events().next(), None);
-    }
-
-    #[test]
-    fn dropped_readers_do_not_pile_up_while_there_are_no_events() {
-        let board = board();
-        for _ in 0..100 {
-            drop(board.events());
-        }
-        assert_eq!(board.view().readers.len(), 1);
+        assert_eq!(board.events_with_present().next(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A file descriptor that can be polled, for those who wait for more than one thing: an eventfd, which Linux has.
+//! A file descriptor for programs that wait for more than one thing: an eventfd, which only Linux and Android have.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use eventfd::PollFd;
@@ -13,12 +13,12 @@ mod eventfd {
 
     use rustix::event::{EventfdFlags, eventfd};
 
-    /// Made when it is first asked for: most readers wait without it.
+    /// Made by the first call of `fd`: most readers wait without it.
     #[derive(Debug, Default)]
     pub(in crate::status) struct PollFd(OnceLock<OwnedFd>);
 
     impl PollFd {
-        /// The descriptor. A new one is readable if `rung`. The caller sees to it that no other call comes between.
+        /// The descriptor. A new one is readable if `rung`. The caller makes sure that no other call runs meanwhile.
         pub(in crate::status) fn fd(&self, rung: bool) -> io::Result<BorrowedFd<'_>> {
             if let Some(fd) = self.0.get() {
                 return Ok(fd.as_fd());
@@ -31,7 +31,7 @@ mod eventfd {
         /// Makes it readable. Never waits.
         pub(in crate::status) fn ring(&self) {
             if let Some(fd) = self.0.get() {
-                // Fails only when it is readable already, by 2^64 - 2 rings.
+                // Fails only after 2^64 - 2 rings, when it is readable already.
                 let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
             }
         }

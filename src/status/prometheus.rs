@@ -1,9 +1,9 @@
 //! A status as text for Prometheus.
 //!
-//! Prometheus asks for everything at once, now and then, and everything is in one snapshot already: so the text is made
-//! of the snapshot when it is asked for. The `metrics` facade would need a recorder that is installed for the whole
-//! process, and a second copy of every number that is kept up to date whether anybody asks or not. prometheus-client
-//! knows the format (OpenMetrics 1.0) and its escapes; what it would keep between two questions is not used.
+//! Prometheus asks for everything at once, now and then. One snapshot has it all, so the text is made of a snapshot
+//! when it is asked for. The `metrics` facade would need a recorder for the whole process and a second copy of every
+//! number. prometheus-client knows the format (OpenMetrics 1.0) and its escapes. What it could keep between two
+//! questions is not used.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use super::{PeerStatus, Status};
 use crate::election::Role;
 
 impl Status {
-    /// The status as text for Prometheus, in the OpenMetrics format: to be served by whatever serves HTTP in the
-    /// program, as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// The status as text for Prometheus, in the OpenMetrics format. The program serves it over HTTP, as
+    /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     ///
-    /// Every name begins with `leadelect_`, times are in seconds, and every line has the label `node`. What a node
-    /// does not know, such as the token of one that holds no lease, is left out.
+    /// Every name begins with `leadelect_`, times are in seconds, and every line has the label `node`. A value that is
+    /// not known has no line, such as the token of a node without a lease. An endless lease is `inf`.
     ///
     /// Needs the feature `prometheus`.
     ///
@@ -39,23 +39,27 @@ impl Status {
     pub fn to_prometheus(&self) -> String {
         let node = ("node".into(), self.id.to_string().into());
         let mut registry = Registry::with_prefix_and_labels("leadelect", [node].into_iter());
-        registry.register_collector(Box::new(self.clone()));
+        registry.register_collector(Box::new(Snapshot(self.clone())));
         let mut text = String::new();
         text::encode(&mut text, &registry).expect("a String takes every text");
         text
     }
 }
 
-impl Collector for Status {
+/// What the registry collects from. A type of its own, so that a [`Status`] shows no trait of prometheus-client.
+#[derive(Debug)]
+struct Snapshot(Status);
+
+impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
-        page.state(self)?;
-        page.counters(&self.counters)?;
-        page.peers(&self.peers)
+        page.state(&self.0)?;
+        page.counters(&self.0.counters)?;
+        page.peers(&self.0.peers)
     }
 }
 
-/// What the text is written on.
+/// The text that is being written.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
@@ -85,14 +89,14 @@ impl Page<'_> {
         let roles = [Role::Follower, Role::Candidate, Role::Leader]
             .map(|role| ([("role", role.to_string())], yes(role == status.role)));
         self.family("role", "1 for the role of the node, 0 for the others", None, roles)?;
-        self.one("term", "Term of the node", ConstGauge::new(status.term))?;
+        self.one("term", "Term of the node", ConstGauge::new(status.term.0))?;
         let known = yes(status.leader.is_some());
         self.one("leader_known", "1 if the node knows of a leader, itself included", known)?;
-        let token = status.token.map(|token| (NONE, ConstGauge::new(token)));
+        let token = status.token.map(|token| (NONE, ConstGauge::new(token.0)));
         self.family("token", "Fencing token, of a node that may act as leader", None, token)?;
-        let lease = [(NONE, seconds(status.lease))];
-        let help = "How long the node may still act as leader if nobody answers any more";
-        self.family("lease", help, SECONDS, lease)
+        let lease = status.lease.duration().map_or(ConstGauge::new(f64::INFINITY), seconds);
+        let help = "How long the node may still act as leader if no peer answers any more";
+        self.family("lease", help, SECONDS, [(NONE, lease)])
     }
 
     fn counters(&mut self, counters: &Counters) -> fmt::Result {
@@ -163,7 +167,7 @@ impl Page<'_> {
         self.family(name, help, None, [(NONE, value)])
     }
 
-    /// Nothing at all for a family without members.
+    /// A family without members is left out.
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
         name: &str,
@@ -184,9 +188,10 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::election::{Cause, Event, Term};
+    use crate::leadership::Remaining;
     use crate::status::Board;
 
-    /// A leader whose own id and whose peer's have to be escaped, and a peer of which nothing is known.
+    /// A leader and a peer whose ids need escapes, and a peer of which nothing is known.
     fn status() -> Status {
         let peer = |id: &str| (id.parse().expect("an id"), "host:1".to_owned());
         let me = "a\"b\\c".parse().expect("an id");
@@ -195,7 +200,7 @@ mod tests {
         let event = |cause| Event { role, term, leader, token, cause };
         let overran = Cause::WorkOverran { term: Term(6) };
         let events = [event(Cause::LeaseWon), event(overran)];
-        board.show(role, 7, leader, &events);
+        board.show(role, term, leader, &events);
         board.late(Duration::from_micros(2500));
         board.late(Duration::from_nanos(100));
         board.wrote(Duration::from_secs(2));
@@ -203,7 +208,7 @@ mod tests {
         board.connected(quoted, None);
         board.asks(quoted);
         board.failed(quoted, "silent".into());
-        let mut status = board.status(Some(7), Duration::from_millis(400));
+        let mut status = board.status(Some((term, Duration::from_millis(400).into())));
         status.peers[0].round_trip = Some(Duration::from_millis(1));
         status.peers[0].last_heard = Some(Duration::from_secs(3600));
         status.peers[0].certificate_days = Some(-1);
@@ -215,5 +220,12 @@ mod tests {
         let text = status().to_prometheus();
         let expected = include_str!("prometheus.txt");
         assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
+    }
+
+    #[test]
+    fn an_endless_lease_is_infinite() {
+        let board = Board::new(1.into(), []);
+        let text = board.status(Some((Term(1), Remaining::Endless))).to_prometheus();
+        assert!(text.contains("leadelect_lease_seconds{node=\"1\"} inf\n"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! What is written in a vote file, and which of its two records counts.
+//! What is in a vote file, and which of its two records counts?
 //!
-//! A record starts its slot and is followed by zeros. Numbers are little-endian, a text is one byte of length and its
-//! bytes. Magic, format and checksum stay where they are in every format to come.
+//! A record is at the start of its slot, and zeros follow it. Numbers are little-endian. A text is one byte of length
+//! and its bytes. Magic, format and checksum keep their place in every later format.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | 40..56 | machine id, 0 if unknown |
 //! | 56..72 | boot id, 0 if unknown |
 //! | 72 | 1 if an earlier state may be lost |
-//! | 73.. | three texts: who got the vote (empty if nobody), the node, its cluster |
+//! | 73.. | three texts: who got the vote (empty if no node did), the node, its cluster |
 
 use std::fmt;
 use std::ops::Range;
@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use crate::election::{HardState, NodeId, Term};
 
-/// The distance of the slots: a page and a disk block, so that writing one never touches the other.
+/// The distance of the slots: a page and a disk block, so that a write of one never touches the other.
 pub(super) const SLOT: usize = 4096;
 pub(super) const FORMAT: u32 = 1;
-/// The longest name of a cluster, in bytes: its length takes one.
+/// The longest name of a cluster, in bytes: its length is one byte.
 pub(super) const LONGEST_CLUSTER: usize = 255;
 
 const MAGIC: &[u8] = b"leadvote";
@@ -45,7 +45,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// What one slot says.
+/// What one slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) number: u64,
@@ -60,7 +60,7 @@ impl Record {
         self.number % 2 * SLOT as u64
     }
 
-    /// The slot that says this.
+    /// The bytes of the slot that holds this record.
     pub(super) fn encode(&self, owner: &Owner) -> Vec<u8> {
         let cap = u64::try_from(self.state.cap.as_nanos()).unwrap_or(u64::MAX);
         let voted_for = self.state.voted_for.as_ref().map_or("", NodeId::as_str);
@@ -125,7 +125,7 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(text).ok()
 }
 
-/// Why no state can be read from a file that holds something.
+/// Why no state can be read from a file that is not empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// No slot is whole.
@@ -140,7 +140,7 @@ pub(super) enum Unreadable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) record: Record,
-    /// Whether the other one is damaged: a later state may have been lost.
+    /// Whether the other slot is damaged, so that a later state may be lost.
     pub(super) damaged: bool,
 }
 
@@ -157,7 +157,7 @@ impl Found {
     }
 }
 
-/// The newest state that a file holds, or none in one that is empty or holds only zeros.
+/// The newest state in a file, or `None` if the file is empty or holds only zeros.
 pub(super) fn newest(file: &[u8], owner: &Owner) -> Result<Option<Found>, Unreadable> {
     if is_zero(file) {
         return Ok(None);

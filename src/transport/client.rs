@@ -1,24 +1,24 @@
-//! A client: asks a node one question, and is no node itself.
+//! How a client calls a node: it sends one request and reads the reply. It takes no part in the election.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::tls::{self, Credentials, HandshakeError, Stream};
-use super::wire::{self, Ask, Frame, Question, Told};
+use super::wire::{self, ClientCall, ClientReply, ClientRequest, Frame};
 use super::{LinkError, printable, receive, send};
 use crate::clock;
-use crate::config::Member;
 use crate::election::{NodeId, Timing};
+use crate::members::Member;
+use crate::tls::{self, Credentials, HandshakeError, Stream};
 
-/// The shortest time that a node is given to accept a connection, for its handshake, and to answer. Nobody's lease
-/// depends on it, and a client may be far from the nodes, whose own limit is for the network between them.
+/// The shortest limit for each step of a call. `rpc_timeout` is for the network between the nodes, and a client may be
+/// far from them. No lease depends on it.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Who asks.
+/// Calls the nodes of one cluster.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Caller {
     pub(crate) cluster: String,
     pub(crate) timing: Timing,
     pub(crate) rpc_timeout: Duration,
@@ -26,35 +26,36 @@ pub(crate) struct Asker {
     pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
-/// What was answered.
+/// The reply to a call.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// At least one part.
-    pub(crate) told: Vec<Told>,
-    /// From the question to the first part of the answer.
+pub(crate) struct NodeReply {
+    pub(crate) first: ClientReply,
+    /// The parts after the first.
+    pub(crate) peers: Vec<ClientReply>,
+    /// From the request to the first part.
     pub(crate) round_trip: Duration,
     /// When the node's certificate ends, in seconds since 1970.
     pub(crate) certificate_ends: Option<u64>,
 }
 
-/// Why there is no answer.
+/// Why there is no reply.
 #[derive(Debug)]
-pub(crate) enum Unanswered {
-    /// The node was not asked.
-    Unasked(LinkError),
-    /// It was, as far as can be told from here: it may do what it was asked for.
-    Asked(LinkError),
+pub(crate) enum CallError {
+    /// The request was not sent.
+    NotSent(LinkError),
+    /// It was sent, as far as this side can tell. The node may do what was asked.
+    NotAnswered(LinkError),
 }
 
-impl Asker {
-    /// Asks the node `to`. Bounded: the name, the connection, the handshake and the answer have a wait each,
-    /// and a hand-over the time that a leader has to stop its work.
-    pub(crate) fn ask(&self, to: NodeId, member: &Member, question: Question) -> Result<Answer, Unanswered> {
-        let stream = self.dial(member).map_err(Unanswered::Unasked)?;
-        self.put(stream, to, question).map_err(Unanswered::Asked)
+impl Caller {
+    /// Calls the node `to`. The look-up of its name, the connection, the handshake and the reply have a limit each. A
+    /// hand-over also gets the time that a leader has to stop its work.
+    pub(crate) fn call(&self, to: NodeId, member: &Member, call: ClientCall) -> Result<NodeReply, CallError> {
+        let stream = self.dial(member).map_err(CallError::NotSent)?;
+        self.exchange(stream, to, call).map_err(CallError::NotAnswered)
     }
 
-    /// How long each step may take.
+    /// The limit of each step.
     fn wait(&self) -> Duration {
         self.rpc_timeout.max(SHORTEST_WAIT)
     }
@@ -69,7 +70,7 @@ impl Asker {
         let tcp = connect(member, wait, "leadelect-dns", given_up)?;
         let began = clock::now();
         let no_tls = |error| match error {
-            // It accepts connections and says nothing: whoever asks wants to know that it hangs.
+            // It accepts connections and then is silent: it hangs.
             HandshakeError::Network(error) if error.kind() == ErrorKind::TimedOut => {
                 LinkError::Silent { waited_for: "its part of the TLS handshake", after: clock::now().since(began) }
             }
@@ -81,67 +82,58 @@ impl Asker {
         }
     }
 
-    fn put(&self, mut stream: Stream, to: NodeId, question: Question) -> Result<Answer, LinkError> {
+    fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
         let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
-        let time_to_do = match question {
-            Question::Status => Duration::ZERO,
-            // As long as the node itself waits, which may be configured otherwise.
-            Question::Resign { .. } | Question::Transfer { .. } => self.timing.election_timeout() * 2,
+        let time_to_do = match call {
+            ClientCall::Status => Duration::ZERO,
+            // The limit of the node itself, or longer: the node may be configured differently.
+            ClientCall::Resign { .. } | ClientCall::Transfer { .. } => self.timing.election_timeout() * 2,
         };
         let asked = clock::now();
         let deadline = asked + self.wait() + time_to_do;
         stream.set_deadline(deadline);
-        let ask = Ask { protocol: wire::PROTOCOL, cluster: self.cluster.clone(), to, question };
-        send(&mut stream, &Frame::Ask(ask))?;
+        let request = ClientRequest { protocol: wire::PROTOCOL, cluster: self.cluster.clone(), to, call };
+        send(&mut stream, &Frame::ClientRequest(request))?;
         let mut next = || match receive(&mut stream, "an answer", deadline)? {
-            Frame::Told(told) => Ok(shown(told)),
+            Frame::ClientReply(part) => Ok(without_control_characters(part)),
             Frame::Refused(reason) => Err(LinkError::Refused(format!("refused by the node: {}", printable(&reason)))),
             other => Err(LinkError::Refused(format!("expected an answer, found {other:?}"))),
         };
         let first = next()?;
         let round_trip = clock::now().since(asked);
         let more = match first {
-            Told::Status { peers, .. } => peers,
-            Told::Peer { .. } | Told::Done => 0,
+            ClientReply::Status { peers, .. } => peers,
+            ClientReply::Peer(_) | ClientReply::Done => 0,
         };
-        let mut told = vec![first];
-        for _ in 0..more {
-            told.push(next()?);
-        }
+        let peers = (0..more).map(|_| next()).collect::<Result<_, _>>()?;
         stream.close();
-        Ok(Answer { told, round_trip, certificate_ends })
+        Ok(NodeReply { first, peers, round_trip, certificate_ends })
     }
 }
 
-/// The same, with texts that are fit for a terminal, whatever the node has put into them.
-fn shown(mut told: Told) -> Told {
-    match &mut told {
-        Told::Status { version, .. } => *version = printable(version),
-        Told::Peer { last_error, .. } => *last_error = last_error.as_deref().map(printable),
-        Told::Done => {}
+/// The same part, but the texts that the node has put into it do nothing to a terminal.
+fn without_control_characters(mut part: ClientReply) -> ClientReply {
+    match &mut part {
+        ClientReply::Status { version, .. } => *version = printable(version),
+        ClientReply::Peer(peer) => peer.last_error = peer.last_error.as_deref().map(printable),
+        ClientReply::Done => {}
     }
-    told
+    part
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::PeerStatus;
 
     #[test]
     fn what_a_node_tells_does_nothing_to_a_terminal() {
-        let told = shown(Told::Peer {
-            id: NodeId::from(2),
-            connected: false,
-            last_heard: None,
-            round_trip: None,
-            certificate_days: None,
-            last_error: Some("\x1b[2Jgone\n".into()),
-            requests: 0,
-            failures: 0,
-        });
-        let Told::Peer { last_error, .. } = told else {
-            panic!("expected a peer: {told:?}");
+        let mut told = PeerStatus::unknown(NodeId::from(2), String::new());
+        told.last_error = Some("\x1b[2Jgone\n".into());
+        let shown = without_control_characters(ClientReply::Peer(told));
+        let ClientReply::Peer(peer) = shown else {
+            panic!("expected a peer: {shown:?}");
         };
-        assert_eq!(last_error.as_deref(), Some("?[2Jgone?"));
+        assert_eq!(peer.last_error.as_deref(), Some("?[2Jgone?"));
     }
 }

@@ -8,13 +8,13 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::{LinkError, spawn};
 use crate::clock;
-use crate::config::Member;
+use crate::members::Member;
 
-/// How often whoever waits for a name server looks whether it still should.
+/// A thread that waits for a name server looks this often whether it still should.
 const LOOK_UP_CHECK: Duration = Duration::from_millis(50);
 
-/// Looks the name up and tries every address it has, for `limit` in all. `given_up` says why not to wait any longer for
-/// a name server, and `thread` is what the thread that waits for it is called.
+/// Looks the name up and tries every address it has, for `limit` in all. `thread` is the name of the thread that waits
+/// for the name server. `given_up` says why this node no longer waits, once it does not.
 pub(super) fn connect(
     member: &Member,
     limit: Duration,
@@ -51,9 +51,9 @@ pub(super) fn connect(
     Err(LinkError::Gone(problem))
 }
 
-/// Looks a name up, and leaves it at that when the wait is given up. The system's look-up takes half a minute where no
-/// name server answers, and nobody can end it. So it has a thread of its own, which is left behind: at most one for a
-/// caller, that holds nothing and ends with the look-up.
+/// Looks a name up until the wait is given up. The system's look-up takes half a minute where no name server answers,
+/// and nothing can end it. So it runs on a thread of its own, which is left behind. A caller leaves at most one behind.
+/// That thread holds nothing and ends with the look-up.
 fn look_up(
     host: &str,
     thread: &str,
@@ -62,7 +62,7 @@ fn look_up(
 ) -> Result<Vec<SocketAddr>, LinkError> {
     let failed = |error| LinkError::Gone(format!("cannot look up {host}: {error}"));
     let (found, result) = crossbeam_channel::bounded(1);
-    // Nobody waits for what it finds once the wait is given up.
+    // The send fails once the wait is given up.
     spawn(thread, move || drop(found.send(resolve()))).map_err(failed)?;
     loop {
         match result.recv_timeout(LOOK_UP_CHECK) {

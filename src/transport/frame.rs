@@ -1,7 +1,7 @@
 //! Where one message ends and the next begins: a frame is a length (`u32`, big-endian) and that many bytes.
 //!
 //! The length is checked before anything is allocated, so a peer cannot make this node reserve memory by claiming a
-//! huge one. After any error nobody knows where the next frame starts, a read that timed out in the middle included:
+//! huge one. After any error the start of the next frame is unknown, also after a read that timed out in the middle:
 //! the connection is of no further use.
 
 use std::fmt;

@@ -1,16 +1,18 @@
 //! What is inside a frame.
 //!
-//! The order of variants and fields is the format: golden bytes in the tests hold it still. Whoever changes it gives
-//! [`PROTOCOL`] a new number.
+//! The order of variants and fields is the format. The tests compare it with golden bytes. A change of the format needs
+//! a new [`PROTOCOL`] number.
 
 use std::fmt;
 use std::time::Duration;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::frame::MAX_FRAME;
-use crate::election::{NodeId, Reply, Request, Role};
+use crate::election::{NodeId, Reply, Request, Role, Term};
+use crate::leadership::Remaining;
+use crate::status::PeerStatus;
 
 /// The number of this protocol. Nodes of different numbers refuse each other by name.
 pub(crate) const PROTOCOL: u16 = 1;
@@ -18,79 +20,71 @@ pub(crate) const PROTOCOL: u16 = 1;
 /// Everything that travels between nodes, and between a client and a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Frame {
-    /// The dialler says first who it is and what it takes for granted.
+    /// The first frame of a dialler: who it is, and what it expects of the other side.
     Hello(Hello),
-    /// Whoever was dialled agrees.
+    /// The node that was dialled agrees.
     Welcome(Hello),
-    /// Whoever was dialled will not go on, and says why.
+    /// The node that was dialled ends the connection, and says why.
     Refused(String),
-    /// A question of the election.
+    /// A request of the election.
     Request(Request),
-    /// Its answer.
+    /// The reply to it.
     Reply(Reply),
-    /// Is anybody there?
+    /// Is this connection alive?
     Probe,
-    /// Yes.
+    /// It is.
     Alive,
-    /// A client, which is no node, asks: its first frame, and its only one.
-    Ask(Ask),
-    /// What it is told.
-    Told(Told),
+    /// The first frame of a client, which is no node. It sends no other.
+    ClientRequest(ClientRequest),
+    /// A part of the reply to it.
+    ClientReply(ClientReply),
 }
 
 impl Frame {
-    /// The last word of a leader. Every other request is repeated by the election.
+    /// Whether this is the release of a leader. The election repeats every other request itself.
     pub(crate) fn is_release(&self) -> bool {
         matches!(self, Frame::Request(Request::Release { .. }))
     }
 }
 
-/// What a client wants of which node.
+/// What a client asks of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ask {
+pub(crate) struct ClientRequest {
     pub(crate) protocol: u16,
     pub(crate) cluster: String,
     pub(crate) to: NodeId,
-    pub(crate) question: Question,
+    pub(crate) call: ClientCall,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Question {
-    /// What do you see?
+pub(crate) enum ClientCall {
+    /// Tell what you see.
     Status,
-    /// Lead no more, and be a last resort for so long.
+    /// Give leadership up, and hold off for this long.
     Resign { hold_off: Duration },
-    /// Let this node lead.
+    /// Hand leadership over to this node.
     Transfer { to: NodeId },
 }
 
-/// A part of what a client is told.
+/// A part of the reply to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Told {
-    /// What the node sees of itself; so many peers follow.
+pub(crate) enum ClientReply {
+    /// What the node sees of itself. A part for each of the `peers` follows.
     Status {
         #[serde(with = "RoleBytes")]
         role: Role,
-        term: u64,
+        term: Term,
         leader: Option<NodeId>,
-        token: Option<u64>,
-        lease: Duration,
+        token: Option<Term>,
+        #[serde(with = "lease_bytes")]
+        lease: Remaining,
         version: String,
         uptime: Duration,
         peers: u16,
     },
     /// What it sees of one of them.
-    Peer {
-        id: NodeId,
-        connected: bool,
-        last_heard: Option<Duration>,
-        round_trip: Option<Duration>,
-        certificate_days: Option<i64>,
-        last_error: Option<String>,
-        requests: u64,
-        failures: u64,
-    },
-    /// What was asked for is done.
+    Peer(#[serde(with = "PeerBytes")] PeerStatus),
+    /// The node has done what was asked.
     Done,
 }
 
@@ -103,10 +97,43 @@ enum RoleBytes {
     Leader,
 }
 
-/// The longest error of a peer that a client is told, in characters: four bytes each fill half a frame.
-pub(crate) const MOST_TOLD: usize = 500;
+/// How a peer's status travels. The client has the address in its own config.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "PeerStatus")]
+struct PeerBytes {
+    id: NodeId,
+    #[serde(skip)]
+    addr: String,
+    connected: bool,
+    last_heard: Option<Duration>,
+    round_trip: Option<Duration>,
+    certificate_days: Option<i64>,
+    last_error: Option<String>,
+    requests: u64,
+    failures: u64,
+}
 
-/// Who speaks, and what both sides must agree on before anything else is said.
+/// How the time left of a lease travels: as a duration. One of at least a century stands for an endless lease.
+mod lease_bytes {
+    use super::*;
+
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    const ENDLESS: Duration = Duration::from_nanos(u64::MAX);
+
+    pub(super) fn serialize<S: Serializer>(lease: &Remaining, serializer: S) -> Result<S::Ok, S::Error> {
+        lease.duration().unwrap_or(ENDLESS).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Remaining, D::Error> {
+        let left = Duration::deserialize(deserializer)?;
+        Ok(if left < CENTURY { left.into() } else { Remaining::Endless })
+    }
+}
+
+/// The longest error of a peer in a reply to a client, in characters. At four bytes each it fills half a frame.
+pub(crate) const LONGEST_PEER_ERROR: usize = 500;
+
+/// Who speaks, and what both sides must agree on before any other frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u16,
@@ -116,7 +143,7 @@ pub(crate) struct Hello {
     pub(crate) clock_drift_ppm: u32,
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
-    /// A number that the process drew when it started: tells two processes with one id apart.
+    /// A random number of this process. It tells two processes with one id apart.
     pub(crate) instance: u64,
 }
 
@@ -134,8 +161,8 @@ impl Hello {
     }
 }
 
-impl Ask {
-    /// Whether whoever asks speaks with the node, the cluster and the version that it means to.
+impl ClientRequest {
+    /// Whether the client means this node of this cluster, in this version of the protocol.
     ///
     /// # Errors
     ///
@@ -236,35 +263,33 @@ mod tests {
             Frame::Reply(Reply::Release { term }),
             Frame::Probe,
             Frame::Alive,
-            ask(Question::Status),
-            ask(Question::Resign { hold_off: Duration::from_secs(30) }),
-            ask(Question::Transfer { to: id(3) }),
-            Frame::Told(Told::Status {
+            call(ClientCall::Status),
+            call(ClientCall::Resign { hold_off: Duration::from_secs(30) }),
+            call(ClientCall::Transfer { to: id(3) }),
+            Frame::ClientReply(ClientReply::Status {
                 role: Role::Leader,
-                term: 5,
+                term,
                 leader: Some(id(1)),
-                token: Some(5),
-                lease: Duration::from_millis(400),
+                token: Some(term),
+                lease: Remaining::Left(Duration::from_millis(400)),
                 version: "0.1.0".into(),
                 uptime: Duration::from_secs(90),
                 peers: 2,
             }),
-            Frame::Told(Told::Peer {
-                id: id(3),
-                connected: false,
+            Frame::ClientReply(ClientReply::Peer(PeerStatus {
                 last_heard: Some(Duration::from_secs(2)),
-                round_trip: None,
                 certificate_days: Some(-1),
                 last_error: Some("no".into()),
                 requests: 5,
                 failures: 6,
-            }),
-            Frame::Told(Told::Done),
+                ..PeerStatus::unknown(id(3), String::new())
+            })),
+            Frame::ClientReply(ClientReply::Done),
         ]
     }
 
-    fn ask(question: Question) -> Frame {
-        Frame::Ask(Ask { protocol: 1, cluster: "c".into(), to: id(1), question })
+    fn call(call: ClientCall) -> Frame {
+        Frame::ClientRequest(ClientRequest { protocol: 1, cluster: "c".into(), to: id(1), call })
     }
 
     #[test]
@@ -300,17 +325,39 @@ mod tests {
             succession: vec![longest; 64],
         };
         assert!(encode(&Frame::Request(heartbeat)).len() <= MAX_FRAME);
-        let peer = Told::Peer {
+        let peer = PeerStatus {
             id: longest,
+            addr: String::new(),
             connected: true,
             last_heard: Some(Duration::MAX),
             round_trip: Some(Duration::MAX),
             certificate_days: Some(i64::MIN),
-            last_error: Some("\u{10ffff}".repeat(MOST_TOLD)),
+            last_error: Some("\u{10ffff}".repeat(LONGEST_PEER_ERROR)),
             requests: u64::MAX,
             failures: u64::MAX,
         };
-        assert!(encode(&Frame::Told(peer)).len() <= MAX_FRAME);
+        assert!(encode(&Frame::ClientReply(ClientReply::Peer(peer))).len() <= MAX_FRAME);
+    }
+
+    #[test]
+    fn an_endless_lease_comes_back_endless_and_another_with_its_time() {
+        let comes_back = |lease| {
+            let status = ClientReply::Status {
+                role: Role::Leader,
+                term: Term(5),
+                leader: None,
+                token: Some(Term(5)),
+                lease,
+                version: String::new(),
+                uptime: Duration::ZERO,
+                peers: 0,
+            };
+            let frame = Frame::ClientReply(status);
+            assert_eq!(decode(&encode(&frame)), Ok(frame), "{lease}");
+        };
+        comes_back(Remaining::Over);
+        comes_back(Remaining::Left(Duration::from_secs(3600)));
+        comes_back(Remaining::Endless);
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     plan.certs = Some(cluster.ca.sign("operator", &["operator.example"]));
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&["valid for no node", "may ask for the status, but run no node"]);
+    said.says(&["valid for no node", "may read the status, but cannot run a node"]);
 
     for names in [&["operator.example"][..], &THIS_HOST] {
         plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
@@ -183,5 +183,5 @@ fn a_config_without_certificates_is_a_warning() {
     plan.certs = None;
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
-    said.says(&["whoever reaches a port can vote"]);
+    said.says(&["anybody who reaches a port can vote"]);
 }

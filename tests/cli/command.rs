@@ -25,7 +25,7 @@ fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
     let second = cluster.leader_after(&first);
     assert_ne!(second.id, first.id);
     assert_eq!(said.out, format!("node {} has handed over to node {}\n", first.id, second.id));
-    cluster.processes[&first.id].wait_until_it_mentions(&["has to resign, says 127.0.0.1"]);
+    cluster.processes[&first.id].wait_until_it_mentions(&["127.0.0.1 asks it to resign"]);
     cluster.judge(Claims::MayBeReleased);
 }
 
@@ -37,7 +37,7 @@ fn whoever_resigns_for_a_time_does_not_lead_again_within_it() {
     assert_eq!(said.code, 0, "{said:?}");
     let second = cluster.leader_after(&first);
     cluster.stays(&second, CALM + 1000);
-    ask(&mut cluster, &["transfer", &first.id]).fails(1, &["is not able to lead now"]);
+    ask(&mut cluster, &["transfer", &first.id]).fails(1, &["is not eligible now"]);
     cluster.stays(&second, 0);
     cluster.judge(Claims::MayBeReleased);
 }
@@ -50,7 +50,7 @@ fn leadership_is_transferred_to_whom_one_says() {
         // Refused for a moment, while the leader has not heard yet that it is able to.
         let said = wait_for("a transfer", || {
             let said = ask(&mut cluster, &["transfer", &to]);
-            let refused = said.err.contains("is not able to lead now");
+            let refused = said.err.contains("is not eligible now");
             (!refused).then_some(said)
         });
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
@@ -73,8 +73,8 @@ fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
     let to = cluster.others(&first.id)[0].clone();
     cluster.kill(&to);
     let said = ask(&mut cluster, &["transfer", &to]);
-    let place = format!("in place of node {to}");
-    said.fails(1, &["has handed over, and node", &place]);
+    let place = format!("instead of node {to}");
+    said.fails(1, &["has handed over, but node", &place]);
 }
 
 /// A command ends only when the next leader leads, which is not before the work of the last has ended.
@@ -140,7 +140,7 @@ fn a_node_that_is_alone_and_resigns_comes_after_itself_and_has_not_handed_over()
     let mut cluster = Cluster::started(&["1"], SWIFT);
     let leader = cluster.leader();
     let said = ask(&mut cluster, &["resign", "--for", "20s"]);
-    said.fails(1, &["node 1 has given leadership up, and leads again"]);
+    said.fails(1, &["node 1 has stepped down, and leads again"]);
     cluster.leader_after(&leader);
 }
 

@@ -30,8 +30,17 @@ const NAMES: [&str; 14] = [
     "error",
     "peers",
 ];
-const PEER_NAMES: [&str; 8] =
-    ["id", "connected", "last_heard_ms", "round_trip_ms", "certificate_days", "last_error", "requests", "failures"];
+const PEER_NAMES: [&str; 9] = [
+    "id",
+    "addr",
+    "connected",
+    "last_heard_ms",
+    "round_trip_ms",
+    "certificate_days",
+    "last_error",
+    "requests",
+    "failures",
+];
 
 #[track_caller]
 fn nodes(said: &Said) -> Vec<Value> {
@@ -151,7 +160,7 @@ fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said
     let alone = "nobody leads: 1 of 3 nodes can be reached, 2 are needed";
     let said = in_the_end(&mut cluster, &["status"], |said| said.out.contains(alone));
     assert_eq!(said.code, 1, "{said:?}");
-    said.says(&["unreachable: 127.0.0.1:"]);
+    said.says(&["  unreachable: Connection refused"]);
 
     cluster.kill(&leader.id);
     let said = ask(&mut cluster, &["status"]);
@@ -162,7 +171,7 @@ fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said
     assert!(nodes(&json).iter().all(|node| node["reachable"] == false), "{json:?}");
 }
 
-/// Its followers may hear it; who asks cannot tell.
+/// Its followers may hear it, but the client cannot tell.
 #[test]
 fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
     let mut cluster = Cluster::started(&THREE, CALM);
@@ -176,7 +185,7 @@ fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
     said.says(&["1 of 3 nodes agree, 2 are needed"]);
 }
 
-/// Of two clusters that are configured alike, one node of each, and another one.
+/// The config names one node of each of two clusters that have the same settings.
 #[test]
 fn two_leaders_are_no_leader() {
     let mut cluster = Cluster::started(&THREE, CALM);
@@ -333,7 +342,7 @@ fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     assert!(!err.contains("panicked"), "{ended:?}");
 }
 
-/// Nobody has to promise it anything.
+/// It needs no promises.
 #[test]
 fn the_lease_of_a_node_that_is_alone_is_endless_in_the_table_and_null_in_json() {
     let mut cluster = Cluster::started(&["1"], CALM);

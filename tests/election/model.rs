@@ -23,8 +23,8 @@
 //! to so many departures, each in every situation that the others lead to, until somebody enters term 4. Time does not
 //! bound it: moments are counted from now, so that a cluster in peace comes back to where it was. It is **not** every
 //! interleaving: what takes more departures than are allowed is not seen. Nor are other random waits than one on each
-//! node (a stall stands for a longer one), delays that are no multiple of such a step, failing disks, nodes without state,
-//! more than three nodes, nor whether somebody leads in the end: for these there is the simulation.
+//! node (a stall stands for a longer one), delays that are no multiple of such a step, failing disks, nodes without
+//! state, more than three nodes, nor whether somebody leads in the end: for these there is the simulation.
 //!
 //! # What is asked
 //!
@@ -34,8 +34,8 @@
 //! # What is the same
 //!
 //! A situation is known again by 98 bits of a hash of everything in it, with moments counted from now and other numbers
-//! by which messages are told apart. That nodes which are the same in this sense do the same, [`equivalence`] shows, and the
-//! tests beside `Election::canonicalize` that nothing else is lost.
+//! by which messages are told apart. That nodes which are the same in this sense do the same, [`equivalence`] shows,
+//! and the tests beside `Election::canonicalize` that nothing else is lost.
 //!
 //! # Why an own search
 //!
@@ -67,7 +67,7 @@ mod visited;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use leadelect::election::Timing;
+use leadelect::election::{Timing, TimingSpec};
 
 use moves::{Left, World};
 use search::{Bounds, Report};
@@ -81,7 +81,12 @@ fn world(step: u64) -> World {
     World {
         // A little less than a number of steps on a fast clock: a fast voter is free in the very step before which a
         // slow leader's lease has just ended.
-        timing: Timing::new(millis(11), millis(42), DRIFT_PPM).unwrap(),
+        timing: Timing::new(TimingSpec {
+            heartbeat_interval: millis(11),
+            election_timeout: millis(42),
+            clock_drift_ppm: DRIFT_PPM,
+        })
+        .unwrap(),
         unit: millis(step),
         longest_stall: u8::try_from(60 / step).unwrap(),
         terms: 3,

@@ -1,18 +1,18 @@
 //! Would the tests notice? Each rule that safety or liveness rests on is broken, and the simulation must see it.
 //!
-//! A test that cannot fail proves nothing. So a [copy](patched_copy) of the election is built in which every rule of the
-//! [list] can be broken at run time: `if mutant::is("name") { broken } else { original }`. Nothing of this is in
-//! `src/`. One build with a switch, because sixty builds of some ten seconds would take longer than all searches; textual
-//! replacement, because a wrapper around the core can only tamper with what is said, and most rules are about what is
-//! remembered and when. Each replacement names a function and a text that occurs in it exactly once: a change of the
-//! core that moves a rule fails here with the name of the mutant.
+//! A test that cannot fail proves nothing. So a [copy](patched_copy) of the election is built in which every rule of
+//! the [list] can be broken at run time: `if mutant::is("name") { broken } else { original }`. Nothing of this is in
+//! `src/`. One build with a switch, because sixty builds of some ten seconds would take longer than all searches;
+//! textual replacement, because a wrapper around the core can only tamper with what is said, and most rules are about
+//! what is remembered and when. Each replacement names a function and a text that occurs in it exactly once: a change
+//! of the core that moves a rule fails here with the name of the mutant.
 //!
 //! Each mutant is a process of its own that runs the usual simulation over disjoint ranges of seeds until it finds
 //! something. Each is run twice: as it is, and with *stickiness* made harmless, which is the rule that a voter that
 //! hears a leader refuses pre-votes. That rule keeps the peace and no promise, and so it hides errors of those that
 //! do. Without it nodes disturb a leader, so then only safety is asked for. Two controls must find nothing: the
-//! copy with no rule broken, and the copy with nothing but stickiness made harmless; both also at each seed that shows a
-//! mutant.
+//! copy with no rule broken, and the copy with nothing but stickiness made harmless; both also at each seed that shows
+//! a mutant.
 //!
 //! Only in release; a debug build just looks whether every text is still in its place:
 //!

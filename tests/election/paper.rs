@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use leadelect::election::{
     Cause, Deadline, Effects, Election, EndReason, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal, Reply,
-    Request, Role, Setup, Store, Term, Timing, Voter,
+    Request, Role, Setup, Store, Term, Timing, TimingSpec, Voter,
 };
 
 /// When node 1 starts. Not the start of its clock, so that a moment that was never set shows.

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{EndReason, Input, Setup, Timing, Voter};
+use leadelect::election::{EndReason, Input, Setup, Timing, TimingSpec, Voter};
 
 use crate::harness::disk::{Half, Mood};
 use crate::harness::world::{Wall, WindUp, World};
@@ -269,11 +269,11 @@ fn cluster(plain: &[&str], named: &BTreeMap<&str, &str>) -> Result<World, String
         let word = named.get(name);
         word.map_or(Ok(usual), |word| word.parse().map_err(|_| format!("{name}?")))
     };
-    let timing = Timing::new(
-        span("heartbeat", Timing::DEFAULT_HEARTBEAT_INTERVAL)?,
-        span("timeout", Timing::DEFAULT_ELECTION_TIMEOUT)?,
-        u32::try_from(number("drift", 1000)?).map_err(|_| "drift?")?,
-    )
+    let timing = Timing::new(TimingSpec {
+        heartbeat_interval: span("heartbeat", Timing::DEFAULT_HEARTBEAT_INTERVAL)?,
+        election_timeout: span("timeout", Timing::DEFAULT_ELECTION_TIMEOUT)?,
+        clock_drift_ppm: u32::try_from(number("drift", 1000)?).map_err(|_| "drift?")?,
+    })
     .map_err(|error| error.to_string())?;
     let voters: BTreeMap<NodeId, Voter> = (1..=count)
         .map(|id| {

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{EndReason, Input, Instant, Setup, Term, Timing, Voter};
+use leadelect::election::{EndReason, Input, Instant, Setup, Term, Timing, TimingSpec, Voter};
 
 use crate::harness::Dice;
 use crate::harness::clock::Real;
@@ -486,8 +486,8 @@ impl Trouble {
         leader
     }
 
-    /// In the end a node leads that is able to, and than which no such node is of higher priority. Now and then, because
-    /// the wait is long for one that has often failed.
+    /// In the end a node leads that is able to, and than which no such node is of higher priority. Now and then,
+    /// because the wait is long for one that has often failed.
     fn expect_the_best(&mut self, leader: (NodeId, Term)) -> (NodeId, Term) {
         if self.world.checker.violation.is_some() || !self.dice.chance(50) {
             return leader;
@@ -629,7 +629,9 @@ fn timing(dice: &mut Dice, shortest: u64, same_timing: bool, drift: u32) -> Timi
         false => (dice.between(shortest / 10, shortest * 2 / 7), dice.between(shortest, 2 * shortest)),
     };
     let millis = Duration::from_millis;
-    Timing::new(millis(heartbeat), millis(timeout), drift).unwrap()
+    let spec =
+        TimingSpec { heartbeat_interval: millis(heartbeat), election_timeout: millis(timeout), clock_drift_ppm: drift };
+    Timing::new(spec).unwrap()
 }
 
 fn bad_link(dice: &mut Dice, timeout: Duration) -> Link {

@@ -156,13 +156,13 @@ impl Stage {
         lend: &Sender<Borrowed>,
     ) -> Result<Next, String> {
         let start = boot_nanos();
-        let mut deadline = start + nanos(leading.hard_remaining());
+        let mut deadline = start + nanos(leading.remaining().at_most(Duration::MAX));
         let way = WAYS[dice.below(WAYS.len() as u64) as usize];
         let told = leading.wait(dice.micros_below(2000)).is_err();
         let now = boot_nanos();
-        if !leading.hard_remaining().is_zero() {
+        if !leading.remaining().is_over() {
             // Another one, if the lease was renewed. One that has passed is not known any more.
-            deadline = now + nanos(leading.hard_remaining());
+            deadline = now + nanos(leading.remaining().at_most(Duration::MAX));
         }
         if let Some(guard) = node.lease().filter(|_| dice.below(3) == 0) {
             lend.send((guard, at, dice.micros_below(8000), deadline)).unwrap();
@@ -201,11 +201,11 @@ impl Stage {
         // Told to stop, work needs a while; a lease that has run out meanwhile ends it, as far as safety goes.
         thread::sleep(dice.micros_below(8000));
         let mut end = boot_nanos();
-        if leading.hard_remaining().is_zero() {
+        if leading.remaining().is_over() {
             self.late.fetch_add(1, Ordering::SeqCst);
             end = deadline.min(end);
         }
-        let token = leading.token();
+        let token = leading.token().0;
         self.log(at, token, start, end);
         *self.ways.lock().unwrap().entry(way).or_default() += 1;
         if way == Way::Panic {
@@ -233,8 +233,8 @@ impl Stage {
                     before,
                     after: boot_nanos(),
                     valid,
-                    token: lease.as_ref().map_or(0, Lease::token),
-                    left: lease.as_ref().map_or(0, |lease| nanos(lease.remaining())),
+                    token: lease.as_ref().map_or(0, |lease| lease.token().0),
+                    left: lease.as_ref().map_or(0, |lease| nanos(lease.remaining().at_most(Duration::MAX))),
                 });
             }
             thread::sleep(Duration::from_micros(500));
@@ -294,7 +294,7 @@ fn over_500_random_hand_overs_no_work_overlaps_the_work_or_the_lease_of_another_
                     thread::sleep(span);
                     let end = boot_nanos().min(deadline).max(start);
                     if start < deadline {
-                        stage.log(at, guard.token(), start, end);
+                        stage.log(at, guard.token().0, start, end);
                     }
                     drop(guard);
                 });
@@ -345,7 +345,7 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
         for node in &local.nodes {
             scope.spawn(|| {
                 node.lead(|leading| {
-                    *begun.lock().unwrap() = (leading.token(), boot_nanos());
+                    *begun.lock().unwrap() = (leading.token().0, boot_nanos());
                     let told = until_told(leading);
                     thread::sleep(Duration::from_millis(1));
                     told

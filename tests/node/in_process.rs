@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use leadelect::config::ConfigBuilder;
-use leadelect::{Cause, Config, Events, Node, NotLeader, Role, StartError};
+use leadelect::{Cause, Config, Events, Node, NotLeader, Remaining, Role, StartError};
 
 use super::certs::{Ca, THIS_HOST};
 use super::child::boot_nanos;
@@ -192,7 +192,7 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
             wait_for("the next leader", || {
                 let mut others = local.nodes.iter().enumerate().filter(|(other, _)| *other != at);
                 let lease = others.find_map(|(_, node)| node.lease())?;
-                Some((boot_nanos(), lease.token()))
+                Some((boot_nanos(), lease.token().0))
             })
         });
         scope.spawn(|| {
@@ -201,11 +201,11 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
         });
         wait_for("the lease to be taken away", || (!guard.is_valid()).then_some(()));
         assert!(leader.lease().is_none());
-        // Time has to pass: a leader that steps down sends nothing whose answers could be counted. A hand-over that does
-        // not wait would be seen by then: it takes a few round trips.
+        // Time has to pass: a leader that steps down sends nothing whose answers could be counted. A hand-over that
+        // does not wait would be seen by then: it takes a few round trips.
         thread::sleep(Duration::from_millis(300));
         assert_eq!(leader.status().role, Role::Leader, "it still waits");
-        let token = guard.token();
+        let token = guard.token().0;
         dropped_at.store(boot_nanos(), Ordering::SeqCst);
         drop(guard);
         let (at, next) = watcher.join().unwrap();
@@ -242,7 +242,7 @@ fn the_status_of_a_leader_shows_its_peers_their_round_trips_and_certificates() {
     assert_eq!(status.role, Role::Leader);
     assert_eq!(status.leader, Some(node.id()));
     assert_eq!(status.token, Some(status.term));
-    assert!(status.lease > Duration::ZERO && status.lease < SLOW);
+    assert!(!status.lease.is_over() && status.lease < Remaining::Left(SLOW));
     assert_eq!(status.peers.len(), 2);
     for peer in &status.peers {
         assert_eq!(peer.addr, format!("127.0.0.1:{}", local.port(peer.id.as_str())));

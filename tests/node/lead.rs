@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use leadelect::config::NodeSpec;
-use leadelect::{Cause, EndReason, LeadOptions, Leading, Next, Node, NotLeader, Role, TransferError};
+use leadelect::{
+    Cause, EndReason, HealthCheck, LeadOptions, Leading, Next, Node, NotLeader, Remaining, Role, TransferError,
+};
 
 use super::cluster::free_port;
 use super::in_process::{Local, SLOW, SWIFT, threads};
@@ -66,7 +68,7 @@ fn the_closure_runs_once_per_term_won_and_lead_returns_when_the_node_stops() {
         let _ending = Ending(&local.nodes);
         let lead = scope.spawn(|| {
             node.lead(|leading| {
-                tokens.lock().unwrap().push(leading.token());
+                tokens.lock().unwrap().push(leading.token().0);
                 // What it is told is an error here: a consequence, which does not end `lead`.
                 until_told(leading)
             })
@@ -195,8 +197,8 @@ fn calls_from_inside_the_closure_return_at_once_and_tell_the_work_to_stop() {
             seen.push(node.resign().is_ok());
             assert_eq!(leading.check(), Err(EndReason::Resigned));
             assert_eq!(leading.wait(LONG), Err(EndReason::Resigned));
-            assert_eq!(leading.remaining(), Duration::ZERO);
-            assert!(!leading.hard_remaining().is_zero(), "time to stop");
+            assert_eq!(leading.soft_remaining(), Remaining::Over);
+            assert!(!leading.remaining().is_over(), "time to stop");
             assert_eq!(node.transfer_to(another.as_str()), Err(TransferError::UnderWay));
             node.shutdown();
             Ok::<_, EndReason>(Next::Rejoin)
@@ -252,7 +254,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
             let work = |leading: &Leading<'_>| {
                 let _ = begun.send(());
                 let lost = leading.wait(LONG).unwrap_err();
-                *told.lock().unwrap() = Some((lost, leading.hard_remaining()));
+                *told.lock().unwrap() = Some((lost, leading.remaining()));
                 Ok::<_, EndReason>(Next::Leave)
             };
             leader.lead_with(&options, work).unwrap();
@@ -264,7 +266,7 @@ fn work_is_told_to_stop_one_drain_time_before_the_lease_ends() {
     });
     let (lost, left) = told.unwrap();
     assert_eq!(lost, EndReason::QuorumLost);
-    assert!(left > Duration::ZERO && left <= Duration::from_secs(9), "{left:?}");
+    assert!(left > Remaining::Over && left <= Remaining::Left(Duration::from_secs(9)), "{left:?}");
 }
 
 #[test]
@@ -340,18 +342,16 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
     let (is_healthy, does_hang) = (healthy.clone(), hangs.clone());
     let checks = Arc::new(AtomicU64::new(0));
     let checked = checks.clone();
-    let options = LeadOptions::default().hold_off(Duration::from_millis(1)).health_check(
-        Duration::from_millis(20),
-        Duration::from_secs(1),
-        move || {
-            while does_hang.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(5));
-            }
-            checked.fetch_add(1, Ordering::SeqCst);
-            let healthy = is_healthy.load(Ordering::SeqCst);
-            healthy.then_some(()).ok_or_else(|| "ill".to_owned())
-        },
-    );
+    let check = HealthCheck::new(move || {
+        while does_hang.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        checked.fetch_add(1, Ordering::SeqCst);
+        let healthy = is_healthy.load(Ordering::SeqCst);
+        healthy.then_some(()).ok_or_else(|| "ill".to_owned())
+    });
+    let check = check.every(Duration::from_millis(20)).timeout(Duration::from_secs(1));
+    let options = LeadOptions::default().hold_off(Duration::from_millis(1)).health_check(check);
     let lost = Mutex::new(Vec::new());
     thread::scope(|scope| {
         let _ending = Ending(&local.nodes);
@@ -445,7 +445,7 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
         });
         None
     });
-    assert_eq!(error, TransferError::NotAble(third.id()));
+    assert_eq!(error, TransferError::NotEligible(third.id()));
     // Also once every peer has answered this leader: it is not only that it has not been heard.
     local.peers_answer(at, 2);
     assert_eq!(leader.transfer_to(third.id().as_str()), Err(error.clone()));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{Cause, Config, EndReason, LeadOptions, Leading, Next, Node, Overrun};
+use leadelect::{Cause, Config, EndReason, LeadOptions, Leading, Next, Node, OnOverrun};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 
@@ -35,10 +35,10 @@ impl Stubborn {
         if self.may_end.load(Ordering::SeqCst) {
             return until_told(leading).map(|()| Next::Rejoin);
         }
-        self.token.store(leading.token(), Ordering::SeqCst);
+        self.token.store(leading.token().0, Ordering::SeqCst);
         while !self.may_end.load(Ordering::SeqCst) {
             let now = boot_nanos();
-            if !leading.hard_remaining().is_zero() {
+            if !leading.remaining().is_over() {
                 self.held_at.store(now, Ordering::SeqCst);
             }
             thread::sleep(Duration::from_micros(200));
@@ -75,7 +75,7 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
     let (told, stubborn) = (Arc::new(Mutex::new(Vec::new())), Stubborn::default());
     let tell = told.clone();
     let options =
-        LeadOptions::default().on_overrun(Overrun::Call(Arc::new(move |token| tell.lock().unwrap().push(token))));
+        LeadOptions::default().on_overrun(OnOverrun::Call(Arc::new(move |token| tell.lock().unwrap().push(token))));
     let next = Mutex::new(None);
     thread::scope(|scope| {
         let _ending = Ending(&stubborn, &local.nodes);
@@ -83,7 +83,7 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
             let next = &next;
             scope.spawn(move || {
                 other.lead(|leading| {
-                    let begun = (boot_nanos(), leading.token());
+                    let begun = (boot_nanos(), leading.token().0);
                     next.lock().unwrap().get_or_insert(begun);
                     until_told(leading)
                 })
@@ -100,7 +100,7 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
         let held_at = stubborn.held_at.load(Ordering::SeqCst);
         assert!(next.0 > held_at, "{next:?} {held_at}");
         assert!(next.1 > token);
-        wait_for("the callback", || (*told.lock().unwrap() == [token]).then_some(()));
+        wait_for("the callback", || (*told.lock().unwrap() == [leadelect::Term(token)]).then_some(()));
         assert_eq!(node.resign(), Err(leadelect::NotLeader), "its end was not waited for");
     });
     assert_eq!(told.lock().unwrap().len(), 1, "once");
@@ -154,7 +154,7 @@ fn a_lease_that_is_not_dropped_is_said_once_to_keep_its_node_from_elections() {
     cluster.process("1").command("resign");
 
     let term = format!("the lease of term {}", first.term);
-    let says = ["WARN", "stands for no election", &term, "drop every `Lease`"];
+    let says = ["WARN", "does not campaign", &term, "drop every `Lease`"];
     cluster.processes["1"].wait_until_it_mentions(&says);
 
     let again = boot_nanos() + 3 * SWIFT * 1_000_000;
@@ -180,7 +180,7 @@ fn run() {
     env_logger::Builder::new().filter_level(log::LevelFilter::Info).target(env_logger::Target::Stderr).init();
     let config = Config::builder().insecure().node(("1", "127.0.0.1", port));
     let node = Node::start(config.build().unwrap().for_node("1").unwrap()).unwrap();
-    let options = LeadOptions::default().on_overrun(Overrun::Abort);
+    let options = LeadOptions::default().on_overrun(OnOverrun::Abort);
     let _ = node.lead_with(&options, |_| {
         node.resign().unwrap();
         thread::sleep(LONG);

@@ -1,11 +1,11 @@
-//! What a program may ask of nodes that run elsewhere.
+//! Calls to nodes that run elsewhere.
 
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use leadelect::remote::{Client, RemoteError};
-use leadelect::{Config, NodeId, Role};
+use leadelect::remote::{Client, RemoteError, Transfer};
+use leadelect::{Config, NodeId, Role, Term};
 
 use super::cluster::{CALM, Cluster, Leader, free_port};
 use super::lease_log::Claims;
@@ -32,16 +32,16 @@ fn a_client_sees_what_each_node_sees() {
     for (node, status) in client.status_of_all() {
         let status = status.unwrap();
         let seen = &status;
-        assert_eq!((seen.id, seen.term, seen.leader), (node, leader.term, Some(id(&leader.id))));
+        assert_eq!((seen.id, seen.term, seen.leader), (node, Term(leader.term), Some(id(&leader.id))));
         assert_eq!(seen.role == Role::Leader, node == id(&leader.id));
-        assert_eq!(seen.token.is_some(), !seen.lease.is_zero());
+        assert_eq!(seen.token.is_some(), !seen.lease.is_over());
         tokens.extend(seen.token);
         let (_, addr, port, _) = cluster.plan.nodes.iter().find(|(id, ..)| *id != node.as_str()).unwrap();
         let at = format!("{addr}:{port}");
         assert!(seen.peers.iter().any(|peer| peer.addr == at), "{seen:?}");
         assert!(status.uptime > Duration::ZERO && status.round_trip > Duration::ZERO);
     }
-    assert_eq!(tokens, [leader.token]);
+    assert_eq!(tokens, [Term(leader.token)]);
     cluster.judge(Claims::Stand);
 }
 
@@ -55,19 +55,22 @@ fn only_the_leader_resigns_and_transfers_and_only_to_whom_it_can() {
         other => panic!("{why}: {other:?}"),
     };
     refused(client.resign(follows, Duration::ZERO), "does not lead");
-    refused(client.transfer(follows, leads), "does not lead");
-    refused(client.transfer(leads, leads), "leads already");
-    refused(client.transfer(leads, id("4")), "no node \"4\"");
-    assert_eq!(client.resign(id("4"), Duration::ZERO), Err(RemoteError::UnknownNode(id("4"))));
+    refused(client.transfer(Transfer { leader: follows, to: leads }), "does not lead");
+    refused(client.transfer(Transfer { leader: leads, to: leads }), "leads already");
+    refused(client.transfer(Transfer { leader: leads, to: "4" }), "no node \"4\"");
+    for unknown in ["4", "two words"] {
+        let error = RemoteError::UnknownNode { id: unknown.into() };
+        assert_eq!(client.resign(unknown, Duration::ZERO), Err(error));
+    }
     cluster.stays(&leader, 0);
     assert_eq!(client.resign(leads, Duration::from_secs(30)), Ok(()));
     cluster.leader_after(&leader);
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// Whoever gives the order cannot tell what has become of it.
+/// The client cannot tell whether the node got the call.
 #[test]
-fn an_order_that_was_given_and_not_answered_may_still_be_carried_out_and_the_error_says_so() {
+fn a_call_without_an_answer_may_still_take_effect_and_the_error_says_so() {
     let (in_doubt, leads, zero) = ("may still do what it was asked for", id("1"), Duration::ZERO);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -81,7 +84,7 @@ fn an_order_that_was_given_and_not_answered_may_still_be_carried_out_and_the_err
     };
     // It is connected to, and that is all.
     assert!(silent(client.resign(leads, zero)));
-    assert!(silent(client.transfer(leads, id("2"))));
+    assert!(silent(client.transfer(Transfer { leader: leads, to: "2" })));
     assert!(!silent(client.status(leads).map(drop)));
 
     let unreachable = |result| match result {

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use leadelect::{EndReason, LeadOptions, Leading, Next, Node};
+use leadelect::{EndReason, HealthCheck, LeadOptions, Leading, Next, Node};
 
 use super::dice::Dice;
 use super::in_process::{Local, threads};
@@ -70,7 +70,7 @@ impl Storm<'_> {
         for _ in 0..dice.below(8) {
             leading.alive();
             self.call(dice);
-            let _ = (leading.remaining(), leading.hard_remaining());
+            let _ = (leading.soft_remaining(), leading.remaining());
             if dice.below(3) == 0 {
                 leading.check().map_err(|lost| lost.to_string())?;
             }
@@ -105,9 +105,7 @@ fn storm(seed: u64, nodes: &[Node]) -> [u64; 12] {
             scope.spawn(move || {
                 let mut dice = Dice::new(seed, at as u64);
                 let options = LeadOptions::default().max_silence(Duration::from_millis(50)).health_check(
-                    Duration::from_millis(5),
-                    Duration::from_millis(50),
-                    || Ok(()),
+                    HealthCheck::new(|| Ok(())).every(Duration::from_millis(5)).timeout(Duration::from_millis(50)),
                 );
                 while !storm.over.load(Ordering::SeqCst) {
                     let led = catch_unwind(AssertUnwindSafe(|| {

@@ -34,9 +34,9 @@ fn a_preferred_node_that_comes_late_leads_in_the_end_and_takes_over_in_order() {
             let (works, me) = (&works, node.id());
             scope.spawn(move || {
                 node.lead(|leading: &Leading<'_>| {
-                    works.lock().unwrap().push((leading.token(), me, true));
+                    works.lock().unwrap().push((leading.token().0, me, true));
                     let told = until_told(leading);
-                    works.lock().unwrap().push((leading.token(), me, false));
+                    works.lock().unwrap().push((leading.token().0, me, false));
                     told // taken for what it is: a consequence
                 })
             });

@@ -29,7 +29,7 @@ fn a_leader_that_loses_its_quorum_tells_that_nobody_leads() {
 
     let lost = event(&mut events, "the end of the lease", |event| event.cause == Cause::LeaseLost);
     assert_eq!((lost.role, lost.leader, lost.token), (Role::Follower, None, None));
-    assert_eq!(lost.term.0, led.term);
+    assert_eq!(lost.term, led.term);
     let status = wait_for("the status to say so", || {
         let status = leader.status();
         (status.leader != Some(leader.id())).then_some(status)
@@ -49,6 +49,24 @@ fn a_leader_that_resigns_tells_that_nobody_leads_before_anybody_does() {
     assert_eq!((released.role, released.leader, released.token), (Role::Follower, None, None));
     let next = event(&mut events, "the next leader", |event| event.leader.is_some());
     assert!(next.leader != Some(leader.id()) && next.term > released.term);
+}
+
+#[test]
+fn a_stream_may_begin_with_the_present_state() {
+    let local = Local::started(&["v1", "v2", "v3"], SLOW);
+    let leader = &local.nodes[local.leader()];
+    let mut events = leader.events_with_present();
+    let present = events.next().unwrap();
+    let status = leader.status();
+    assert_eq!(present.cause, Cause::Present);
+    assert_eq!((present.role, present.leader), (Role::Leader, Some(leader.id())));
+    assert_eq!((present.term, present.token), (status.term, status.token));
+    leader.resign().unwrap();
+    let next = events.next().unwrap();
+    assert!(matches!(next.cause, Cause::SteppingDown { .. }), "{next}");
+    leader.shutdown();
+    let stopped = leader.events_with_present();
+    assert!(stopped.has_ended());
 }
 
 /// A node alone, as fast as one can be, leads more terms than an unread stream can keep.
@@ -78,7 +96,7 @@ fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_ot
         // A node that was stopped for a while may have lost it again.
         let _ = node.resign();
     }
-    let last = node.status().term;
+    let last = node.status().term.0;
     node.shutdown();
 
     let (all, missed_by_reader) = reader.join().unwrap();
@@ -259,7 +277,7 @@ mod text {
         assert_eq!(read(&before[old], "role", leader_id.as_str(), ",role=\"leader\""), 1.0);
         assert!(read(&before[old], "token", leader_id.as_str(), "") > 0.0);
 
-        local.nodes.remove(old);
+        drop(local.nodes.remove(old));
         let next = local.leader();
 
         let was = &before[next + usize::from(next >= old)];

@@ -158,8 +158,8 @@ impl CheckLog {
         let valid = lease.as_ref().is_some_and(Lease::is_valid);
         let after = boot_nanos();
         // Read later than `after`, and so a lower bound of what was left at `before`.
-        let left = lease.as_ref().map_or(Duration::ZERO, Lease::remaining);
-        let token = lease.as_ref().map_or(0, Lease::token);
+        let left = lease.as_ref().map_or(Duration::ZERO, |lease| lease.remaining().at_most(Duration::MAX));
+        let token = lease.as_ref().map_or(0, |lease| lease.token().0);
         drop(lease);
         let line = format!("check {before} {after} {} {token} {}", u8::from(valid), left.as_nanos());
         let now = (valid, token);

@@ -1,4 +1,4 @@
-//! `leadelect check`: what is wrong with a config, its certificates, and the way to the nodes?
+//! `leadelect check`: finds what is wrong with a config, its certificates, and the connections to the nodes.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -11,29 +11,30 @@ use super::{ConfigFile, Failure, print};
 
 /// Check a config, its certificates, and whether every node answers
 ///
-/// Says line by line what it found. Reads files and asks the nodes for their status; changes nothing.
+/// Prints one line per finding. Reads files and asks the nodes for their status. Changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code:
-  0  nothing is wrong, though there may be warnings
-  1  something is wrong
+  0  no errors; there may be warnings
+  1  errors
   2  the arguments cannot be used
 
 Examples:
-  leadelect check                                      # on any host, while the nodes run
-  leadelect check --config new.yaml --id 2 --offline   # on the host of node 2, before it is started")]
+  leadelect check                     # on any host, while the nodes run
+  leadelect check --id 2 --offline    # on the host of node 2, before it starts
+  leadelect check --config new.yaml --offline    # before the config is used")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// The node whose certificate this is to be: others are an error
+    /// Report an error if the certificate is not valid for this node
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Ask no node: they do not run yet
+    /// Do not ask the nodes, for example because they do not run yet
     #[arg(long)]
     offline: bool,
 }
 
-/// Sooner than this, and whoever is to renew a certificate should know.
+/// A certificate that ends sooner than this is a warning, so that somebody renews it in time.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -91,47 +92,49 @@ fn check_config(args: &Args, findings: &mut Findings) -> Result<Option<Config>, 
 fn check_certificates(args: &Args, config: &Config, findings: &mut Findings) -> Result<(), Failure> {
     let client = match Client::new(config.clone()) {
         Ok(client) => client,
-        // What a node says of the same files is no better.
+        // The checks below need the same files, and would fail in the same way.
         Err(error) => return findings.error(&error.to_string()),
     };
-    let valid_for = client.valid_for();
     if let Some(days) = client.certificate_days() {
-        let names = match valid_for.as_slice() {
-            [] => "valid for no node".to_owned(),
-            ids => format!("valid for {}", listed(ids.iter().copied())),
-        };
-        findings.ok(&format!("certificate: signed by the CA, {names}, ends in {days} days"))?;
-        if valid_for.is_empty() && args.id.is_none() {
-            findings.warning(
-                "with this certificate one may ask for the status, but run no node and have nothing handed over",
-            )?;
-            if days < EXPIRY_WARNING_DAYS {
-                findings.warning(&format!("the certificate ends in {days} days"))?;
-            }
-        }
+        check_own_certificate(args, &client.valid_for(), days, findings)?;
     }
-    // Without certificates any node will do: the warnings are the same.
-    let any = || config.nodes().next().map(|(id, _)| id);
-    let secure = client.certificate_days().is_some();
-    let whose = match &args.id {
-        Some(id) => Some(id.clone()),
-        None if secure => valid_for.first().map(ToString::to_string),
-        None => any().map(|id| id.to_string()),
-    };
-    if let Some(id) = whose {
-        match config.clone().for_node(&id) {
-            Ok(node) => {
-                for warning in node.warnings() {
-                    findings.warning(warning)?;
-                }
-            }
-            Err(error) => findings.error(&error.to_string())?,
-        }
-    }
+    check_member(args, config, &client, findings)?;
     if args.offline {
         return Ok(());
     }
     check_nodes(&View::of(config, client.status_of_all()), findings)
+}
+
+fn check_own_certificate(args: &Args, valid_for: &[NodeId], days: i64, findings: &mut Findings) -> Result<(), Failure> {
+    let names = match valid_for {
+        [] => "valid for no node".to_owned(),
+        ids => format!("valid for {}", listed(ids.iter().copied())),
+    };
+    findings.ok(&format!("certificate: signed by the CA, {names}, ends in {days} days"))?;
+    if valid_for.is_empty() && args.id.is_none() {
+        findings.warning("this certificate may read the status, but cannot run a node or hand leadership over")?;
+        if days < EXPIRY_WARNING_DAYS {
+            findings.warning(&format!("the certificate ends in {days} days"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reports the warnings that the node with this certificate would log at its start.
+fn check_member(args: &Args, config: &Config, client: &Client, findings: &mut Findings) -> Result<(), Failure> {
+    let id = match &args.id {
+        Some(id) => Some(id.clone()),
+        None if client.certificate_days().is_some() => client.valid_for().first().map(ToString::to_string),
+        // Without certificates, the warnings are the same for all nodes.
+        None => config.nodes().next().map(|(id, _)| id.to_string()),
+    };
+    let Some(id) = id else {
+        return Ok(());
+    };
+    match config.clone().for_node(&id) {
+        Ok(node) => node.warnings().iter().try_for_each(|warning| findings.warning(warning)),
+        Err(error) => findings.error(&error.to_string()),
+    }
 }
 
 fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `leadelect completions`: a script that teaches a shell to complete the arguments.
+//! `leadelect completions`: prints a script that lets a shell complete the arguments.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{Cli, Failure, print};
 
-/// Print a script with which a shell completes the arguments of leadelect
+/// Print a script for a shell, which then completes arguments
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -1,11 +1,11 @@
-//! The program `leadelect`: looks at a cluster, and hands leadership over, from a shell.
+//! The program `leadelect`: shows the state of a cluster and hands leadership over, from a shell.
 //!
-//! One file per subcommand. Each returns the exit code, or a [`Failure`], which is printed here and nowhere else.
+//! Each subcommand has a file. It returns an exit code or a [`Failure`]. Only this file prints a failure.
 
 mod check;
-mod command;
 mod completions;
-// Of Linux: signals when a parent dies, adoption of orphans, one clock for all processes.
+mod hand_over;
+// Needs Linux: a signal when the parent dies, a new parent for orphans, one clock for all processes.
 #[cfg(target_os = "linux")]
 mod run;
 mod status;
@@ -19,16 +19,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use leadelect::{Config, NodeId};
 
-/// Looks at the nodes of a cluster that elect a leader, and hands leadership over.
+/// Shows what the nodes of a cluster see, and hands leadership over from one node to another.
 ///
-/// Asks running nodes over the network, as one of the hosts in the config or any other: what it needs is the cluster's
-/// config, and a certificate of the cluster's CA. Any certificate of the CA may look; whoever changes something must
-/// show the certificate of a node.
+/// Asks the running nodes over the network. It works on any host that has the config of the cluster and a certificate
+/// of the cluster's CA. Any certificate of the CA is enough to read the state. To change something, it must be the
+/// certificate of a node.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
-  leadelect check                 # is the config right, and does everybody answer?
+  leadelect check                 # is the config right, do all nodes answer?
   leadelect status --watch        # who leads?
   leadelect transfer 2            # let node 2 lead
   leadelect run --id 1 -- worker  # run a program only while node 1 leads
@@ -41,18 +41,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum What {
     Status(status::Args),
-    Resign(command::ResignArgs),
-    Transfer(command::TransferArgs),
+    Resign(hand_over::ResignArgs),
+    Transfer(hand_over::TransferArgs),
     Check(check::Args),
     Completions(completions::Args),
     #[cfg(target_os = "linux")]
     Run(run::Args),
 }
 
-/// Where the cluster is described.
+/// The option that names the config of the cluster.
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
-    /// The cluster's config, with the certificate to show to the nodes
+    /// The config of the cluster. It also names the certificate to show to the nodes
     #[arg(long, value_name = "FILE", default_value = "cfg.yaml")]
     config: PathBuf,
 }
@@ -62,7 +62,11 @@ impl ConfigFile {
         Config::from_yaml_file(&self.config).map_err(Failure::of)
     }
 
-    /// The node `id`, if there is one.
+    /// The node `id`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the config has no such node.
     fn node(&self, config: &Config, id: &str) -> Result<NodeId, Failure> {
         let known: Vec<NodeId> = config.nodes().map(|(id, _)| id).collect();
         let node = known.iter().find(|known| known.as_str() == id);
@@ -75,7 +79,7 @@ impl ConfigFile {
     }
 }
 
-/// Why a subcommand could not do what it was asked for: a line for stderr, and the exit code.
+/// Why a subcommand failed: a line for stderr, and the exit code.
 #[derive(Debug)]
 struct Failure {
     problem: String,
@@ -83,25 +87,25 @@ struct Failure {
 }
 
 impl Failure {
-    /// What was given cannot be used.
+    /// The arguments, the config or the certificates cannot be used.
     fn of(problem: impl fmt::Display) -> Failure {
         Failure { problem: problem.to_string(), exit_code: UNUSABLE }
     }
 
-    /// The nodes cannot do it, or will not.
+    /// The nodes refused, or could not do it.
     fn of_cluster(problem: impl fmt::Display) -> Failure {
         Failure { exit_code: REFUSED, ..Failure::of(problem) }
     }
 }
 
-/// The exit code if the nodes do not do what they are asked for.
+/// The exit code if the nodes refused, or could not do it.
 const REFUSED: u8 = 1;
 /// The exit code if the arguments, the config or the certificates cannot be used.
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
-    if let Some(done) = run::as_part() {
+    if let Some(done) = run::run_internal() {
         return conclude(done);
     }
     let cli = match Cli::try_parse() {
@@ -110,8 +114,8 @@ fn main() -> ExitCode {
     };
     let done = match cli.what {
         What::Status(args) => status::run(&args),
-        What::Resign(args) => command::resign(&args),
-        What::Transfer(args) => command::transfer(&args),
+        What::Resign(args) => hand_over::resign(&args),
+        What::Transfer(args) => hand_over::transfer(&args),
         What::Check(args) => check::run(&args),
         What::Completions(args) => completions::run(&args),
         #[cfg(target_os = "linux")]
@@ -127,7 +131,7 @@ fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
     })
 }
 
-/// Writes to stdout. Unlike `print!` it survives that nobody reads.
+/// Writes to stdout. Unlike `print!`, it does not panic if stdout is closed.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())
@@ -135,25 +139,25 @@ fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::of(format!("cannot write to stdout: {error}")))
 }
 
-/// A line for stderr, written in one piece: several processes may share it. Unlike `eprintln!` it survives that nobody
-/// reads, so that the exit code still says what has happened.
+/// Writes a line to stderr, in one piece, because several processes may share stderr. Unlike `eprintln!`, it does not
+/// panic if stderr is closed, so that the exit code stays right.
 fn complain(problem: &str) {
     let line = format!("leadelect: {problem}\n");
-    // Nobody has to be told, then.
+    // Fails if stderr is closed. Then nobody reads the line.
     let _ = stderr().write_all(line.as_bytes());
 }
 
-/// Prints the help that was asked for, or what is wrong with the arguments.
+/// Prints the help, or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Nobody reads it: then nobody has to be told.
+        // Fails if stdout is closed. Then nobody reads the help.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
         Some(problem) => complain(problem.trim_end()),
-        // The help, because there were no arguments at all. Nobody reads it: as above.
+        // The help, because there were no arguments at all.
         None => drop(error.print()),
     }
     ExitCode::from(UNUSABLE)

@@ -1,14 +1,17 @@
 //! `leadelect run`: a command that runs only while this node leads.
 
 mod descendants;
+mod exec;
 mod guard;
-mod handle;
-mod orders;
+mod guard_handle;
+mod guard_protocol;
+mod schedule;
 mod signals;
 mod supervisor;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,37 +21,37 @@ use leadelect::{Node, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::{ConfigFile, Failure, complain};
-use signals::Reception;
+use signals::SignalReceiver;
 use supervisor::Supervisor;
 
 /// Run a command while this node leads, and only then
 ///
-/// Joins the election as the node ID. When it wins, it starts the command; when it is about to lose leadership, it has
-/// the command end, kills what does not, and only then lets another node lead. When the command ends by itself, its
-/// node gives leadership up within milliseconds.
+/// Joins the election as the node ID. When this node wins, it starts the command. Before it loses leadership, it tells
+/// the command to stop and kills what does not stop. Only then does it let another node lead. When the command ends by
+/// itself, the node steps down within milliseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// This node, one of those in the config
+    /// The id of this node in the config
     #[arg(long)]
     id: String,
-    /// What to do when the command has ended by itself
+    /// What to do after the command ended by itself
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Restart::Always)]
     restart: Restart,
-    /// After a failure of the command, for so long lead only if no other node can [default: ten election timeouts]
+    /// For this long after a failure of the command, lead only if no other node can [default: ten election timeouts]
     #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     hold_off: Option<Duration>,
-    /// The signal that has the command end: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
+    /// The signal that tells the command to stop: TERM, INT, QUIT, HUP, USR1, USR2 or KILL
     #[arg(long, value_name = "SIGNAL", value_parser = signals::by_name, default_value = "TERM")]
     stop_signal: i32,
-    /// Tell the command to end so long before the lease does, if that is not renewed [default: a fifth of the election
-    /// timeout]
+    /// Tell the command to stop this long before the lease ends, unless the lease is renewed [default: a fifth of the
+    /// election timeout]
     #[arg(long, value_name = "TIME", value_parser = time_from_str)]
     drain_time: Option<Duration>,
-    /// The most that the command gets to end in an orderly stop, and that its leftovers get when it has ended by
-    /// itself. The lease is renewed meanwhile
+    /// The longest time that the command may take for an orderly stop. If the command ends by itself, the processes
+    /// that it left behind may take as long. The lease is renewed meanwhile
     #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
     /// The command and its arguments, after `--`
@@ -57,92 +60,97 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
-The command finds in its environment:
-  LEADELECT_TOKEN  the fencing token, which grows from leader to leader: send it along with
-                   every change of a shared resource, and let the resource refuse a lower one
-  LEADELECT_TERM   the term in which leadership was won, which is the same number
+Environment variables of the command:
+  LEADELECT_TOKEN  the fencing token, which grows from leader to leader. Send
+                   it with every change of a shared resource, and let the
+                   resource refuse a lower one
+  LEADELECT_TERM   the term in which this node won; the same number
   LEADELECT_NODE   the id of this node
 
-It runs in a process group of its own, with the input, output and error output of `leadelect run`. \
-So it can write to a terminal, but not read from it. `leadelect run` logs to its error output: \
-RUST_LOG=warn for less, RUST_LOG=debug for more.
+The command runs in a process group of its own. It has the input, output and error output of `leadelect run`. \
+It can write to a terminal, but not read from it. `leadelect run` logs to its error output: RUST_LOG=warn for \
+less, RUST_LOG=debug for more.
 
-When the lease is not renewed, the command gets the stop signal `--drain-time` before the end of \
-the lease, and SIGKILL a tenth of the election timeout before it. When leadership is taken away, by \
-`leadelect resign` or `transfer`, it gets the stop signal at once, and has what is left of the \
-lease. Signals go to its whole process group, and what has left the group is killed, too. All of it \
-is gone before another node leads, also while `leadelect run` is stopped and when it is killed: a \
-process of its own sees to that. If both processes are stopped or killed, or if the host is paused, \
-only the token helps.
+If the lease is not renewed, the command gets the stop signal `--drain-time` before the lease ends, and \
+SIGKILL a tenth of the election timeout before it ends. If `leadelect resign` or `leadelect transfer` takes \
+leadership away, the command gets the stop signal at once, and has the rest of the lease to stop.
 
-When the command ends by itself, what is left of its process group gets the stop signal and, after \
-`--stop-time`, SIGKILL. Then leadership is given up. What comes next is said by --restart:
-  always      contend again: the next to lead starts the command, here or on another node
-  on-failure  the same after a failure, which is a signal or an exit code other than 0;
-              end if the exit code is 0
+Signals go to the whole process group of the command. Processes that left the group are killed, too. All of them \
+are gone before another node leads. A separate process, the guard, makes sure of that: also if `leadelect run` \
+is stopped or killed. If both are stopped or killed, or if the host is paused, only the token protects the resource.
+
+If the command ends by itself, the rest of its process group gets the stop signal, and SIGKILL after `--stop-time`. \
+Then the node steps down. What comes next depends on --restart:
+  always      contend again: the next leader starts the command, on this host
+              or on another
+  on-failure  end if the exit code is 0. After a failure, which is a signal or
+              another exit code, contend again
   never       end
-A command that was told to end has not ended by itself.
+A command that was told to stop does not count as ended by itself.
 
-SIGINT and SIGTERM end the command and then `leadelect run`, in order: the command gets \
-`--stop-time` while this node still leads, then another node leads. A second one kills the command. \
-SIGHUP (unless it was ignored at the start, as by nohup), SIGUSR1 and SIGUSR2 are passed on to the \
-command's process group.
+SIGINT or SIGTERM stops first the command and then `leadelect run`. The command gets `--stop-time` to stop while \
+this node still leads. Then another node leads. A second SIGINT or SIGTERM kills the command. SIGHUP, SIGUSR1 and \
+SIGUSR2 are passed on to the process group of the command. SIGHUP is ignored if it was ignored at the start, as \
+under nohup.
 
 Exit codes:
-  0         ended by SIGINT or SIGTERM; or the command ended with 0 (on-failure, never)
+  0         ended by SIGINT or SIGTERM; or the command ended with 0
+            (on-failure, never)
   N         the command ended with N (never)
-  128+N     the command was killed by signal N (never)
+  128+N     signal N killed the command (never)
   126, 127  the command cannot be executed; the command is not found (never)
-  2         the arguments or the config cannot be used, or the node cannot be started
-  125       the node has stopped by itself: see the log
+  2         the arguments or the config cannot be used, or the node cannot
+            start
+  125       the node stopped by itself: see the log
 
-Example, on three hosts: one runs the importer, and if that host dies another one within a second
+Example, on three hosts. One of them runs the importer. If that host dies, another one runs it within a second:
   leadelect run --config cfg.yaml --id 1 -- /usr/local/bin/importer --all";
 
-/// What to do when the command has ended by itself.
+/// What to do after the command ended by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Restart {
     /// End
     Never,
-    /// End if its exit code is 0, otherwise contend again
+    /// End if the exit code is 0, otherwise contend again
     OnFailure,
     /// Contend again
     Always,
 }
 
-/// The exit code when the node has stopped by itself.
+/// The exit code if the node stopped by itself.
 const NODE_STOPPED: u8 = 125;
 
-/// What a guard has to know.
+/// The command, and how it is stopped.
 #[derive(Debug)]
-struct Job {
+struct CommandSpec {
     node: String,
     command: Vec<OsString>,
     stop_signal: i32,
     drain_time: Duration,
+    /// The command is killed this long before the lease ends.
     margin: Duration,
     stop_time: Duration,
 }
 
-impl Job {
+impl CommandSpec {
     /// # Errors
     ///
-    /// When the drain time leaves the command no time to end, or leaves no time to work.
-    fn new(args: &Args, node: String, timing: Timing) -> Result<Job, Failure> {
+    /// Fails if the drain time leaves the command no time to stop, or no time to work.
+    fn new(args: &Args, node: String, timing: Timing) -> Result<CommandSpec, Failure> {
         let margin = timing.election_timeout() / 10;
-        // As of `LeadOptions::drain_time`: one heartbeat may be lost before the command is told to end.
+        // The same limit as in `LeadOptions::drain_time`: one lost heartbeat does not stop the command.
         let lease = timing.lease(timing.election_timeout());
         let longest = lease.saturating_sub(timing.heartbeat_interval() * 5 / 2);
         let default = (timing.election_timeout() / 5).min(longest);
         let drain_time = args.drain_time.unwrap_or(default);
         if drain_time <= margin || drain_time > longest {
             return Err(Failure::of(format!(
-                "--drain-time {drain_time:?} does not fit the election timeout {:?}: use more than {margin:?}, at \
-                 which the command is killed, and at most {longest:?}",
+                "--drain-time {drain_time:?} does not fit the election timeout {:?}: use more than {margin:?}, because \
+                 the command is killed that long before the lease ends, and at most {longest:?}",
                 timing.election_timeout()
             )));
         }
-        Ok(Job {
+        Ok(CommandSpec {
             node,
             command: args.command.clone(),
             stop_signal: args.stop_signal,
@@ -158,24 +166,37 @@ impl Job {
     }
 }
 
-/// What this program is when it was started by itself. No subcommands: nobody else is to call them.
+/// The first argument of a guard.
+const GUARD: &str = "guard";
+/// The first argument of the process that becomes the command.
+const EXEC: &str = "guard-exec";
+
+/// What only this program starts. These are not in the list of subcommands, because no user calls them.
 #[derive(Debug, clap::Parser)]
-enum Part {
+enum Internal {
     Guard(guard::Args),
-    GuardExec(guard::ExecArgs),
+    GuardExec(exec::Args),
 }
 
-/// Does what a guard does, if this process was started as one.
-pub(crate) fn as_part() -> Option<Result<ExitCode, Failure>> {
+/// Does the work of a guard, or becomes a command, if this process was started for that. Otherwise returns `None`.
+pub(crate) fn run_internal() -> Option<Result<ExitCode, Failure>> {
     let name = std::env::args_os().nth(1)?;
-    if name != guard::GUARD && name != guard::EXEC {
+    if name != GUARD && name != EXEC {
         return None;
     }
-    Some(match Part::try_parse() {
-        Ok(Part::Guard(args)) => guard::run(args),
-        Ok(Part::GuardExec(args)) => guard::become_command(&args),
+    Some(match Internal::try_parse() {
+        Ok(Internal::Guard(args)) => guard::run(args),
+        Ok(Internal::GuardExec(args)) => exec::run(&args),
         Err(error) => Err(Failure::of(error)),
     })
+}
+
+/// This program again, with this first argument. `ps` shows it as `leadelect`.
+fn own_program(argument: &str) -> Command {
+    // This link leads to the very same file, even after an upgrade has replaced it.
+    let mut program = Command::new("/proc/self/exe");
+    program.arg0("leadelect").arg(argument);
+    program
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -185,21 +206,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = args.config.read()?;
     let config = config.for_node(&args.id).map_err(Failure::of)?;
     let timing = config.timing();
-    let job = Job::new(args, config.id().to_string(), timing)?;
+    let spec = CommandSpec::new(args, config.id().to_string(), timing)?;
     let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
-    // Whatever a guard that was killed has left behind comes to this process.
+    // If a guard is killed, this process becomes the parent of the processes that the guard left behind.
     set_child_subreaper(Some(getpid())).map_err(Failure::of)?;
-    let reception = Reception::open().map_err(Failure::of)?;
+    let signals = SignalReceiver::start().map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
-    reception.serve(&node);
-    let mut supervisor = Supervisor::new(&node, timing, job, args.restart, hold_off, &reception);
+    signals.set_node(&node);
+    let mut supervisor = Supervisor::new(&node, timing, spec, args.restart, hold_off, &signals);
     supervisor.run();
     node.shutdown();
-    match (supervisor.exit_code(), reception.was_asked_to_leave()) {
+    match (supervisor.exit_code(), signals.stop_requested()) {
         (Some(code), _) => Ok(ExitCode::from(code)),
         (None, true) => Ok(ExitCode::SUCCESS),
         (None, false) => {
-            complain("the node has stopped by itself: see the log");
+            complain("the node stopped by itself: see the log");
             Ok(ExitCode::from(NODE_STOPPED))
         }
     }

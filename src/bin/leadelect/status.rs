@@ -1,4 +1,4 @@
-//! `leadelect status`: asks every node, and shows one table.
+//! `leadelect status`: asks every node and shows one table.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use leadelect::remote::Client;
 use super::view::{Verdict, View, json, table};
 use super::{ConfigFile, Failure, complain, print};
 
-/// Ask every node what it sees, and show one table
+/// Ask every node what it sees and show one table
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code:
   0  exactly one node leads with a valid lease, and a majority of the configured nodes answers and agrees
-  1  that is not so
+  1  otherwise
   2  the arguments, the config or the certificates cannot be used
 
-JSON, an array with one object per configured node, in the order of their ids; null where unknown:
+JSON, an array with one object per configured node, in the order of their ids. What is not known is null:
   id                string   the node
   addr              string   where it is dialled, host:port
   reachable         bool     whether it has answered
@@ -27,20 +27,20 @@ JSON, an array with one object per configured node, in the order of their ids; n
   term              number
   leader            string   the leader it knows of
   token             number   the fencing token, if it holds a valid lease
-  lease_ms          number   how long that lease is valid if nobody answers it any more; null if it has no end,
+  lease_ms          number   how long that lease is valid if no peer answers any more; null if it has no end,
                              in a cluster of one node
-  round_trip_ms     number   from the question to its answer
-  certificate_days  number   whole days until its certificate ends, negative if it has
-  version           string   of leadelect there
+  round_trip_ms     number   from the request to its answer
+  certificate_days  number   whole days until its certificate ends, negative if it has ended
+  version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
   error             string   why it has not answered
-  peers             array    how it sees the others: id, connected, last_heard_ms, round_trip_ms,
+  peers             array    how it sees the others: id, addr, connected, last_heard_ms, round_trip_ms,
                              certificate_days, last_error, requests, failures
 
-With --watch --json, one such array a line.
+With --watch --json each line is such an array.
 
 With --watch the config and the certificates are read again each time. If they cannot be used any more,
-it says so on stderr, once, and goes on with those that could.
+one line on stderr says so, and the last good ones stay in use.
 
 Examples:
   leadelect status
@@ -57,45 +57,45 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The pause between two looks.
+/// The time between two looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// To the top left, and away with what was there.
+/// Moves to the top left and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
 /// The exit code after the last look.
 static LAST: AtomicU8 = AtomicU8::new(Verdict::NO_LEADER);
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let asker = Asker::read(args)?;
+    let lookout = Lookout::read(args)?;
     if args.watch {
-        return watch(args, asker);
+        return watch(args, lookout);
     }
-    asker.look(args, false).map(ExitCode::from)
+    lookout.look(args, false).map(ExitCode::from)
 }
 
-fn watch(args: &Args, mut asker: Asker) -> Result<ExitCode, Failure> {
-    // At once, whoever is being waited for.
+fn watch(args: &Args, mut lookout: Lookout) -> Result<ExitCode, Failure> {
+    // Exits at once: a call to a node may be waiting.
     ctrlc::set_handler(|| std::process::exit(LAST.load(Ordering::Relaxed).into()))
         .map_err(|error| Failure::of(format!("cannot wait for Ctrl-C: {error}")))?;
     let ticks = crossbeam_channel::tick(WATCH_INTERVAL);
     let redraws = !args.json && stdout().is_terminal();
-    // What is said goes with the screen.
+    // Clearing the screen removes the line on stderr, too.
     let repeats = redraws && stderr().is_terminal();
     let mut unread = Unread::default();
     loop {
-        LAST.store(asker.look(args, redraws)?, Ordering::Relaxed);
+        LAST.store(lookout.look(args, redraws)?, Ordering::Relaxed);
         unread.complain(repeats);
-        ticks.recv().expect("a ticker ticks for as long as it lives");
-        // The config, or a certificate, may have been replaced; or is just being replaced.
-        match Asker::read(args) {
-            Ok(read) => (asker, unread) = (read, Unread::default()),
+        ticks.recv().expect("a ticker never ends");
+        // The config or a certificate may have been replaced, or only half replaced yet.
+        match Lookout::read(args) {
+            Ok(read) => (lookout, unread) = (read, Unread::default()),
             Err(failure) => unread.problem = Some(failure.problem),
         }
     }
 }
 
-/// Why the config could not be read again, and whether that was said.
+/// Why the config could not be read again, and whether the user was told.
 #[derive(Debug, Default)]
 struct Unread {
     problem: Option<String>,
@@ -112,21 +112,21 @@ impl Unread {
     }
 }
 
-/// Whom to ask, and with which certificate.
+/// The nodes to ask, and the client that asks them.
 #[derive(Debug)]
-struct Asker {
+struct Lookout {
     config: Config,
     client: Client,
 }
 
-impl Asker {
-    fn read(args: &Args) -> Result<Asker, Failure> {
+impl Lookout {
+    fn read(args: &Args) -> Result<Lookout, Failure> {
         let config = args.config.read()?;
         let client = Client::new(config.clone()).map_err(Failure::of)?;
-        Ok(Asker { config, client })
+        Ok(Lookout { config, client })
     }
 
-    /// Asks and shows once; returns the exit code.
+    /// Asks and shows once. Returns the exit code.
     fn look(&self, args: &Args, redraws: bool) -> Result<u8, Failure> {
         let view = View::of(&self.config, self.client.status_of_all());
         let verdict = view.verdict();

@@ -1,11 +1,11 @@
-//! What the nodes have answered, side by side.
+//! The answers of all nodes, side by side.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
 
 use leadelect::remote::{NodeStatus, RemoteError};
 use leadelect::status::PeerStatus;
-use leadelect::{Config, NodeId};
+use leadelect::{Config, NodeId, Remaining, Role, Term};
 use serde::Serialize;
 
 use super::Failure;
@@ -29,6 +29,7 @@ impl View {
         let nodes = config.nodes().zip(answers);
         let nodes = nodes.map(|((id, member), (_, answer))| {
             let addr = member.to_string();
+            let answer = answer.map_err(|error| without_addr(error, &addr));
             Seen { id, addr, answer }
         });
         View { nodes: nodes.collect() }
@@ -41,10 +42,10 @@ impl View {
 
     /// The nodes that hold a valid lease.
     pub(crate) fn leaders(&self) -> Vec<&NodeStatus> {
-        self.reachable().filter(|node| node.token.is_some() && !node.lease.is_zero()).collect()
+        self.reachable().filter(|node| node.token.is_some() && !node.lease.is_over()).collect()
     }
 
-    /// Is there exactly one leader, with a quorum?
+    /// Whether exactly one node leads, and a quorum agrees.
     pub(crate) fn verdict(&self) -> Verdict {
         let (total, reachable) = (self.nodes.len(), self.reachable().count());
         let quorum = total / 2 + 1;
@@ -74,6 +75,17 @@ impl View {
     }
 }
 
+/// The same error, but it does not begin with the address: that is shown beside it.
+fn without_addr(error: RemoteError, addr: &str) -> RemoteError {
+    match error {
+        RemoteError::Unreachable(what) => {
+            let rest = what.strip_prefix(addr).unwrap_or(&what);
+            RemoteError::Unreachable(rest.trim_start_matches([':', ' ']).to_owned())
+        }
+        other => other,
+    }
+}
+
 /// Whether there is exactly one leader with a quorum, in words.
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -82,7 +94,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// The exit code if there is not.
+    /// The exit code if that is not so.
     pub(crate) const NO_LEADER: u8 = 1;
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -98,7 +110,7 @@ impl fmt::Display for Verdict {
 
 const HEAD: [&str; 9] = ["ID", "ADDR", "ROLE", "TERM", "LEADER", "TOKEN", "LEASE", "ROUND TRIP", "CERTIFICATE"];
 
-/// The table for people. A node that has not answered says why in place of its columns.
+/// The table for people. The row of a node that has not answered shows the error instead of its columns.
 pub(crate) fn table(view: &View) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(view.nodes.iter().map(cells));
@@ -113,7 +125,7 @@ pub(crate) fn table(view: &View) -> String {
         let shown = if error.is_some() { 2 } else { row.len() };
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths).take(shown) {
-            // Writing to a string does not fail.
+            // Writing to a string never fails.
             let _ = write!(line, "{cell:width$}  ");
         }
         let error = error.map(ToString::to_string).unwrap_or_default();
@@ -135,91 +147,56 @@ fn cells(node: &Seen) -> [String; HEAD.len()] {
     cells[3] = answer.term.to_string();
     cells[4] = answer.leader.map_or_else(none, |id| id.to_string());
     cells[5] = answer.token.map_or_else(none, |token| token.to_string());
-    cells[6] = match (answer.token, lease_left(answer)) {
-        (None, _) => none(),
-        (Some(_), None) => "endless".to_owned(),
-        (Some(_), Some(left)) => format!("{left:.0?}"),
-    };
+    cells[6] = answer.token.map_or_else(none, |_| answer.lease.to_string());
     cells[7] = format!("{:.1?}", answer.round_trip);
     cells[8] = answer.certificate_days.map_or_else(none, |days| format!("{days} days"));
     cells
 }
 
-/// How long the lease of a node that holds one is valid if nobody answers it any more. Nothing if it has no end: a node
-/// that is alone needs no answers.
-fn lease_left(answer: &NodeStatus) -> Option<Duration> {
-    let ends = answer.token.is_some() && !answer.peers.is_empty();
-    ends.then_some(answer.lease)
-}
-
-/// A node, as JSON has it. The names are documented, and stay.
+/// A node, as JSON has it. The names are documented and stay. [`NodeStatus`] has most of them, but there is none of a
+/// node that has not answered: here such a node has the same names, and `null`.
 #[derive(Debug, Serialize)]
-struct NodeJson {
-    id: String,
-    addr: String,
+struct NodeJson<'a> {
+    id: NodeId,
+    addr: &'a str,
     reachable: bool,
-    role: Option<String>,
-    term: Option<u64>,
-    leader: Option<String>,
-    token: Option<u64>,
-    lease_ms: Option<f64>,
+    role: Option<Role>,
+    term: Option<Term>,
+    leader: Option<NodeId>,
+    token: Option<Term>,
+    lease_ms: Option<Remaining>,
     round_trip_ms: Option<f64>,
     certificate_days: Option<i64>,
-    version: Option<String>,
+    version: Option<&'a str>,
     uptime_s: Option<u64>,
     error: Option<String>,
-    peers: Option<Vec<PeerJson>>,
-}
-
-#[derive(Debug, Serialize)]
-struct PeerJson {
-    id: String,
-    connected: bool,
-    last_heard_ms: Option<f64>,
-    round_trip_ms: Option<f64>,
-    certificate_days: Option<i64>,
-    last_error: Option<String>,
-    requests: u64,
-    failures: u64,
+    peers: Option<&'a [PeerStatus]>,
 }
 
 /// The array for programs, on several lines or on one.
 pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
-    let nodes: Vec<NodeJson> = view.nodes.iter().map(node_json).collect();
+    let nodes: Vec<NodeJson<'_>> = view.nodes.iter().map(node_json).collect();
     let text = if pretty { serde_json::to_string_pretty(&nodes) } else { serde_json::to_string(&nodes) };
     Ok(text.map_err(Failure::of)? + "\n")
 }
 
-fn node_json(node: &Seen) -> NodeJson {
+fn node_json(node: &Seen) -> NodeJson<'_> {
     let answer = node.answer.as_ref().ok();
     NodeJson {
-        id: node.id.to_string(),
-        addr: node.addr.clone(),
+        id: node.id,
+        addr: &node.addr,
         reachable: answer.is_some(),
-        role: answer.map(|answer| answer.role.to_string()),
+        role: answer.map(|answer| answer.role),
         term: answer.map(|answer| answer.term),
-        leader: answer.and_then(|answer| Some(answer.leader?.to_string())),
+        leader: answer.and_then(|answer| answer.leader),
         token: answer.and_then(|answer| answer.token),
-        lease_ms: answer.and_then(lease_left).map(millis),
+        lease_ms: answer.map(|answer| answer.lease),
         round_trip_ms: answer.map(|answer| millis(answer.round_trip)),
         certificate_days: answer.and_then(|answer| answer.certificate_days),
-        version: answer.map(|answer| answer.version.clone()),
+        version: answer.map(|answer| answer.version.as_str()),
         uptime_s: answer.map(|answer| answer.uptime.as_secs()),
         error: node.answer.as_ref().err().map(ToString::to_string),
-        peers: answer.map(|answer| answer.peers.iter().map(peer_json).collect()),
-    }
-}
-
-fn peer_json(peer: &PeerStatus) -> PeerJson {
-    PeerJson {
-        id: peer.id.to_string(),
-        connected: peer.connected,
-        last_heard_ms: peer.last_heard.map(millis),
-        round_trip_ms: peer.round_trip.map(millis),
-        certificate_days: peer.certificate_days,
-        last_error: peer.last_error.clone(),
-        requests: peer.requests,
-        failures: peer.failures,
+        peers: answer.map(|answer| answer.peers.as_slice()),
     }
 }
 

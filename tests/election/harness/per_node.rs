@@ -1,4 +1,5 @@
-//! One thing of each node. A cluster has a handful, and most of a simulation's time would go into finding them in a map.
+//! One thing of each node. A cluster has a handful, and most of a simulation's time would go into finding them in a
+//! map.
 
 use std::ops::Index;
 

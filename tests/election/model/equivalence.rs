@@ -7,7 +7,7 @@ use std::time::Duration;
 use leadelect::NodeId;
 use leadelect::election::{
     Cause, Effects, Election, EndReason, Event, HardState, Input, Instant, Names, Recovery, Reply, Request, Role,
-    Setup, Store, Term, Timing, Voter,
+    Setup, Store, Term, Timing, TimingSpec, Voter,
 };
 
 use crate::harness::Dice;
@@ -78,7 +78,12 @@ fn setup(me: NodeId) -> Setup {
                 (NodeId::from(id), Voter { priority, witness })
             })
             .into(),
-        timing: Timing::new(millis(11), millis(44), 100_000).unwrap(),
+        timing: Timing::new(TimingSpec {
+            heartbeat_interval: millis(11),
+            election_timeout: millis(44),
+            clock_drift_ppm: 100_000,
+        })
+        .unwrap(),
     }
 }
 

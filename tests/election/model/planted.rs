@@ -2,7 +2,7 @@
 //! and the search finds what comes of it, with few departures. Without it the same search finds nothing: it is part of
 //! the small bounds. That rules broken in the election itself are found, too, [the mutants](crate::mutants) show.
 
-use leadelect::election::Timing;
+use leadelect::election::{Timing, TimingSpec};
 
 use super::cluster::Fault;
 use super::moves::{Left, World};
@@ -28,7 +28,11 @@ fn with(fault: Fault) -> World {
 #[test]
 fn model_finds_clocks_that_are_further_off_than_the_nodes_believe() {
     let timing = world(10).timing;
-    let believes = Timing::new(timing.heartbeat_interval(), timing.election_timeout(), DRIFT_PPM / 2);
+    let believes = Timing::new(TimingSpec {
+        heartbeat_interval: timing.heartbeat_interval(),
+        election_timeout: timing.election_timeout(),
+        clock_drift_ppm: DRIFT_PPM / 2,
+    });
     let world = World { timing: believes.unwrap(), ..world(10) };
     finds(world, up_to(0, 0, 1, 1), "LeaseExclusion");
 }

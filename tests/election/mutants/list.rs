@@ -178,7 +178,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "work_forgotten",
         breaks: "who leaves office forgets that its work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(ELECTION, "step_down", "self.work = leader.work(self.hard.term)", "()")],
+        patches: &[patch(ELECTION, "leave_leadership", "self.work = leader.work(self.hard.term)", "()")],
     },
     Mutant {
         name: "followed_without_vote",
@@ -424,7 +424,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "release_before_work_stopped",
         breaks: "the release does not wait for the work",
         found: Found::Safety(2_000),
-        patches: &[patch(LEADER, "step_aside", "leader.until.is_none()", "true")],
+        patches: &[patch(LEADER, "begin_step_down", "leader.until.is_none()", "true")],
     },
     Mutant {
         name: "acts_while_stepping_down",

@@ -1,7 +1,7 @@
 //! One bad frame must not use up all terms.
 //!
-//! Rule 13 says that every bound has a name. Those of frames, queues and handshakes are the transport's; this one is the
-//! election's.
+//! Rule 13 says that every bound has a name. Those of frames, queues and handshakes are the transport's; this one is
+//! the election's.
 
 use super::*;
 

@@ -105,8 +105,8 @@ fn a_vote_older_than_its_wait_does_not_count() {
     }
 }
 
-/// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised another: within twice
-/// that time, by when a node that forgets gives its first promise.
+/// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised another: within
+/// twice that time, by when a node that forgets gives its first promise.
 #[test]
 fn a_leader_without_a_lease_gives_up_before_its_voters_may_have_forgotten() {
     let mut node = candidate_of(3);
@@ -162,8 +162,8 @@ fn a_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
     assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(7));
 }
 
-/// leadelect rule 2: a vote refused only for a promise is asked for again in the same term, exactly when the answer said
-/// that it would be free, on the slower of the two clocks.
+/// leadelect rule 2: a vote refused only for a promise is asked for again in the same term, exactly when the answer
+/// said that it would be free, on the slower of the two clocks.
 #[test]
 fn a_candidate_asks_again_when_the_promise_has_run_out() {
     let mut node = candidate_of(3);

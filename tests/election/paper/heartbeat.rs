@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of the other servers to
-/// establish its authority and prevent new elections (Raft paper, section 5.2).
+/// Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of the other servers
+/// to establish its authority and prevent new elections (Raft paper, section 5.2).
 #[test]
 fn a_new_leader_heartbeats_to_everybody_at_once() {
     let mut node = candidate_of(3);
@@ -28,7 +28,7 @@ fn a_leader_heartbeats_every_interval() {
 #[test]
 fn a_heartbeat_asks_for_the_leaders_election_timeout() {
     let mut setup = cluster(3);
-    setup.timing = Timing::new(ETA, ms(800), 1000).expect("valid");
+    setup.timing = Timing::new(TimingSpec { election_timeout: ms(800), ..TimingSpec::default() }).expect("valid");
     let (_, effects) = elected(Node::start(setup, restored(0, None, Duration::ZERO)));
     let (_, request) = effects.messages.first().expect("a heartbeat");
     let &Request::Heartbeat { term, promise, .. } = request else {
@@ -74,7 +74,8 @@ fn a_node_follows_the_leader_of_a_higher_term() {
     }
 }
 
-/// leadelect rule 4: the heartbeat of a different leader in the same term is a protocol violation, loud, and no promise.
+/// leadelect rule 4: the heartbeat of a different leader in the same term is a protocol violation, loud, and no
+/// promise.
 #[test]
 fn a_second_leader_of_the_same_term_is_reported_and_gets_no_promise() {
     let mut node = follower();

@@ -166,8 +166,8 @@ fn a_leader_wakes_when_its_lease_ends() {
     assert_eq!(node.election.wake_at(), START + LEASE);
 }
 
-/// leadelect rule 5 (StopsHeartbeats): it stops its heartbeats at once. A leader without a quorum must not keep renewing the
-/// promises of the few that it still reaches.
+/// leadelect rule 5 (StopsHeartbeats): it stops its heartbeats at once. A leader without a quorum must not keep
+/// renewing the promises of the few that it still reaches.
 #[test]
 fn a_leader_whose_lease_has_passed_heartbeats_no_more() {
     let mut node = leader_of(3);

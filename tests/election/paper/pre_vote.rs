@@ -88,8 +88,8 @@ fn a_leader_refuses_a_pre_vote_and_names_itself() {
     assert_eq!(node.election, before);
 }
 
-/// leadelect rule 2: the answer always carries the voter's term, what it knows of the leader, and how long it still owes
-/// a promise.
+/// leadelect rule 2: the answer always carries the voter's term, what it knows of the leader, and how long it still
+/// owes a promise.
 #[test]
 fn the_answer_to_a_pre_vote_tells_term_leader_and_promise() {
     let mut node = follower();

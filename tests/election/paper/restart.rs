@@ -66,8 +66,8 @@ fn a_node_in_quarantine_follows_and_acks() {
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect rule 11: a doubt about its memory stays on disk until the quarantine is over, or a second restart would cut
-/// the wait short.
+/// leadelect rule 11: a doubt about its memory stays on disk until the quarantine is over, or a second restart would
+/// cut the wait short.
 #[test]
 fn a_doubt_is_kept_until_the_quarantine_is_over() {
     for recovery in [damaged(D), Recovery::Fresh] {
@@ -182,8 +182,8 @@ fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
     assert_eq!(node.election.term(), Term(6));
 }
 
-/// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too, and waits until that vote is
-/// too old to be counted.
+/// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too, and waits until that vote
+/// is too old to be counted.
 #[test]
 fn a_node_with_a_damaged_memory_waits_for_its_forgotten_vote_as_well() {
     assert_quarantine(damaged(Duration::ZERO), D * 2);
@@ -210,8 +210,8 @@ fn a_node_without_state_gives_no_vote_for_twice_the_election_timeout() {
     assert_eq!(node.vote(START + D * 2, 2, FIRST_TERM.0), Ok(()));
 }
 
-/// leadelect rule 11: a node that may have forgotten its term promises nothing, to anybody, as long as it gives no vote:
-/// the heartbeat may be that of an earlier leader than the one that it has forgotten.
+/// leadelect rule 11: a node that may have forgotten its term promises nothing, to anybody, as long as it gives no
+/// vote: the heartbeat may be that of an earlier leader than the one that it has forgotten.
 #[test]
 fn a_node_that_may_have_forgotten_promises_nothing_in_quarantine() {
     for (recovery, span) in
@@ -245,7 +245,8 @@ fn a_node_without_state_campaigns_in_no_term_that_it_knows_to_be_over() {
     assert_eq!(node.election.term(), Term(FIRST_TERM.0 + 5));
 }
 
-/// leadelect rule 11: it follows whoever leads, also in a term before the wall clock's, and unseats nobody by its answers.
+/// leadelect rule 11: it follows whoever leads, also in a term before the wall clock's, and unseats nobody by its
+/// answers.
 #[test]
 fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
     let mut node = stateless();

@@ -26,7 +26,7 @@ fn a_leader_that_relinquishes_loses_its_lease_before_anything_is_said() {
     let effects = node.resign(NOW, None);
     assert_eq!(effects.lease, None);
     assert_eq!(receivers(&effects), []);
-    assert_eq!(causes(&effects), [Cause::SteppingDown { reason: EndReason::Resigned, successor: None }]);
+    assert_eq!(causes(&effects), [Cause::SteppingDown { reason: EndReason::Resigned, successor: Some(id(2)) }]);
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
 }
 

@@ -167,8 +167,8 @@ fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
     (node, now)
 }
 
-/// leadelect rule 14: a preferred node whose reign was short is waited for twice as long, and again, but not for ever; one
-/// that has led for 20 D is waited for as at first.
+/// leadelect rule 14: a preferred node whose reign was short is waited for twice as long, and again, but not for ever;
+/// one that has led for 20 D is waited for as at first.
 #[test]
 fn short_takeovers_double_the_wait_and_a_long_one_makes_up_for_them() {
     let (short, long) = (SETTLING - ETA * 2, SETTLING);

@@ -3,7 +3,8 @@
 use super::*;
 
 fn timing(heartbeat: Duration, timeout: Duration, drift: u32) -> Result<Timing, String> {
-    Timing::new(heartbeat, timeout, drift).map_err(|error| error.to_string())
+    Timing::new(TimingSpec { heartbeat_interval: heartbeat, election_timeout: timeout, clock_drift_ppm: drift })
+        .map_err(|error| error.to_string())
 }
 
 /// leadelect, parameters: defaults of 100 ms, 500 ms and 1000 ppm, and the rest derived from them.
@@ -16,7 +17,10 @@ fn the_knobs_that_nobody_sets_are_those_of_these_tests() {
     assert_eq!(timing.suspicion(), S);
     assert_eq!(timing.stagger(), STAGGER);
     assert_eq!(timing.lease(D), LEASE);
-    assert_eq!(Timing::new(ETA, D, 1000), Ok(timing));
+    assert_eq!(
+        Timing::new(TimingSpec { heartbeat_interval: ETA, election_timeout: D, clock_drift_ppm: 1000 }),
+        Ok(timing)
+    );
 }
 
 /// leadelect, parameters: suspicion is 0.6 of the election timeout, so that pre-votes are over when votes are free.

@@ -236,7 +236,7 @@ fn a_long_window_leaves_out_the_most_common_messages_and_says_so() {
 fn three_nodes() -> World {
     let voter = Voter { priority: 0, witness: false };
     let voters: BTreeMap<NodeId, Voter> = (1..=3).map(|node| (id(node), voter)).collect();
-    let timing = Timing::new(Timing::DEFAULT_HEARTBEAT_INTERVAL, Timing::DEFAULT_ELECTION_TIMEOUT, 1000).unwrap();
+    let timing = Timing::default();
     let setups = voters.keys().map(|me| Setup { me: *me, voters: voters.clone(), timing });
     let mut world = World::new(setups.collect(), 1);
     world.record = Some(Record::default());

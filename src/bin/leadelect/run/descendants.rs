@@ -1,16 +1,16 @@
-//! Who is left of a command that has left its process group, or whose guard is gone.
+//! Finds the processes of a command that left its process group, or whose guard is gone.
 //!
-//! A process whose parent has died becomes a child of the nearest ancestor that asked for it
-//! (`PR_SET_CHILD_SUBREAPER`), which guard and supervisor both do. So whatever a command has started ends up among
-//! their children, however often it forked and whatever group or session it has fled to, and no process is left once
-//! there are no children.
+//! When a parent dies, its children get a new parent: the nearest ancestor that asked for this with
+//! `PR_SET_CHILD_SUBREAPER`. Guard and supervisor both ask for it. So all processes that a command has started end up
+//! among their children, even after several forks and in another process group or session. A guard or supervisor
+//! without children knows that no process is left.
 
 use std::fs;
 use std::io;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
-/// This process's children, zombies included.
+/// The children of this process, zombies included.
 pub(super) fn children() -> io::Result<Vec<Pid>> {
     let me = getpid().as_raw_nonzero().get();
     let mut children = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn children() -> io::Result<Vec<Pid>> {
         let Some(id) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        // Ended in the meantime: then it was no child of this process, which would have to reap it first.
+        // It has ended, so it was no child of this process: a child stays in /proc until its parent reaps it.
         let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else {
             continue;
         };
@@ -30,14 +30,15 @@ pub(super) fn children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// The parent in a line of `/proc/PID/stat`. The second field is the program's name in brackets, with any character in
-/// it.
+/// The parent in a line of `/proc/PID/stat`. The second field is the name of the program in brackets. It may contain
+/// any character.
 fn parent(stat: &str) -> Option<i32> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Kills whatever else this process is or becomes the parent of, and returns when nothing is left of it.
+/// Kills all children of this process but `spared`, and all that become its children meanwhile. Returns when none is
+/// left.
 ///
 /// # Errors
 ///
@@ -50,11 +51,11 @@ pub(super) fn kill_all_but(spared: &[Pid]) -> io::Result<()> {
             return Ok(());
         }
         for child in &children {
-            // It is a zombie: that is what is wanted.
+            // Fails if the child is a zombie, which is as good.
             let _ = kill_process(*child, Signal::KILL);
         }
         for child in children {
-            // Reaped by another thread: just as well.
+            // Fails if another thread has reaped it, which is as good.
             let _ = waitpid(Some(child), WaitOptions::empty());
         }
     }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_is_found_behind_any_name() {
+    fn the_parent_is_found_after_any_program_name() {
         assert_eq!(parent("12 (sh) S 7 12 12 0 -1"), Some(7));
         assert_eq!(parent("12 (a) R 9 (b) S 7 12 12 0 -1"), Some(7));
         assert_eq!(parent("12 (sh"), None);

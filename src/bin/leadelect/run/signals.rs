@@ -1,4 +1,4 @@
-//! Signals to the supervisor: which are for it, and which are passed on to the command.
+//! Signals to the supervisor: some are for itself, the others it passes on to the command.
 
 use std::fs;
 use std::io;
@@ -10,72 +10,72 @@ use leadelect::Node;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-/// A signal that the command is to hear of, in its way.
+/// What a signal to the supervisor means for the running command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    /// End in order.
-    Leave,
-    /// Asked for the second time.
-    LeaveAtOnce,
-    /// Pass this on.
-    Pass(i32),
+pub(super) enum SignalRequest {
+    /// Stop the command: the first SIGINT or SIGTERM.
+    Stop,
+    /// Kill the command: a further SIGINT or SIGTERM.
+    Kill,
+    /// Pass this signal on.
+    PassOn(i32),
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SignalState {
     node: Option<Arc<Node>>,
-    /// A command runs: it is the one to end first.
-    working: bool,
-    leave: bool,
+    /// A command runs. It has to end before the node stops.
+    command_runs: bool,
+    stop_requested: bool,
 }
 
-/// Takes every signal from the start of the program on.
+/// Receives the signals to the supervisor from the start of the program on.
 #[derive(Debug)]
-pub(super) struct Reception {
-    state: Arc<Mutex<State>>,
-    pub(super) calls: Receiver<Call>,
+pub(super) struct SignalReceiver {
+    state: Arc<Mutex<SignalState>>,
+    pub(super) requests: Receiver<SignalRequest>,
 }
 
-impl Reception {
-    pub(super) fn open() -> io::Result<Reception> {
-        let mut taken = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
-        // Whoever starts this by `nohup` wants the command to outlive a hangup.
+impl SignalReceiver {
+    pub(super) fn start() -> io::Result<SignalReceiver> {
+        let mut received = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
+        // Under `nohup` the command is to survive a hangup.
         if !is_ignored(SIGHUP) {
-            taken.push(SIGHUP);
+            received.push(SIGHUP);
         }
-        let signals = Signals::new(taken)?;
-        let (call, calls) = unbounded();
-        let state = Arc::<Mutex<State>>::default();
+        let signals = Signals::new(received)?;
+        let (sender, requests) = unbounded();
+        let state = Arc::<Mutex<SignalState>>::default();
         let shared = state.clone();
-        thread::Builder::new().name("le-signals".into()).spawn(move || receive(signals, &shared, &call))?;
-        Ok(Reception { state, calls })
+        thread::Builder::new().name("le-signals".into()).spawn(move || receive(signals, &shared, &sender))?;
+        Ok(SignalReceiver { state, requests })
     }
 
-    /// From now on the node leaves before the program does.
-    pub(super) fn serve(&self, node: &Arc<Node>) {
+    /// From now on, a signal to stop shuts down this node while no command runs.
+    pub(super) fn set_node(&self, node: &Arc<Node>) {
         lock(&self.state).node = Some(node.clone());
     }
 
-    /// Says that a command is about to run, and so is the one to hear the calls from now on; false if there is to be
-    /// none any more.
-    pub(super) fn begin_work(&self) -> bool {
+    /// Call this before a command starts. From now on, signals become requests. Returns `false` if a signal to stop has
+    /// come: then no command may start any more.
+    pub(super) fn command_may_start(&self) -> bool {
         let mut state = lock(&self.state);
-        // Of a time when no command ran.
-        while self.calls.try_recv().is_ok() {}
-        state.working = !state.leave;
-        state.working
+        // Drops requests from the time before this command.
+        while self.requests.try_recv().is_ok() {}
+        state.command_runs = !state.stop_requested;
+        state.command_runs
     }
 
-    pub(super) fn end_work(&self) {
-        lock(&self.state).working = false;
+    pub(super) fn command_ended(&self) {
+        lock(&self.state).command_runs = false;
     }
 
-    pub(super) fn was_asked_to_leave(&self) -> bool {
-        lock(&self.state).leave
+    pub(super) fn stop_requested(&self) -> bool {
+        lock(&self.state).stop_requested
     }
 }
 
-/// Whether this process was started with the signal ignored. Without /proc it counts as not.
+/// Whether this process was started with the signal ignored. `false` if `/proc` cannot be read.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status
@@ -85,30 +85,30 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<SignalState>) -> MutexGuard<'_, SignalState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn receive(mut signals: Signals, state: &Mutex<State>, call: &Sender<Call>) {
+fn receive(mut signals: Signals, state: &Mutex<SignalState>, requests: &Sender<SignalRequest>) {
     for signal in signals.forever() {
-        let is_to_leave = signal == SIGINT || signal == SIGTERM;
+        let is_stop = signal == SIGINT || signal == SIGTERM;
         let mut state = lock(state);
-        let what = match (is_to_leave, state.leave) {
-            (false, _) => Call::Pass(signal),
-            (true, false) => Call::Leave,
-            (true, true) => Call::LeaveAtOnce,
+        let request = match (is_stop, state.stop_requested) {
+            (false, _) => SignalRequest::PassOn(signal),
+            (true, false) => SignalRequest::Stop,
+            (true, true) => SignalRequest::Kill,
         };
-        state.leave |= is_to_leave;
-        if state.working {
-            // The supervisor has gone: then this thread soon will.
-            let _ = call.send(what);
-        } else if is_to_leave {
+        state.stop_requested |= is_stop;
+        if state.command_runs {
+            // Fails if the supervisor is gone. Then the program ends soon.
+            let _ = requests.send(request);
+        } else if is_stop {
             let node = state.node.clone();
             drop(state);
             match node {
                 Some(node) => node.shutdown(),
                 None => {
-                    log::info!("stopped before the node had started");
+                    log::info!("stopped before the node started");
                     std::process::exit(0);
                 }
             }
@@ -116,7 +116,7 @@ fn receive(mut signals: Signals, state: &Mutex<State>, call: &Sender<Call>) {
     }
 }
 
-/// The number of a signal that may have a command end.
+/// The number of a signal that can stop a command, by its name.
 pub(super) fn by_name(name: &str) -> Result<i32, String> {
     let upper = name.to_ascii_uppercase();
     Ok(match upper.strip_prefix("SIG").unwrap_or(&upper) {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_is_known_by_its_name_with_or_without_sig() {
+    fn a_signal_is_found_by_its_name_with_or_without_sig() {
         assert_eq!(by_name("TERM"), Ok(SIGTERM));
         assert_eq!(by_name("SIGINT"), Ok(SIGINT));
         assert_eq!(by_name("sigusr2"), Ok(SIGUSR2));

@@ -1,6 +1,6 @@
-//! Holds leadership for a command: starts it with the lease, and lets the lease go only when nothing is left of it.
+//! Holds leadership for a command: starts the command when the node leads, and releases the lease only when no process
+//! of the command is left.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
 use super::descendants::kill_all_but;
-use super::handle::Guard;
-use super::orders::{End, Order, Report};
-use super::signals::{Call, Reception};
-use super::{Job, Restart};
+use super::guard_handle::GuardHandle;
+use super::guard_protocol::{CommandEnd, GuardReport, ToGuard};
+use super::signals::{SignalReceiver, SignalRequest};
+use super::{CommandSpec, Restart};
 
-/// How late a guard may be, in nanoseconds, where no lease hangs on it: then it is taken to be stopped.
+/// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
 const GUARD_SLACK: u64 = 2_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Supervisor<'a> {
     node: &'a Arc<Node>,
-    job: Job,
+    spec: CommandSpec,
     restart: Restart,
     hold_off: Duration,
-    /// The guard is told the end of the lease so often.
+    /// How often the guard is told the end of the lease.
     renewal: Duration,
-    reception: &'a Reception,
-    /// Something has happened to the node.
-    news: Receiver<()>,
-    /// A guard that waits, so that the command starts without a delay when leadership is won.
-    spare: Option<Guard>,
+    signals: &'a SignalReceiver,
+    /// Wakes the supervisor when something has happened to the node.
+    node_events: Receiver<()>,
+    /// A guard that waits, so that the command starts without delay when the node wins.
+    spare: Option<GuardHandle>,
     exit_code: Option<u8>,
 }
 
@@ -40,127 +40,118 @@ impl<'a> Supervisor<'a> {
     pub(super) fn new(
         node: &'a Arc<Node>,
         timing: Timing,
-        job: Job,
+        spec: CommandSpec,
         restart: Restart,
         hold_off: Duration,
-        reception: &'a Reception,
+        signals: &'a SignalReceiver,
     ) -> Self {
         Supervisor {
             node,
-            job,
+            spec,
             restart,
             hold_off,
             renewal: timing.heartbeat_interval() / 2,
-            reception,
-            news: news(node),
+            signals,
+            node_events: wake_on_events(node),
             spare: None,
             exit_code: None,
         }
     }
 
-    /// Runs the command once per term won. Returns when the node has stopped, or is to lead no more.
+    /// Runs the command once per term that the node wins. Returns when the node has stopped, or when no command is to
+    /// run any more.
     pub(super) fn run(&mut self) {
         self.spare = self.prepare();
-        let options = LeadOptions::default().drain_time(self.job.drain_time).hold_off(self.hold_off);
+        let options = LeadOptions::default().drain_time(self.spec.drain_time).hold_off(self.hold_off);
         let node = self.node.clone();
-        let Ok(()) = node.lead_with(&options, |leading| Ok::<_, Infallible>(self.lead(leading)));
+        node.lead_with(&options, |leading| self.lead(leading));
     }
 
-    /// The exit code, if the command's end was to be the end of all.
+    /// The exit code, if `leadelect run` ends because its command ended.
     pub(super) fn exit_code(&self) -> Option<u8> {
         self.exit_code
     }
 
     fn lead(&mut self, leading: &Leading<'_>) -> Next {
-        if !self.reception.begin_work() {
+        if !self.signals.command_may_start() {
             return Next::Leave;
         }
-        let report = self.work(leading);
-        self.reception.end_work();
-        if self.reception.was_asked_to_leave() {
+        let report = self.run_command(leading);
+        self.signals.command_ended();
+        if self.signals.stop_requested() {
             return Next::Leave;
         }
         self.next(report)
     }
 
-    /// What comes next after this end of the command.
-    fn next(&mut self, report: Report) -> Next {
+    /// What the node does after this end of the command.
+    fn next(&mut self, report: GuardReport) -> Next {
         let end = match report {
-            Report { end: None, .. } | Report { told: true, .. } => return Next::Rejoin,
-            Report { end: Some(end), .. } => end,
+            GuardReport { end: None, .. } | GuardReport { told: true, .. } => return Next::Rejoin,
+            GuardReport { end: Some(end), .. } => end,
         };
-        let failed = end != End::Exited(0);
-        let ends = match self.restart {
+        let failed = end != CommandEnd::Exited(0);
+        let is_last = match self.restart {
             Restart::Never => true,
             Restart::OnFailure => !failed,
             Restart::Always => false,
         };
-        if ends {
+        if is_last {
             self.exit_code = Some(end.code());
             return Next::Leave;
         }
         if failed { Next::HoldOff(self.hold_off) } else { Next::Rejoin }
     }
 
-    /// Runs the command, and returns when nothing is left of it.
-    fn work(&mut self, leading: &Leading<'_>) -> Report {
+    /// Runs the command. Returns when no process of it is left.
+    fn run_command(&mut self, leading: &Leading<'_>) -> GuardReport {
         let (node, token) = (self.node.id(), leading.token());
-        let ready = self.spare.take().filter(Guard::is_ready);
+        let ready = self.spare.take().filter(GuardHandle::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
-            // As a command that cannot be started.
-            let end = Some(End::Exited(126));
-            return Report { end, told: false };
+            // The same report as for a command that cannot be executed.
+            let end = Some(CommandEnd::Exited(126));
+            return GuardReport { end, told: false };
         };
         let mut until = end_of_lease(leading);
-        guard.order(Order::Start { token, until });
+        guard.tell(ToGuard::Start { token: token.0, until });
         log::info!("node {node}: token={token}: starts the command");
-        // In the time of this command, so that the next one need not wait for it.
+        // Prepared while this command runs, so that the next command need not wait.
         self.spare = self.prepare();
 
         let mut lost = false;
         let mut killed = false;
-        let (_, margin, stop_time) = self.job.in_nanos();
-        // When the command is to be gone because this program was told to end.
+        let (_, margin, _) = self.spec.in_nanos();
+        // When the command must have ended because this program was told to stop.
         let mut gone_by = u64::MAX;
         loop {
-            let calls = &self.reception.calls;
+            let requests = &self.signals.requests;
             select! {
                 recv(guard.reports) -> report => {
                     return self.conclude(report.ok(), lost || killed);
                 }
-                recv(calls) -> call => match call {
-                    Ok(Call::Leave) => {
-                        guard.order(Order::Stop);
-                        gone_by = lease_clock_nanos().saturating_add(stop_time).saturating_add(GUARD_SLACK);
-                    }
-                    Ok(Call::LeaveAtOnce) => {
-                        guard.order(Order::Signal(SIGKILL));
-                        // Whoever asks again and again is not to put it off.
-                        gone_by = gone_by.min(lease_clock_nanos().saturating_add(GUARD_SLACK));
-                    }
-                    Ok(Call::Pass(signal)) => guard.order(Order::Signal(signal)),
-                    Err(_) => {}
+                recv(requests) -> request => if let Ok(request) = request {
+                    gone_by = self.pass_on(request, &guard, gone_by);
                 },
-                // Without news, once the node has stopped.
-                recv(self.news) -> news => if news.is_err() {
-                    self.news = never();
+                // Disconnected once the node has stopped.
+                recv(self.node_events) -> event => if event.is_err() {
+                    self.node_events = never();
                 },
                 default(self.renewal) => {}
             }
             match leading.check() {
                 Ok(()) => {
                     until = until.max(end_of_lease(leading));
-                    guard.order(Order::Until(until));
+                    guard.tell(ToGuard::Until(until));
                 }
                 Err(why) if !lost => {
                     lost = true;
                     log::info!("node {node}: token={token}: stops the command: {why}");
-                    guard.order(Order::Stop);
+                    guard.tell(ToGuard::Stop);
                 }
                 Err(_) => {}
             }
-            // Its guard had half of the margin, and has not. It may be stopped. The lease may well be renewed
-            // meanwhile, so that is not all to look at.
+            // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also
+            // happen while the lease is renewed: `gone_by` and `is_deaf` find it then.
             let now = lease_clock_nanos();
             let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
@@ -171,27 +162,47 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Nothing is left of the command, or nothing is to be after this.
-    fn conclude(&self, report: Option<Report>, told: bool) -> Report {
+    /// Tells the guard what a signal asks for. Returns when the command must have ended; `gone_by` is what held before.
+    fn pass_on(&self, request: SignalRequest, guard: &GuardHandle, gone_by: u64) -> u64 {
+        match request {
+            SignalRequest::Stop => {
+                guard.tell(ToGuard::Stop);
+                let (_, _, stop_time) = self.spec.in_nanos();
+                lease_clock_nanos().saturating_add(stop_time).saturating_add(GUARD_SLACK)
+            }
+            SignalRequest::Kill => {
+                guard.tell(ToGuard::Signal(SIGKILL));
+                // Only the first of these requests counts. Others cannot delay the end.
+                gone_by.min(lease_clock_nanos().saturating_add(GUARD_SLACK))
+            }
+            SignalRequest::PassOn(signal) => {
+                guard.tell(ToGuard::Signal(signal));
+                gone_by
+            }
+        }
+    }
+
+    /// Returns the report of the guard. If the guard ended without one, kills all processes of the command.
+    fn conclude(&self, report: Option<GuardReport>, told: bool) -> GuardReport {
         let node = self.node.id();
         let Some(report) = report else {
-            log::warn!("node {node}: the guard of the command has ended: kills what is left of it");
+            log::warn!("node {node}: the guard of the command has ended: kills what is left of the command");
             let spared: Vec<Pid> = self.spare.iter().map(|spare| spare.id).collect();
             if let Err(error) = kill_all_but(&spared) {
                 log::error!("node {node}: cannot find what is left of the command: {error}");
             }
-            let end = Some(End::Killed(SIGKILL));
-            return Report { end, told };
+            let end = Some(CommandEnd::Killed(SIGKILL));
+            return GuardReport { end, told };
         };
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
-            None => log::info!("node {node}: was too late to start the command"),
+            None => log::info!("node {node}: it was too late to start the command"),
         }
         report
     }
 
-    fn prepare(&self) -> Option<Guard> {
-        Guard::spawn(&self.job)
+    fn prepare(&self) -> Option<GuardHandle> {
+        GuardHandle::spawn(&self.spec)
             .inspect_err(|error| {
                 log::error!("node {}: cannot start a guard: {error}", self.node.id());
             })
@@ -199,27 +210,28 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// In nanoseconds on the clock of leases. Never later than it is: the clock is read first.
+/// The end of the lease in nanoseconds on the clock of leases. Never later than the real end, because the clock is read
+/// before the remaining time.
 fn end_of_lease(leading: &Leading<'_>) -> u64 {
     let now = lease_clock_nanos();
-    let left = u64::try_from(leading.hard_remaining().as_nanos()).unwrap_or(u64::MAX);
+    let left = u64::try_from(leading.remaining().at_most(Duration::MAX).as_nanos()).unwrap_or(u64::MAX);
     now.saturating_add(left)
 }
 
-/// Says that there are events, whatever they are.
-fn news(node: &Node) -> Receiver<()> {
-    let (tell, news) = bounded(1);
+/// Receives a message after each event of the node, whatever the event is.
+fn wake_on_events(node: &Node) -> Receiver<()> {
+    let (wake, woken) = bounded(1);
     let events = node.events();
     let forward = move || {
         for _ in events {
-            // It has not heard of the last yet: then it need not hear of this.
-            if tell.try_send(()).is_err_and(|error| error.is_disconnected()) {
+            // If the channel is full, the supervisor wakes up anyway.
+            if wake.try_send(()).is_err_and(|error| error.is_disconnected()) {
                 return;
             }
         }
     };
-    if let Err(error) = thread::Builder::new().name(format!("le{}-news", node.id())).spawn(forward) {
-        log::warn!("no thread for the node's events, looks every now and then: {error}");
+    if let Err(error) = thread::Builder::new().name(format!("le{}-events", node.id())).spawn(forward) {
+        log::warn!("cannot start a thread for the events of the node, checks the node at intervals instead: {error}");
     }
-    news
+    woken
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::tls::{CertFile, CertFiles, Credentials, Stamps, TlsError};
+use super::files::Stamps;
+use super::{CertError, CertFile, CertFiles, Credentials};
 
 /// A node's credentials over time.
 pub(crate) struct Identity {
@@ -23,7 +24,7 @@ impl Identity {
     /// # Errors
     ///
     /// When a peer would refuse them, also for the name.
-    pub(crate) fn load(files: CertFiles, name: &str) -> Result<Identity, TlsError> {
+    pub(crate) fn load(files: CertFiles, name: &str) -> Result<Identity, CertError> {
         let loaded = Mutex::new(Loaded::load(&files, name)?);
         let name = name.to_owned();
         Ok(Identity { files, name, loaded })
@@ -40,7 +41,7 @@ impl Identity {
     ///
     /// As [`Identity::load`]. The old credentials stay, and the next call tries again: files are replaced one by one,
     /// and a clock may be set late.
-    pub(crate) fn refresh(&self) -> Result<bool, TlsError> {
+    pub(crate) fn refresh(&self) -> Result<bool, CertError> {
         if self.files.stamps() == self.lock().stamps {
             return Ok(false);
         }
@@ -56,7 +57,7 @@ impl Identity {
 }
 
 impl Loaded {
-    fn load(files: &CertFiles, name: &str) -> Result<Loaded, TlsError> {
+    fn load(files: &CertFiles, name: &str) -> Result<Loaded, CertError> {
         // First the stamps: a file that is replaced while it is read is then read again.
         let stamps = files.stamps();
         let credentials = Arc::new(Credentials::load(files)?);
@@ -71,5 +72,35 @@ impl Loaded {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("files", &self.files).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::test_ca::{TestCa, assert_says, ends_in};
+    use super::*;
+
+    #[test]
+    fn replaced_files_are_loaded_and_bad_ones_are_not() {
+        let ca = TestCa::new("ca");
+        let files = ca.sign_with("one", &["one.example"], ends_in(20));
+        assert!(Identity::load(files.clone(), "two.example").is_err());
+        let identity = Identity::load(files.clone(), "one.example").expect("loaded");
+        assert_eq!(identity.current().days_left(), Some(20));
+        assert_eq!(identity.refresh().ok(), Some(false));
+
+        ca.sign("one", &["one.example", "a-longer-certificate.example"]);
+        assert_eq!(identity.refresh().ok(), Some(true));
+        assert!(identity.current().days_left() > Some(700_000));
+        assert_eq!(identity.refresh().ok(), Some(false));
+
+        ca.sign("one", &["two.example"]);
+        let error = identity.refresh().expect_err("another's name");
+        assert_says(&error.to_string(), &["one.pem", "two.example", "not for \"one.example\""]);
+        fs::write(&files.key, "half writ").expect("written");
+        assert!(identity.refresh().is_err() && identity.refresh().is_err());
+        assert!(identity.current().certificate().is_valid_for("one.example"));
     }
 }

@@ -1,77 +1,19 @@
+use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
-};
-use rustls::HandshakeKind;
-use tempfile::TempDir;
+use rcgen::date_time_ymd;
+use rustls::crypto::ring;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, HandshakeKind};
 
+use super::super::credentials::roots;
+use super::super::files::certificates;
+use super::super::test_ca::{TestCa, assert_says};
+use super::super::{CertFile, CertFiles};
 use super::*;
-use crate::transport::identity::Identity;
-
-/// A certificate authority for one test, with a folder for what it signs.
-pub(crate) struct TestCa {
-    folder: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl TestCa {
-    pub(crate) fn new(common_name: &str) -> TestCa {
-        TestCa::with(common_name, |_| {})
-    }
-
-    pub(crate) fn with(common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> TestCa {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        change(&mut params);
-        let ca = params.self_signed(&key).expect("a CA");
-        fs::write(folder.path().join("ca.pem"), ca.pem()).expect("written");
-        TestCa { folder, issuer: Issuer::new(params, key) }
-    }
-
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.folder.path().join(file)
-    }
-
-    /// Signs a certificate for `names` and writes `file`.pem and `file`.key.
-    pub(crate) fn sign(&self, file: &str, names: &[&str]) -> CertFiles {
-        self.sign_with(file, names, |_| {})
-    }
-
-    pub(crate) fn sign_with(
-        &self,
-        file: &str,
-        names: &[&str],
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> CertFiles {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        let files = CertFiles {
-            ca: self.path("ca.pem"),
-            cert: self.path(&format!("{file}.pem")),
-            key: self.path(&format!("{file}.key")),
-        };
-        fs::write(&files.cert, certificate.pem()).expect("written");
-        fs::write(&files.key, key.serialize_pem()).expect("written");
-        files
-    }
-}
-
-/// A change to a certificate: it ends so many days from now.
-pub(crate) fn ends_in(days: i64) -> impl FnOnce(&mut CertificateParams) {
-    let half_days = i64::try_from(DAY / 2).expect("few") * (2 * days + 1);
-    let end = UnixTime::now().as_secs().saturating_add_signed(half_days);
-    let end = Duration::from_secs(end);
-    move |params| params.not_after = date_time_ymd(1970, 1, 1) + end
-}
 
 fn in_millis(millis: u64) -> Instant {
     clock::now() + Duration::from_millis(millis)
@@ -100,17 +42,6 @@ fn meet(
     let accepting = thread::spawn(move || accept(accepted, &server, ample()));
     let dialled = connect(dialled, name, &client, ample());
     (dialled, accepting.join().expect("no panic"))
-}
-
-fn refusal(load: Result<Credentials, TlsError>) -> String {
-    load.expect_err("should be refused").to_string()
-}
-
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{text:?} does not say {part:?}");
-    }
 }
 
 #[test]
@@ -239,12 +170,9 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
     for (alpn, expected) in expectations {
         let mut nobody = nobody.clone();
         nobody.alpn_protocols = vec![alpn.to_vec()];
-        let nobody = Credentials {
-            own: one.own.clone(),
-            ca_not_after: None,
-            client: Arc::new(nobody),
-            server: one.server.clone(),
-        };
+        let client = Arc::new(nobody);
+        let mut nobody = Credentials::load(&files).expect("loaded");
+        nobody.client = client;
         let (dialled, accepted) = tcp_pair();
         let dialling = thread::spawn(move || {
             let _ = connect(dialled, "one.example", &nobody, ample());
@@ -258,11 +186,12 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
 #[test]
 fn a_peer_that_offers_no_protocol_at_all_is_refused() {
     let ca = TestCa::new("ca");
-    let one = Credentials::load(&ca.sign("one", &["one.example"])).expect("loaded");
+    let files = ca.sign("one", &["one.example"]);
+    let one = Credentials::load(&files).expect("loaded");
     let mut client = (*one.client).clone();
     client.alpn_protocols.clear();
-    let other =
-        Credentials { own: one.own.clone(), ca_not_after: None, client: Arc::new(client), server: one.server.clone() };
+    let mut other = Credentials::load(&files).expect("loaded");
+    other.client = Arc::new(client);
     let (dialled, accepted) = tcp_pair();
     let dialling = thread::spawn(move || connect(dialled, "one.example", &other, ample()).map(|_| ()));
     assert!(matches!(accept(accepted, &one, ample()), Err(HandshakeError::BadPeer(_))));
@@ -348,38 +277,6 @@ fn reads_and_writes_end_at_the_deadline_with_and_without_tls() {
     }
 }
 
-#[test]
-fn certificates_that_peers_would_refuse_are_not_loaded() {
-    let ca = TestCa::new("ca");
-    let names = &["one.example"][..];
-    let old = ca.sign_with("old", names, |params| params.not_after = date_time_ymd(2020, 2, 29));
-    assert_says(&refusal(Credentials::load(&old)), &["old.pem", "expired on 2020-02-29", "days ago"]);
-    let early = ca.sign_with("early", names, |params| params.not_before = date_time_ymd(2999, 1, 2));
-    assert_says(&refusal(Credentials::load(&early)), &["early.pem", "not valid before 2999-01-02, in "]);
-
-    for usage in [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth] {
-        let usage_is_client = usage == ExtendedKeyUsagePurpose::ClientAuth;
-        let half = ca.sign_with("half", names, |params| params.extended_key_usages = vec![usage]);
-        assert_says(&refusal(Credentials::load(&half)), &["half.pem", "both serverAuth and clientAuth"]);
-        // Whoever only asks is no server.
-        let asks = usage_is_client.then_some(());
-        assert_eq!(Credentials::load_client(&half).ok().map(drop), asks);
-    }
-    let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let both = ca.sign_with("both", names, |params| params.extended_key_usages = both.to_vec());
-    assert!(Credentials::load(&both).is_ok());
-
-    let stranger = TestCa::new("stranger").sign("stranger", names);
-    let stranger = CertFiles { ca: ca.path("ca.pem"), ..stranger };
-    assert_says(&refusal(Credentials::load(&stranger)), &["stranger.pem", "cannot be read"]);
-    let others = TestCa::new("others");
-    let stranger = CertFiles { ca: ca.path("ca.pem"), ..others.sign("stranger", names) };
-    let text = refusal(Credentials::load(&stranger));
-    assert_says(&text, &["stranger.pem", "not signed by a CA in `certs.ca`"]);
-    let itself = CertFiles { cert: ca.path("ca.pem"), ..both };
-    assert_says(&refusal(Credentials::load(&itself)), &["ca.pem", "found a certificate that is a CA's", "gen_cert.sh"]);
-}
-
 /// So a cluster goes on when its CA ends, and to stop it then would be our doing.
 #[test]
 fn a_ca_that_has_ended_is_known_and_is_no_reason_for_anybody_to_refuse() {
@@ -395,95 +292,4 @@ fn a_ca_that_has_ended_is_known_and_is_no_reason_for_anybody_to_refuse() {
     fs::write(&files.ca, both.concat()).expect("written");
     let left = Credentials::load(&files).expect("loaded").ca_days_left();
     assert!(left > Some(2000), "{left:?}");
-}
-
-#[test]
-fn a_host_whose_clock_was_never_set_is_told_so() {
-    let context = CertificateError::NotValidYetContext {
-        time: UnixTime::since_unix_epoch(Duration::from_secs(90)),
-        not_before: UnixTime::since_unix_epoch(Duration::from_secs(1_772_409_600)),
-    };
-    assert_says(&explain(&context.into()), &["before 2026-03-02", "clock of this host says 1970-01-01"]);
-}
-
-#[test]
-fn files_that_are_no_certificates_are_named_with_what_is_in_them() {
-    let ca = TestCa::new("ca");
-    let good = ca.sign("one", &["one.example"]);
-    let other = ca.sign("other", &["one.example"]);
-    let write = |name: &str, content: &[u8]| {
-        fs::write(ca.path(name), content).expect("written");
-        ca.path(name)
-    };
-    let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let encrypted_the_old_way = b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
-        DEK-Info: AES-128-CBC,00\n\nMAA=\n-----END EC PRIVATE KEY-----\n";
-    let huge = vec![b'x'; MAX_FILE_BYTES as usize + 1];
-    let with_cert = |cert| CertFiles { cert, ..good.clone() };
-    let with_key = |key| CertFiles { key, ..good.clone() };
-    let cases = [
-        (with_cert(ca.path("none.pem")), CertFile::Cert, "cannot be read"),
-        (with_cert(write("empty.pem", b"")), CertFile::Cert, "found 0 bytes without any PEM section"),
-        (with_cert(write("der.pem", &[0x30, 0xff, 0])), CertFile::Cert, "found 3 bytes without any PEM"),
-        (with_cert(write("cut.pem", b"-----BEGIN CERTIFICATE-----\nMAA=\n")), CertFile::Cert, "damaged PEM"),
-        (with_cert(write("huge.pem", &huge)), CertFile::Cert, "more than 1048576 bytes"),
-        (with_cert(good.key.clone()), CertFile::Cert, "found PRIVATE KEY: expected a PEM file with a CERTIFICATE"),
-        (with_key(good.cert.clone()), CertFile::Key, "found CERTIFICATE: expected"),
-        (
-            with_key(write("locked.key", encrypted)),
-            CertFile::Key,
-            "found an encrypted private key, and nobody to ask for its passphrase: decrypt it with `openssl pkey",
-        ),
-        (with_key(write("locked-old.key", encrypted_the_old_way)), CertFile::Key, "found an encrypted private key"),
-        (
-            with_key(ca.path("certs/server-key.pem")),
-            CertFile::Key,
-            "(os error 2): run ./gen_cert.sh, which makes the files in certs/",
-        ),
-        (with_key(other.key.clone()), CertFile::Key, "found the key of another certificate"),
-        (CertFiles { ca: ca.path("."), ..good.clone() }, CertFile::Ca, "found a folder, expected a file"),
-    ];
-    for (files, at_fault, expected) in cases {
-        let error = Credentials::load(&files).expect_err(expected);
-        assert_eq!(error.file, at_fault, "{error}");
-        assert_says(&error.to_string(), &[expected, &files.path(at_fault).display().to_string()]);
-    }
-}
-
-#[test]
-fn replaced_files_are_loaded_and_bad_ones_are_not() {
-    let ca = TestCa::new("ca");
-    let files = ca.sign_with("one", &["one.example"], ends_in(20));
-    assert!(Identity::load(files.clone(), "two.example").is_err());
-    let identity = Identity::load(files.clone(), "one.example").expect("loaded");
-    assert_eq!(identity.current().days_left(), Some(20));
-    assert_eq!(identity.refresh(), Ok(false));
-
-    ca.sign("one", &["one.example", "a-longer-certificate.example"]);
-    assert_eq!(identity.refresh(), Ok(true));
-    assert!(identity.current().days_left() > Some(700_000));
-    assert_eq!(identity.refresh(), Ok(false));
-
-    ca.sign("one", &["two.example"]);
-    let error = identity.refresh().expect_err("another's name");
-    assert_says(&error.to_string(), &["one.pem", "two.example", "not for \"one.example\""]);
-    fs::write(&files.key, "half writ").expect("written");
-    assert!(identity.refresh().is_err() && identity.refresh().is_err());
-    assert!(identity.current().certificate().is_valid_for("one.example"));
-}
-
-#[test]
-fn dates_are_calendar_dates() {
-    let expected = [
-        (0, "1970-01-01"),
-        (951_782_399, "2000-02-28"),
-        (951_782_400, "2000-02-29"),
-        (1_709_251_199, "2024-02-29"),
-        (1_735_689_599, "2024-12-31"),
-        (4_107_542_400, "2100-03-01"),
-        (253_402_300_799, "9999-12-31"),
-    ];
-    for (seconds, day) in expected {
-        assert_eq!(fault::date(seconds), day);
-    }
 }

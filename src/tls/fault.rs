@@ -14,7 +14,7 @@ const CLOCK_WAS_SET: u64 = 1_577_836_800;
 pub(crate) enum HandshakeError {
     /// Time ran out, or the connection broke. Worth another try.
     Network(io::Error),
-    /// The peer is not what the config says it is. Its operator, or ours, must act.
+    /// The peer is not what the config says. An operator must act, there or here.
     BadPeer(String),
     /// The peer refused this node.
     RefusedByPeer(String),
@@ -82,7 +82,7 @@ fn explain_alert(alert: AlertDescription) -> String {
         AlertDescription::UnknownCA => "its CA did not sign this node's certificate",
         AlertDescription::DecryptError => "its CA has the name of ours and another key: was the CA made anew?",
         AlertDescription::CertificateExpired => {
-            "by its clock this node's certificate has ended or not begun: compare the clocks and the dates"
+            "by its clock this node's certificate has expired or is not valid yet: compare the clocks and the dates"
         }
         AlertDescription::BadCertificate => {
             "this node's certificate is not valid for the name in the peer's config (tls_name, or else addr)"
@@ -130,12 +130,12 @@ pub(super) fn explain(error: &rustls::Error) -> String {
             format!("is valid for {presented}, not for {:?}", expected.to_str())
         }
         CertificateError::InvalidPurposeContext { .. } => {
-            format!("has not both serverAuth and clientAuth as extendedKeyUsage, and a node is both: {error}")
+            format!("does not have both serverAuth and clientAuth as extendedKeyUsage, and a node needs both: {error}")
         }
         // The verifier has no variant for this one.
         other if other.to_string().contains("CaUsedAsEndEntity") => {
-            "is a CA's, as one made with `openssl req -x509` is: expected one of the node's own that the CA in \
-             `certs.ca` has signed, such as gen_cert.sh makes"
+            "is a CA's, such as `openssl req -x509` makes: expected the node's own certificate, signed by the CA in \
+             `certs.ca`, such as gen_cert.sh makes"
                 .into()
         }
         other => format!("cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"),
@@ -169,4 +169,37 @@ pub(super) fn date(seconds: u64) -> String {
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let (year, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
     format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + year)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::UnixTime;
+
+    use super::super::test_ca::assert_says;
+    use super::*;
+
+    #[test]
+    fn a_host_whose_clock_was_never_set_is_told_so() {
+        let context = CertificateError::NotValidYetContext {
+            time: UnixTime::since_unix_epoch(Duration::from_secs(90)),
+            not_before: UnixTime::since_unix_epoch(Duration::from_secs(1_772_409_600)),
+        };
+        assert_says(&explain(&context.into()), &["before 2026-03-02", "clock of this host says 1970-01-01"]);
+    }
+
+    #[test]
+    fn dates_are_calendar_dates() {
+        let expected = [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (1_709_251_199, "2024-02-29"),
+            (1_735_689_599, "2024-12-31"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ];
+        for (seconds, day) in expected {
+            assert_eq!(date(seconds), day);
+        }
+    }
 }

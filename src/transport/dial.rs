@@ -1,124 +1,33 @@
 //! One thread per peer: dials it, and asks it what the election thread wants asked.
 //!
-//! 1. Dial, with a pause after a failure that doubles up to a quarter of the election timeout. A connection accepted
+//! 1. Dial. After a failure, pause. The pause doubles up to a quarter of the election timeout. A connection accepted
 //!    from the peer ends the pause: the peer is there.
-//! 2. Wait for the newest request, and probe the connection when there is none for long.
-//! 3. Send it and wait for the answer, for `rpc_timeout` at most.
-//! 4. A request that dies with a connection that was used before is sent again at once on a fresh one: the other
-//!    process may have restarted, and the first vote must not be lost. All requests are idempotent.
+//! 2. Wait for the newest request. Probe the connection when none comes for a while.
+//! 3. Send the request and wait for the answer, for `rpc_timeout` at most.
+//! 4. If the connection dies and was used before, send the request again at once on a fresh one. The other process may
+//!    have restarted, and the first vote must not be lost. All requests are idempotent.
 //! 5. A request without an answer ends the connection, which may be stuck in retransmissions. A release is kept and
-//!    sent again: the election repeats every other request and says this one only once.
+//!    sent again, because the election sends it only once. The election itself repeats every other request.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::tls::{self, Stream};
+use super::connections::{Connections, Registration};
+use super::link::{LinkError, printable, receive, send};
+use super::outbox::{Outbox, Task};
 use super::wire::Frame;
-use super::{
-    Connections, LinkError, Local, PROBE_INTERVAL, Registration, handshake_deadline, printable, receive, send,
-};
+use super::{Local, handshake_deadline};
 use crate::clock;
-use crate::config::Member;
-use crate::election::{Instant, NodeId, Request};
-use crate::inbox::Mail;
+use crate::election::{Instant, NodeId};
+use crate::inbox::Post;
+use crate::members::Member;
+use crate::tls::{self, Stream};
 
 /// The shortest pause between two dials.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-
-/// The newest request to a peer: room for one, because a newer one makes an older one pointless. A later heartbeat
-/// asks for a longer promise, a vote follows its pre-vote, and after a release nothing of that term matters.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    orders: Mutex<Orders>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    request: Option<Request>,
-    /// Grows when what waits, or is being sent, is withdrawn.
-    epoch: u64,
-    look: bool,
-    stop: bool,
-}
-
-/// What to do next with an open connection.
-enum Order {
-    /// The request, and the epoch it belongs to.
-    Ask(Request, u64),
-    Probe,
-    Stop,
-}
-
-impl Outbox {
-    pub(super) fn put(&self, request: Request) {
-        self.orders().request = Some(request);
-        self.changed.notify_all();
-    }
-
-    /// Tells that the peer has come or gone: dial it, or look whether it is still there.
-    pub(super) fn look(&self) {
-        self.orders().look = true;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn stop(&self) {
-        self.orders().stop = true;
-        self.changed.notify_all();
-    }
-
-    fn next(&self) -> Order {
-        let wait = |orders: &mut Orders| orders.request.is_none() && !orders.look && !orders.stop;
-        let orders = self.orders();
-        let (mut orders, _) =
-            self.changed.wait_timeout_while(orders, PROBE_INTERVAL, wait).unwrap_or_else(PoisonError::into_inner);
-        orders.look = false;
-        if orders.stop {
-            return Order::Stop;
-        }
-        let epoch = orders.epoch;
-        orders.request.take().map_or(Order::Probe, |request| Order::Ask(request, epoch))
-    }
-
-    /// What waits, and the epoch it belongs to.
-    fn take(&self) -> Option<(Request, u64)> {
-        let mut orders = self.orders();
-        let epoch = orders.epoch;
-        orders.request.take().map(|request| (request, epoch))
-    }
-
-    /// Forgets what waits.
-    pub(super) fn withdraw(&self) {
-        let mut orders = self.orders();
-        orders.request = None;
-        orders.epoch += 1;
-    }
-
-    /// Keeps a request that could not be sent, unless something newer waits already or it was withdrawn.
-    fn put_back(&self, frame: Frame, epoch: u64) {
-        let mut orders = self.orders();
-        if let (Frame::Request(request), true) = (frame, orders.epoch == epoch) {
-            orders.request.get_or_insert(request);
-        }
-    }
-
-    /// Waits until it is time to dial again; tells whether to stop instead.
-    fn pause(&self, pause: Duration) -> bool {
-        let wait = |orders: &mut Orders| !orders.look && !orders.stop;
-        let orders = self.orders();
-        let (mut orders, _) =
-            self.changed.wait_timeout_while(orders, pause, wait).unwrap_or_else(PoisonError::into_inner);
-        orders.look = false;
-        orders.stop
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The thread that asks one peer.
 pub(super) struct Dialler {
@@ -145,7 +54,7 @@ impl Dialler {
         outboxes: Arc<BTreeMap<NodeId, Outbox>>,
         connections: Arc<Connections>,
     ) -> Self {
-        let member = local.members[&peer].clone();
+        let member = local.members.peer(peer).expect("there is a dialler for each peer").clone();
         Dialler { local, peer, member, outboxes, connections }
     }
 
@@ -158,13 +67,13 @@ impl Dialler {
             let (result, final_word) = match open.take() {
                 None => (self.dial(), true),
                 Some(link) => match outbox.next() {
-                    Order::Stop => return Link::close(link),
-                    Order::Ask(request, epoch) => {
+                    Task::Stop => return Link::close(link),
+                    Task::Ask(request, epoch) => {
                         let frame = Frame::Request(request);
                         let final_word = frame.is_release();
                         (self.ask(link, frame, epoch), final_word)
                     }
-                    Order::Probe => (self.ask(link, Frame::Probe, 0), false),
+                    Task::Probe => (self.ask(link, Frame::Probe, 0), false),
                 },
             };
             match result {
@@ -175,8 +84,8 @@ impl Dialler {
                 Err(error) => {
                     self.note(&error);
                     if final_word {
-                        // Nobody hears it any more when the node has stopped.
-                        let _ = self.local.inbox.send(Mail::Unanswered { by: self.peer });
+                        // A node that has stopped no longer needs it.
+                        self.local.inbox.post(Post::Unanswered { by: self.peer });
                     }
                     if outbox.pause(pause) {
                         return;
@@ -210,7 +119,7 @@ impl Dialler {
         Ok(fresh)
     }
 
-    /// Asks, and keeps what has died with the connection, and a release in any case: nobody repeats it.
+    /// Asks. Keeps a request that died with the connection, and keeps a release in any case: nothing else repeats it.
     fn exchange_or_keep(&self, link: &mut Link, frame: Frame, epoch: u64) -> Result<(), LinkError> {
         let result = self.exchange(link, &frame);
         let gone = matches!(result, Err(LinkError::Gone(_)));
@@ -230,8 +139,8 @@ impl Dialler {
         self.local.board.heard(self.peer, Some(clock::now().since(asked)));
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
-                // Nobody reads it any more when the node stops.
-                let _ = self.local.inbox.send(Mail::Reply { from: self.peer, reply });
+                // A node that stops no longer reads it.
+                self.local.inbox.post(Post::Reply { from: self.peer, reply });
             }
             (Frame::Probe, Frame::Alive) => {}
             (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),
@@ -258,7 +167,7 @@ impl Dialler {
         match receive(&mut stream, "a welcome", deadline)? {
             Frame::Welcome(theirs) => {
                 self.local.hello(self.peer).agree(&theirs).map_err(LinkError::Refused)?;
-                if (theirs.from, theirs.to) != (self.peer, self.local.id) {
+                if (theirs.from, theirs.to) != (self.peer, self.local.me()) {
                     let what = format!("expected node {}, found node {}", self.peer, theirs.from);
                     return Err(LinkError::Refused(what));
                 }
@@ -273,7 +182,7 @@ impl Dialler {
         let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
-        log::debug!("node {}: connected to {}", self.local.id, self.peer);
+        log::debug!("node {}: connected to {}", self.local.me(), self.peer);
         Ok(Link {
             stream,
             used: false,
@@ -283,7 +192,7 @@ impl Dialler {
     }
 
     fn connect(&self) -> Result<TcpStream, LinkError> {
-        let thread = format!("le{}-dns-{}", self.local.id, self.peer);
+        let thread = format!("le{}-dns-{}", self.local.me(), self.peer);
         let stopped = || {
             let stops = || LinkError::Gone("this node stops".into());
             self.connections.is_stopped().then(stops)
@@ -292,7 +201,7 @@ impl Dialler {
     }
 
     fn note(&self, error: &LinkError) {
-        let (me, peer, text) = (self.local.id, self.peer, printable(&error.to_string()));
+        let (me, peer, text) = (self.local.me(), self.peer, printable(&error.to_string()));
         if !self.local.board.failed(peer, text.clone()) || self.connections.is_stopped() {
             return;
         }
@@ -319,17 +228,14 @@ mod tests {
     use super::super::tests::local;
     use super::super::wire::Hello;
     use super::*;
-    use crate::config::Config;
-    use crate::election::{Reply, Term};
+    use crate::election::{Reply, Request, Term};
 
     /// Node 1, which dials node 2 at `port`.
     fn dialler(port: u16) -> Dialler {
-        let config = Config::builder().insecure().node(("1", "127.0.0.1", 1)).node(("2", "127.0.0.1", port));
-        let config = config.build().expect("a config");
-        let members = config.nodes().map(|(id, member)| (id, member.clone()));
-        let local = Local { members: members.collect(), ..local() };
+        let local = local(["127.0.0.1", "127.0.0.1"]);
         let outboxes = BTreeMap::from([(2.into(), Outbox::default())]);
-        Dialler::new(Arc::new(local), 2.into(), Arc::new(outboxes), Arc::default())
+        let dialler = Dialler::new(Arc::new(local), 2.into(), Arc::new(outboxes), Arc::default());
+        Dialler { member: Member::new("127.0.0.1", port), ..dialler }
     }
 
     fn ample() -> Instant {

@@ -1,0 +1,111 @@
+//! The supervisor's end of a guard.
+
+use std::io::stdin;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, shutdown};
+use rustix::process::Pid;
+
+use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_file, socket_pair};
+use super::{CommandSpec, GUARD, own_program};
+
+/// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills
+/// its command and ends.
+#[derive(Debug)]
+pub(super) struct GuardHandle {
+    pub(super) id: Pid,
+    socket: OwnedFd,
+    process: Arc<Mutex<Child>>,
+    deaf: AtomicBool,
+    /// Receives the one report of the guard. Disconnected once the guard has ended and was reaped.
+    pub(super) reports: Receiver<GuardReport>,
+}
+
+impl GuardHandle {
+    /// Starts a guard, which waits for [`ToGuard::Start`].
+    pub(super) fn spawn(spec: &CommandSpec) -> std::io::Result<GuardHandle> {
+        let (ours, theirs) = socket_pair()?;
+        let (drain_time, margin, stop_time) = spec.in_nanos();
+        let child = own_program(GUARD)
+            .args(["--node", &spec.node])
+            .args(["--drain-time", &drain_time.to_string()])
+            .args(["--margin", &margin.to_string()])
+            .args(["--stop-time", &stop_time.to_string()])
+            .args(["--stop-signal", &spec.stop_signal.to_string(), "--"])
+            .args(&spec.command)
+            .stdin(Stdio::from(theirs))
+            // Ctrl-C in the terminal is for the supervisor alone.
+            .process_group(0)
+            .spawn()?;
+        let id = Pid::from_child(&child);
+        let (report, reports) = bounded(1);
+        let process = Arc::new(Mutex::new(child));
+        let guard = GuardHandle { id, socket: ours, process, deaf: AtomicBool::new(false), reports };
+        let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
+        thread::Builder::new()
+            .name(format!("le{}-guard", spec.node))
+            .spawn(move || listen(&socket, &process, &report))?;
+        send_with_file(&guard.socket, &ToGuard::Input, stdin().as_fd())?;
+        Ok(guard)
+    }
+
+    /// Sends a message to the guard. Does not report a failure: then the guard is stopped or gone. A guard that does
+    /// not get a message keeps the old end of the lease. The caller notices in other ways that a guard has ended.
+    pub(super) fn tell(&self, message: ToGuard) {
+        if let Err(error) = send(&self.socket, &message) {
+            if error == Errno::AGAIN {
+                self.deaf.store(true, Ordering::Relaxed);
+            }
+            log::debug!("cannot send {message} to the guard: {error}");
+        }
+    }
+
+    /// Whether the guard left messages unread until the buffer was full: it is stopped.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
+    }
+
+    /// Kills the guard, and with it the command. This process becomes the parent of what the command has started.
+    pub(super) fn kill(&self) {
+        // Not by its id: once the guard was reaped, another process may have the same id.
+        if let Err(error) = lock(&self.process).kill() {
+            log::error!("cannot kill the guard: {error}");
+        }
+    }
+
+    /// Whether the guard still waits for [`ToGuard::Start`].
+    pub(super) fn is_ready(&self) -> bool {
+        self.reports.try_recv() == Err(crossbeam_channel::TryRecvError::Empty)
+    }
+}
+
+impl Drop for GuardHandle {
+    fn drop(&mut self) {
+        // The guard and the thread that listens to it both see the end of the connection.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
+fn lock(process: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listen(socket: &OwnedFd, guard: &Mutex<Child>, reports: &Sender<GuardReport>) {
+    while let Received::Message(text, _) = receive(socket, RecvFlags::empty()) {
+        match GuardReport::parse(&text) {
+            // Fails if there is a report already, or if the handle is gone.
+            Some(report) => drop(reports.try_send(report)),
+            None => log::warn!("the guard sent a message that is not a report: {text:?}"),
+        }
+    }
+    if let Err(error) = lock(guard).wait() {
+        log::warn!("cannot wait for the guard: {error}");
+    }
+}

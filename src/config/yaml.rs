@@ -1,0 +1,329 @@
+//! How a file spells a cluster. [`ConfigBuilder::build`] checks what the file says.
+//!
+//! Every value is read as the text that stands there. So an id or a port may be written as a number or in quotes, and
+//! an error can quote it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::builder::EXPECTED_PORT;
+use super::{Config, ConfigBuilder, ConfigError, ConfigErrorKind, NodeSpec, found};
+use crate::tls::{self, CertFiles};
+
+/// The largest config: five times 64 nodes with every key set. The parser's time grows with the square of the nesting,
+/// and a config of this size that is nothing but braces costs it a second.
+const MAX_YAML_BYTES: usize = 64 << 10;
+
+/// The parser's errors quote without bound.
+const MAX_YAML_ERROR: usize = 500;
+
+const EXPECTED_BOOL: &str = "expected `true` or `false`";
+const EXPECTED_TIME: &str = "expected a time such as `100ms`, `1.5s` or `1500us`";
+
+impl Config {
+    /// Reads a YAML file. Its relative paths count from the file's folder.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or anything in it is not as it should be.
+    pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
+        let path = path.as_ref();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut config = read(path).and_then(|text| builder(&text, folder)?.build());
+        let origin = path.display().to_string();
+        match &mut config {
+            Ok(config) => config.origin = origin,
+            Err(error) => error.origin = origin,
+        }
+        config
+    }
+
+    /// Reads YAML text. Its relative paths count from the current folder.
+    ///
+    /// # Errors
+    ///
+    /// When anything in it is not as it should be.
+    pub fn from_yaml_str(text: &str) -> Result<Config, ConfigError> {
+        builder(text, Path::new(""))?.build()
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable =
+        |error: io::Error| ConfigError::new(ConfigErrorKind::Unreadable, "", error.to_string()).because(error);
+    let bytes = tls::read_bounded(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        syntax(format!("found bytes that are not UTF-8 at offset {at}, expected text"))
+    })
+}
+
+fn syntax(problem: String) -> ConfigError {
+    ConfigError::new(ConfigErrorKind::Syntax, "", problem)
+}
+
+/// What `text` says. Its relative paths count from `folder`.
+fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
+    if text.len() > MAX_YAML_BYTES {
+        let found = text.len();
+        return Err(syntax(format!("found {found} bytes: expected a config of at most {MAX_YAML_BYTES}")));
+    }
+    let only_comments = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.lines().all(only_comments) {
+        return Err(syntax("found nothing: expected `nodes`, and `certs` or `insecure: true`".into()));
+    }
+    let yaml: FileYaml =
+        serde_yaml::from_str(text).map_err(|error| syntax(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
+    let timing = yaml.timing.unwrap_or_default();
+    let mut builder = Config::builder();
+    if let Some(name) = yaml.cluster {
+        builder.cluster = name;
+    }
+    builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
+    builder.certs = yaml.certs.map(|certs| CertFiles {
+        ca: folder.join(certs.ca),
+        cert: folder.join(certs.server.cert),
+        key: folder.join(certs.server.key),
+    });
+    // An empty path would become the folder of the file: the builder refuses it.
+    builder.state_dir = yaml.state_dir.map(|path| match path.as_os_str() {
+        empty if empty.is_empty() => path,
+        _ => folder.join(path),
+    });
+    if let Some(text) = timing.heartbeat_interval {
+        builder.timing.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
+    }
+    if let Some(text) = timing.election_timeout {
+        builder.timing.election_timeout = parse_time("timing.election_timeout", &text)?;
+    }
+    if let Some(text) = timing.rpc_timeout {
+        builder.rpc_timeout = Some(parse_time("timing.rpc_timeout", &text)?);
+    }
+    if let Some(text) = timing.clock_drift {
+        builder.timing.clock_drift_ppm = parse_drift("timing.clock_drift", &text)?;
+    }
+    for (id, node) in yaml.nodes.0 {
+        builder.nodes.push(parse_node(&id, node)?);
+    }
+    Ok(builder)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with `nodes`, and `certs` or `insecure: true`")]
+struct FileYaml {
+    cluster: Option<String>,
+    certs: Option<CertsYaml>,
+    insecure: Option<String>,
+    state_dir: Option<PathBuf>,
+    timing: Option<TimingYaml>,
+    nodes: NodesYaml,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with `ca` and `server`")]
+struct CertsYaml {
+    ca: PathBuf,
+    server: ServerYaml,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with `cert` and `key`")]
+struct ServerYaml {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a map of times such as `election_timeout: 500ms`")]
+struct TimingYaml {
+    heartbeat_interval: Option<String>,
+    election_timeout: Option<String>,
+    rpc_timeout: Option<String>,
+    clock_drift: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with `addr` and `port`")]
+struct NodeYaml {
+    addr: String,
+    port: String,
+    listen: Option<String>,
+    tls_name: Option<String>,
+    priority: Option<String>,
+    witness: Option<String>,
+}
+
+/// A map would lose the first of two nodes with the same id.
+struct NodesYaml(Vec<(String, NodeYaml)>);
+
+impl<'de> Deserialize<'de> for NodesYaml {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Nodes;
+        impl<'de> Visitor<'de> for Nodes {
+            type Value = NodesYaml;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from each node's id to its `addr` and `port`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodesYaml, A::Error> {
+                let mut nodes = Vec::new();
+                while let Some(node) = map.next_entry()? {
+                    nodes.push(node);
+                }
+                Ok(NodesYaml(nodes))
+            }
+        }
+        deserializer.deserialize_map(Nodes)
+    }
+}
+
+fn parse_node(id: &str, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
+    let place = |key: &str| format!("nodes.{id}.{key}");
+    let port = parse(&place("port"), &yaml.port, EXPECTED_PORT)?;
+    let mut node = NodeSpec::new(id, yaml.addr, port);
+    node.member.tls_name = yaml.tls_name;
+    if let Some(text) = yaml.listen {
+        node.member.listen = Some(parse(&place("listen"), &text, "expected an IP address of this host, without port")?);
+    }
+    if let Some(text) = yaml.priority {
+        node.member.priority = parse(&place("priority"), &text, "expected a whole number, such as -1 or 10")?;
+    }
+    if let Some(text) = yaml.witness {
+        node.member.witness = parse(&place("witness"), &text, EXPECTED_BOOL)?;
+    }
+    Ok(node)
+}
+
+fn parse<T: FromStr>(place: &str, text: &str, expected: &str) -> Result<T, ConfigError> {
+    text.parse().map_err(|_| found(place, text, expected))
+}
+
+/// A time as the config has it, for the command line.
+///
+/// # Errors
+///
+/// When it is not such a time.
+#[doc(hidden)]
+pub fn time_from_str(text: &str) -> Result<Duration, ConfigError> {
+    parse_time("", text)
+}
+
+fn parse_time(place: &str, text: &str) -> Result<Duration, ConfigError> {
+    let nanos = match split_unit(text) {
+        (number, "s") => scaled(number, 1_000_000_000),
+        (number, "ms") => scaled(number, 1_000_000),
+        (number, "us") => scaled(number, 1_000),
+        _ => None,
+    };
+    nanos.map(Duration::from_nanos).ok_or_else(|| found(place, text, EXPECTED_TIME))
+}
+
+fn parse_drift(place: &str, text: &str) -> Result<u32, ConfigError> {
+    let ppm = match split_unit(text) {
+        (number, "ppm") => scaled(number, 1),
+        (number, "%") => scaled(number, 10_000),
+        _ => None,
+    };
+    let ppm = ppm.and_then(|ppm| u32::try_from(ppm).ok());
+    ppm.ok_or_else(|| found(place, text, "expected a rate such as `1000ppm` or `0.1%`"))
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
+
+/// A decimal number times `scale`, if that is a whole number: `1.5` times 1000 is 1500. Without floating point, so
+/// that what is written is what is meant.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut total = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let mut digit_scale = scale;
+    for digit in fraction.chars() {
+        let digit = u64::from(digit.to_digit(10)?);
+        if digit_scale < 10 && digit != 0 {
+            return None;
+        }
+        digit_scale /= 10;
+        total = total.checked_add(digit * digit_scale)?;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_rates_are_read_exactly() {
+        let good = [
+            ("1s", 1_000_000_000),
+            ("1.5s", 1_500_000_000),
+            ("0.000000001s", 1),
+            ("2.50 ms", 2_500_000),
+            ("1500us", 1_500_000),
+        ];
+        for (text, nanos) in good {
+            assert_eq!(parse_time("t", text).ok(), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            ".5s",
+            "1.s2",
+            "1.2.3s",
+            "1e3s",
+            "+1s",
+            "1.00005us",
+            "0.0001us",
+            "1S",
+            "1sec",
+            "1 000ms",
+            "18446744074s",
+        ] {
+            assert!(parse_time("t", text).is_err(), "{text}");
+        }
+        for (text, ppm) in [("1000ppm", 1000), ("0.1%", 1000), ("0.0001 %", 1), ("0ppm", 0)] {
+            assert_eq!(parse_drift("t", text).ok(), Some(ppm), "{text}");
+        }
+        for text in ["0.5ppm", "0.00001%", "4294967296ppm", "1", "%"] {
+            assert!(parse_drift("t", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_yaml_costs_little() {
+        let mut laughs = String::from("a0: &a0 [x]\n");
+        for n in 1..30 {
+            let last = n - 1;
+            laughs += &format!("a{n}: &a{n} [*a{last}, *a{last}, *a{last}, *a{last}]\n");
+        }
+        let node = "insecure: true\nnodes: { 1: &n { addr: a, port: 1 }";
+        let hostile = [
+            laughs,
+            "[".repeat(MAX_YAML_BYTES),
+            "{a: ".repeat(MAX_YAML_BYTES / 4),
+            "x".repeat(MAX_YAML_BYTES),
+            format!("{node}{} }}", ", 2: *n".repeat(9_000)),
+            "nodes: &n { 1: *n }".into(),
+        ];
+        let start = crate::clock::now();
+        for text in hostile {
+            let error = Config::from_yaml_str(&text).expect_err("hostile").to_string();
+            assert!(error.len() < 600, "{error}");
+        }
+        let took = crate::clock::now().since(start);
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        let error = Config::from_yaml_str(&" ".repeat(MAX_YAML_BYTES + 1));
+        let error = error.expect_err("too large").to_string();
+        assert!(error.contains("expected a config of at most 65536"), "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What becomes of a call of the program: whether it is carried out, and what the caller is told.
+
+use std::time::Duration;
+
+use super::{Answer, Call, Engine, Output};
+use crate::election::{EndReason, Input, Instant, NodeId};
+use crate::error::TransferError;
+
+impl<C: Clone> Engine<C> {
+    pub(super) fn call(&mut self, now: Instant, call: Call, caller: C, out: &mut Output<C>) {
+        match call {
+            Call::HandOver { successor, hold_off } => match self.refusal(now, successor) {
+                Some(refusal) => out.effects.answers.push((caller, Answer::Refused(refusal))),
+                None => {
+                    out.effects.answers.push((caller.clone(), Answer::Begun));
+                    self.waiting.push(caller);
+                    if self.is_stepping_down() && !hold_off.is_zero() {
+                        // The election knows only the hold-off it was given when it began to step down.
+                        self.hold_off_until = self.hold_off_until.max(now + hold_off);
+                    }
+                    self.step_down(now, EndReason::Resigned, successor, hold_off, out);
+                }
+            },
+            Call::WorkEnds { term, reason, hold_off } => {
+                if self.leads() && self.election.term() == term {
+                    self.waiting.push(caller);
+                    self.step_down(now, reason, None, hold_off, out);
+                } else {
+                    out.effects.answers.push((caller, Answer::Done));
+                }
+            }
+        }
+    }
+
+    /// Why leadership is not handed over, if it is not.
+    fn refusal(&self, now: Instant, successor: Option<NodeId>) -> Option<TransferError> {
+        if !self.leads() {
+            return Some(TransferError::NotLeader);
+        }
+        let id = successor?;
+        if self.is_stepping_down() {
+            return Some(TransferError::UnderWay);
+        }
+        match self.election.backers(now).get(&id) {
+            Some(true) => None,
+            Some(false) => Some(TransferError::NotEligible(id)),
+            // One that has just started answers, and promises nothing.
+            None if self.heard_lately(now, id) => Some(TransferError::NotEligible(id)),
+            None => Some(TransferError::Silent(id)),
+        }
+    }
+
+    fn heard_lately(&self, now: Instant, id: NodeId) -> bool {
+        self.heard.get(&id).is_some_and(|at| now.since(*at) < self.timing().election_timeout())
+    }
+
+    /// Gives leadership up, unless that is under way. The lease is gone with this step; leadership is released when
+    /// what the lease guarded has ended.
+    pub(super) fn step_down(
+        &mut self,
+        now: Instant,
+        reason: EndReason,
+        successor: Option<NodeId>,
+        hold_off: Duration,
+        out: &mut Output<C>,
+    ) {
+        if !self.is_stepping_down() {
+            self.elect(now, Input::StepDown { reason, successor, hold_off }, out);
+        }
+    }
+}

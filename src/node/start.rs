@@ -1,0 +1,171 @@
+//! How a node starts, and why it does not.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::Node;
+use crate::clock;
+use crate::config::NodeConfig;
+use crate::driver::{Driver, Storage};
+use crate::election::{Election, Recovery, Setup, Term};
+use crate::engine::Engine;
+use crate::inbox::Inbox;
+use crate::leadership::{Leadership, NodeHandle};
+use crate::status::Board;
+use crate::store::{StateProblem, StoreError, VoteFile};
+use crate::transport::{self, Local, Transport};
+
+impl Node {
+    /// Starts the node: locks and reads its state, listens on its address, and joins the election.
+    ///
+    /// Returns at once. It waits only for the node's own disk, and for a look-up of its own address.
+    ///
+    /// # Errors
+    ///
+    /// When its state is locked, damaged or of another node, when it cannot listen, or when the system has no threads
+    /// or no random numbers to give.
+    pub fn start(config: NodeConfig) -> Result<Node, StartError> {
+        let id = config.id();
+        for warning in config.warnings() {
+            log::warn!("node {id}: {warning}");
+        }
+        let (storage, recovery) = open_storage(&config)?;
+        let listener = listen(&config)?;
+        let (seed, instance) = (random()?, random()?);
+
+        let (inbox, posts) = Inbox::new();
+        let nudged = inbox.clone();
+        let grace = config.timing().election_timeout();
+        let leadership = Arc::new(Leadership::new(grace, move |nudge| nudged.nudge(nudge)));
+        let peers = config.members().peers().map(|(peer, member)| (peer, member.to_string()));
+        let board = Arc::new(Board::new(id, peers));
+        let local = Local {
+            cluster: config.cluster().to_owned(),
+            members: config.members().clone(),
+            timing: config.timing(),
+            rpc_timeout: config.rpc_timeout(),
+            identity: config.identity().cloned(),
+            instance,
+            last_problem: Mutex::default(),
+            board: board.clone(),
+            leadership: leadership.clone(),
+            started_at: clock::now(),
+            inbox: inbox.clone(),
+        };
+        let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
+        let setup = Setup { me: id, voters: config.members().voters(), timing: config.timing() };
+        let election = Election::new(setup, recovery, clock::now(), seed);
+        let driver = Driver {
+            engine: Engine::new(election, config.rpc_timeout()),
+            storage,
+            inbox: posts,
+            leadership: leadership.clone(),
+            board: board.clone(),
+            transport,
+        };
+        let (ends, stopped) = crossbeam_channel::bounded(0);
+        let body = move || {
+            let _ends: Sender<()> = ends;
+            driver.run();
+        };
+        let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
+        Ok(Node {
+            handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
+            members: config.members().clone(),
+            board,
+            thread: Mutex::new(Some(thread)),
+            stopped,
+            stops: false.into(),
+        })
+    }
+}
+
+/// Where the node keeps its state, and what it knows of its past.
+fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
+    let id = config.id();
+    let Some(folder) = config.state_dir() else {
+        let wait = config.timing().election_timeout() * 2;
+        log::warn!(
+            "node {id}: runs without `state_dir`: it gives no vote for {wait:?} after each start, and its tokens grow \
+             over a restart only if the wall clock is right"
+        );
+        let first_term = Term(clock::wall_seconds());
+        return Ok((Storage::Nowhere, Recovery::Stateless { first_term }));
+    };
+    let (file, recovery) = VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
+    if let Some(warning) = file.warning() {
+        log::warn!("node {id}: {warning}");
+    }
+    Ok((Storage::File(Box::new(file)), recovery))
+}
+
+fn listen(config: &NodeConfig) -> Result<TcpListener, StartError> {
+    let (host, port) = config.listen();
+    TcpListener::bind((host.as_str(), port)).map_err(|error| StartError::Listen { at: format!("{host}:{port}"), error })
+}
+
+fn random() -> Result<u64, StartError> {
+    SysRng.try_next_u64().map_err(|error| StartError::Random(io::Error::other(error.to_string())))
+}
+
+/// Why a node does not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its state cannot be used.
+    State {
+        /// What is wrong with it.
+        problem: StateProblem,
+        /// The same with the file and what to do.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It cannot listen on its address.
+    Listen {
+        /// The address, as `host:port`.
+        at: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The system gives no threads or sockets.
+    Threads(io::Error),
+    /// The system gives no random numbers.
+    Random(io::Error),
+}
+
+impl StartError {
+    fn state(error: StoreError) -> Self {
+        StartError::State { problem: error.problem(), error: Box::new(error) }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::State { error, .. } => error.fmt(f),
+            StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {at}: another process does; stop it, or give this node another port")
+            }
+            StartError::Listen { at, error } => write!(
+                f,
+                "cannot listen on {at}: {error}; expected an address of this host (set `listen` if peers use another)"
+            ),
+            StartError::Threads(error) => write!(f, "cannot start the node's threads: {error}"),
+            StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::State { error, .. } => error.source(),
+            StartError::Listen { error, .. } | StartError::Threads(error) | StartError::Random(error) => Some(error),
+        }
+    }
+}

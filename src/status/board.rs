@@ -1,0 +1,299 @@
+//! Where the threads of a node write what they see.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::events::{Events, Reader};
+use super::recorder::Recorder;
+use super::{PeerStatus, Status};
+use crate::clock;
+use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
+use crate::leadership::Remaining;
+
+/// The one place that knows what can be seen of a node. Every method takes the lock for a moment and never waits.
+#[derive(Debug)]
+pub(crate) struct Board {
+    me: NodeId,
+    view: Mutex<View>,
+}
+
+#[derive(Debug)]
+struct View {
+    role: Role,
+    term: Term,
+    leader: Option<NodeId>,
+    peers: BTreeMap<NodeId, Peer>,
+    recorder: Recorder,
+    readers: Vec<Weak<Reader>>,
+    closed: bool,
+}
+
+/// What is known of a peer.
+#[derive(Debug)]
+struct Peer {
+    /// As it is shown, but for what depends on the moment of the look.
+    shown: PeerStatus,
+    heard_at: Option<Instant>,
+    /// In seconds since 1970.
+    certificate_ends: Option<u64>,
+    /// The last failure in the log, and when it was logged.
+    logged: Option<(String, Instant)>,
+}
+
+/// The same failure is logged again after this time.
+const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
+/// Another failure of the same peer is logged after this time.
+const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
+
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+impl Board {
+    /// A board for `me`, whose peers are dialled at these addresses.
+    pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
+        let peers = peers.into_iter().map(|(id, addr)| (id, Peer::new(id, addr)));
+        let view = View {
+            role: Role::Follower,
+            term: Term::default(),
+            leader: None,
+            peers: peers.collect(),
+            recorder: Recorder::default(),
+            readers: Vec::new(),
+            closed: false,
+        };
+        Board { me, view: Mutex::new(view) }
+    }
+
+    /// Notes the state of the election after a step, and gives the events of that step to every stream.
+    pub(crate) fn show(&self, role: Role, term: Term, leader: Option<NodeId>, events: &[Event]) {
+        let mut view = self.view();
+        (view.role, view.term, view.leader) = (role, term, leader);
+        for event in events {
+            view.recorder.take(event);
+        }
+        if !events.is_empty() {
+            view.readers.retain(|reader| reader.upgrade().map(|reader| reader.offer(events)).is_some());
+        }
+    }
+
+    /// Ends every stream of events.
+    pub(crate) fn close(&self) {
+        let mut view = self.view();
+        view.closed = true;
+        for reader in view.readers.drain(..).filter_map(|reader| reader.upgrade()) {
+            reader.close();
+        }
+    }
+
+    /// The changes from now on.
+    pub(crate) fn events(&self) -> Events {
+        self.view().subscribe(&[])
+    }
+
+    /// The present state as a first event of [`Cause::Present`], then the changes from it on. No change is lost or
+    /// doubled between the two. A node that has stopped has no present state: the stream has ended.
+    pub(crate) fn events_with_present(&self) -> Events {
+        let mut view = self.view();
+        let (role, term, leader) = (view.role, view.term, view.leader);
+        let present = Event { role, term, leader, token: view.recorder.token(), cause: Cause::Present };
+        view.subscribe(&[present])
+    }
+
+    /// Counts the node's reply to a peer, if it refuses a pre-vote.
+    pub(crate) fn answers(&self, reply: &Reply) {
+        if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
+            self.view().recorder.refused(*refusal);
+        }
+    }
+
+    /// The election thread woke this long after something was due.
+    pub(crate) fn late(&self, by: Duration) {
+        self.view().recorder.counters.lateness.add(by);
+    }
+
+    /// A write of the vote file has ended, well or not.
+    pub(crate) fn wrote(&self, took: Duration) {
+        self.view().recorder.counters.writes.add(took);
+    }
+
+    /// A request is on its way to `peer`.
+    pub(crate) fn asks(&self, peer: NodeId) {
+        self.with_peer(peer, |peer| peer.shown.requests += 1);
+    }
+
+    pub(crate) fn connected(&self, peer: NodeId, certificate_ends: Option<u64>) {
+        self.with_peer(peer, |peer| {
+            peer.shown.connected = true;
+            peer.shown.last_error = None;
+            peer.certificate_ends = certificate_ends;
+        });
+    }
+
+    /// Notes a failure. Returns whether it is worth a line in the log.
+    pub(crate) fn failed(&self, peer: NodeId, error: String) -> bool {
+        let now = clock::now();
+        let mut news = false;
+        self.with_peer(peer, |peer| {
+            peer.shown.connected = false;
+            peer.shown.failures += 1;
+            news = peer.logged.as_ref().is_none_or(|(last, at)| {
+                let again = if *last == error { SAME_FAILURE_AGAIN } else { OTHER_FAILURE_AGAIN };
+                now.since(*at) >= again
+            });
+            if news {
+                peer.logged = Some((error.clone(), now));
+            }
+            peer.shown.last_error = Some(error);
+        });
+        news
+    }
+
+    pub(crate) fn heard(&self, peer: NodeId, round_trip: Option<Duration>) {
+        self.with_peer(peer, |peer| {
+            peer.heard_at = Some(clock::now());
+            peer.shown.round_trip = round_trip.or(peer.shown.round_trip);
+        });
+    }
+
+    /// The snapshot. The caller reads the lease itself, because a stored one could be out of date.
+    pub(crate) fn status(&self, lease: Option<(Term, Remaining)>) -> Status {
+        let (now, wall) = (clock::now(), clock::wall_seconds());
+        let lease = lease.filter(|(_, left)| !left.is_over());
+        let view = self.view();
+        Status {
+            id: self.me,
+            role: view.role,
+            term: view.term,
+            leader: view.leader,
+            token: lease.map(|(token, _)| token),
+            lease: lease.map_or(Remaining::Over, |(_, left)| left),
+            peers: view.peers.values().map(|peer| peer.status(now, wall)).collect(),
+            counters: view.recorder.counters.clone(),
+        }
+    }
+
+    fn with_peer(&self, peer: NodeId, change: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.view().peers.get_mut(&peer) {
+            change(peer);
+        }
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    /// A new stream that begins with the events of `first`.
+    fn subscribe(&mut self, first: &[Event]) -> Events {
+        let reader = Arc::new(Reader::default());
+        if self.closed {
+            reader.close();
+        } else {
+            reader.offer(first);
+            // In steady state there are no events. Only this line then forgets the readers that are gone.
+            self.readers.retain(|reader| reader.strong_count() > 0);
+            self.readers.push(Arc::downgrade(&reader));
+        }
+        Events::of(reader)
+    }
+}
+
+impl Peer {
+    fn new(id: NodeId, addr: String) -> Self {
+        Peer { shown: PeerStatus::unknown(id, addr), heard_at: None, certificate_ends: None, logged: None }
+    }
+
+    /// As it is shown at `now`, which is `wall` seconds since 1970.
+    fn status(&self, now: Instant, wall: u64) -> PeerStatus {
+        PeerStatus {
+            last_heard: self.heard_at.map(|at| now.since(at)),
+            certificate_days: self.certificate_ends.map(|ends| days_until(ends, wall)),
+            ..self.shown.clone()
+        }
+    }
+}
+
+/// Whole days from `now` to `end`, both in seconds since 1970.
+pub(crate) fn days_until(end: u64, now: u64) -> i64 {
+    let left = i128::from(end) - i128::from(now);
+    i64::try_from(left.div_euclid(i128::from(SECONDS_PER_DAY))).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::Refusal;
+
+    fn board() -> Board {
+        Board::new(NodeId::from(1), [(NodeId::from(2), "host:1".to_owned())])
+    }
+
+    #[test]
+    fn only_refused_pre_votes_are_counted_as_such() {
+        let board = board();
+        let (term, candidacy, wait) = (Term(1), 1, Duration::ZERO);
+        let answer = |verdict| board.answers(&Reply::PreVote { term, candidacy, verdict, wait, leader: None });
+        answer(Ok(()));
+        answer(Err(Refusal::LeaderHeard(2.into())));
+        answer(Err(Refusal::LeaderHeard(2.into())));
+        answer(Err(Refusal::TermBehind));
+        board.answers(&Reply::Vote { term, candidacy, verdict: Err(Refusal::TermBehind), wait });
+        let refused = board.status(None).counters.pre_votes_refused;
+        assert_eq!((refused.leader_heard, refused.term_behind), (2, 1));
+        assert_eq!((refused.term_too_far, refused.cannot_store), (0, 0));
+    }
+
+    #[test]
+    fn a_failure_that_comes_again_and_again_is_news_once() {
+        let board = board();
+        let peer = NodeId::from(2);
+        assert!(board.failed(peer, "refused".into()));
+        assert!(!board.failed(peer, "refused".into()));
+        board.connected(peer, None);
+        assert!(!board.failed(peer, "refused".into()), "also if it connects in between");
+        assert!(!board.failed(peer, "silent".into()), "at most once a second");
+        let status = board.status(None);
+        assert_eq!(status.to_string(), "follower term=0 leader=none, peer 2 down (silent)");
+        assert_eq!(status.peers[0].failures, 4, "news or not");
+    }
+
+    #[test]
+    fn a_lease_is_shown_with_its_time_unless_it_is_over() {
+        let board = board();
+        let shown = |left| board.status(Some((Term(3), left))).to_string();
+        let alone = shown(Remaining::Endless);
+        assert!(alone.contains(" token=3 lease=endless, peer 2"), "{alone}");
+        let led = shown(Remaining::Left(Duration::from_secs(2)));
+        assert!(led.contains(" token=3 lease=2s, peer 2"), "{led}");
+        let over = board.status(Some((Term(3), Remaining::Over)));
+        assert_eq!((over.token, over.lease), (None, Remaining::Over));
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_after_the_end() {
+        assert_eq!(days_until(86_400 * 3 + 5, 0), 3);
+        assert_eq!(days_until(100, 101), -1);
+    }
+
+    #[test]
+    fn a_dropped_reader_is_forgotten_and_a_late_one_ends_at_once() {
+        let board = board();
+        let (role, term) = (Role::Follower, Term(1));
+        let event = Event { role, term, leader: None, token: None, cause: Cause::NoLeader };
+        drop(board.events());
+        board.show(role, term, None, &[event]);
+        assert!(board.view().readers.is_empty());
+        board.close();
+        assert_eq!(board.events().next(), None);
+    }
+
+    #[test]
+    fn dropped_readers_do_not_pile_up_while_there_are_no_events() {
+        let board = board();
+        for _ in 0..100 {
+            drop(board.events());
+        }
+        assert_eq!(board.view().readers.len(), 1);
+    }
+}
