@@ -12,42 +12,11 @@ use std::time::Duration;
 use leadelect::{Config, LeadOptions, Leading, Lease, Next, Node};
 
 use super::child::boot_nanos;
+use super::dice::Dice;
 use super::in_process::{Local, start_node};
 use super::lead::{Ending, until_told};
 use super::lease_log::{Check, Claims, judge};
 use super::process::{try_for, wait_for};
-
-/// Draws the same numbers for the same seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// For one of several threads of a test that prints its `seed`.
-    pub(crate) fn new(seed: u64, thread: u64) -> Dice {
-        Dice(seed ^ thread.wrapping_mul(0xd134_2543_de82_ef95))
-    }
-
-    // splitmix64
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    pub(crate) fn micros_below(&mut self, limit: u64) -> Duration {
-        Duration::from_micros(self.below(limit))
-    }
-
-    /// Of this run: `SEED`, or the clock's.
-    pub(crate) fn seed() -> u64 {
-        let given = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(boot_nanos);
-        eprintln!("seed {seed}");
-        seed
-    }
-}
 
 /// Something that only a leader may do, from `start` to `end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -383,10 +352,10 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
                 })
             });
         }
-        // A new node is not able to lead, nor to vote, for two election timeouts.
+        // A new node is not able to lead, nor to vote, for two election timeouts. No event tells that they are over.
         thread::sleep(timeout * 3);
         let hand_over = |_| {
-            // Whoever led is able to again.
+            // The node that led holds off for an election timeout. No event tells that it is able to lead again.
             thread::sleep(timeout + timeout / 4);
             let leader = wait_for("a leader", || local.nodes.iter().find(|node| node.lease().is_some()));
             let token = begun.lock().unwrap().0;

@@ -42,6 +42,18 @@ impl Local {
         Local { config, nodes, _ca: ca }
     }
 
+    /// Waits until this node has asked every peer that it reaches so many times more, and got as many answers.
+    pub(crate) fn peers_answer(&self, at: usize, times: u64) {
+        let node = &self.nodes[at];
+        let before = node.status().peers;
+        // A peer is asked again once the last question is answered.
+        wait_for("answers of the peers", || {
+            let peers = node.status().peers;
+            let mut reached = peers.iter().zip(&before).filter(|(peer, _)| peer.connected);
+            reached.all(|(now, then)| now.requests > then.requests + times).then_some(())
+        });
+    }
+
     pub(crate) fn started(ids: &[&str], election_timeout: Duration) -> Local {
         Local::started_as(ids, |builder| builder.election_timeout(election_timeout))
     }
@@ -189,7 +201,8 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
         });
         wait_for("the lease to be taken away", || (!guard.is_valid()).then_some(()));
         assert!(leader.lease().is_none());
-        // Long enough that a hand-over that does not wait would be seen: it takes a few round trips.
+        // Time has to pass: a leader that steps down sends nothing whose answers could be counted. A hand-over that
+        // does not wait would be seen by then: it takes a few round trips.
         thread::sleep(Duration::from_millis(300));
         assert_eq!(leader.status().role, Role::Leader, "it still waits");
         let token = guard.token().0;

@@ -340,10 +340,13 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
     let node = &local.nodes[at];
     let (healthy, hangs) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let (is_healthy, does_hang) = (healthy.clone(), hangs.clone());
+    let checks = Arc::new(AtomicU64::new(0));
+    let checked = checks.clone();
     let check = HealthCheck::new(move || {
         while does_hang.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
         }
+        checked.fetch_add(1, Ordering::SeqCst);
         let healthy = is_healthy.load(Ordering::SeqCst);
         healthy.then_some(()).ok_or_else(|| "ill".to_owned())
     });
@@ -369,7 +372,8 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
                 }
                 None
             });
-            thread::sleep(Duration::from_millis(100));
+            let passed = checks.load(Ordering::SeqCst);
+            wait_for("more checks", || (checks.load(Ordering::SeqCst) > passed + 5).then_some(()));
             assert!(node.lease().is_some(), "a check that is passed ends nothing");
             sick.fetch_xor(true, Ordering::SeqCst);
             another_leads(&local.nodes, at);
@@ -443,7 +447,7 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
     });
     assert_eq!(error, TransferError::NotEligible(third.id()));
     // Also once every peer has answered this leader: it is not only that it has not been heard.
-    thread::sleep(Duration::from_millis(500));
+    local.peers_answer(at, 2);
     assert_eq!(leader.transfer_to(third.id().as_str()), Err(error.clone()));
     assert!(leader.lease().is_some(), "nothing has changed");
     for text in [error.to_string(), TransferError::Silent(silent).to_string()] {

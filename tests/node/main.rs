@@ -31,4 +31,4 @@ mod support;
 mod takeover;
 mod watch;
 
-use support::{certs, child, cluster, lease_log, process, skip};
+use support::{certs, child, cluster, dice, lease_log, process, skip};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leadelect::{EndReason, HealthCheck, LeadOptions, Leading, Next, Node};
 
-use super::handover::Dice;
+use super::dice::Dice;
 use super::in_process::{Local, threads};
 use super::lead::until_told;
 use super::process::wait_for;

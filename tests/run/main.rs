@@ -17,4 +17,4 @@ mod rig;
 mod support;
 mod work;
 
-use support::{child, cluster, process};
+use support::{child, cluster, dice, process};

@@ -5,6 +5,7 @@
 pub(crate) mod certs;
 pub(crate) mod child;
 pub(crate) mod cluster;
+pub(crate) mod dice;
 pub(crate) mod lease_log;
 pub(crate) mod process;
 pub(crate) mod skip;

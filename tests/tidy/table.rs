@@ -107,6 +107,3 @@ pub(super) const TABLES: [&str; 0] = [];
 pub(super) const LONGEST_LINE: usize = 120;
 /// Names that say nothing, and so invite everything.
 pub(super) const EMPTY_NAMES: [&str; 6] = ["util", "utils", "common", "helper", "helpers", "misc"];
-
-/// Findings that are known and not yet put right. One that is put right has to go from here.
-pub(super) const OWED: &[&str] = &[];

@@ -1,7 +1,7 @@
 //! A copy of the election and of its pure tests, in which rules can be broken at run time.
 //!
-//! The copy is a package in the target folder. It has the sources of the election and of the engine and no others, so it
-//! builds in seconds.
+//! The copy is a package in the target folder. It has the sources of the election and of the engine and no others, so
+//! it builds in seconds.
 
 use std::fs;
 use std::ops::Range;
@@ -69,7 +69,14 @@ pub fn is(name: &str) -> bool {
 }
 "#;
 
-const LIB_RS: &str = "#![allow(warnings)]\npub mod election;\npub mod engine;\nmod error;\npub mod mutant;\npub use election::NodeId;\npub use error::TransferError;\n";
+const LIB_RS: &str = "#![allow(warnings)]
+pub mod election;
+pub mod engine;
+mod error;
+pub mod mutant;
+pub use election::NodeId;
+pub use error::TransferError;
+";
 
 /// The copy, built.
 pub(super) struct Copy {
