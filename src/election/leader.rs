@@ -127,7 +127,7 @@ impl Election {
 
     pub(super) fn leader_tick(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         if leader.is_stepping_down() || now < leader.next_heartbeat || self.hand_to_preferred(now, out) {
             return;
@@ -139,7 +139,7 @@ impl Election {
         let timing = self.setup.timing;
         let succession = self.succession_list(now);
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         leader.seq += 1;
         leader.next_heartbeat = now + timing.heartbeat_interval();
@@ -172,7 +172,7 @@ impl Election {
         }
         let timing = self.setup.timing;
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         let Some(sent) = leader.sent.get(&seq).copied().filter(|_| term == self.hard.term) else {
             return;
@@ -188,7 +188,7 @@ impl Election {
     fn extend(&mut self, now: Instant, out: &mut Effects) {
         let majority = self.majority();
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         let Some(until) = leader.quorum_until(majority) else {
             return;
@@ -254,11 +254,9 @@ impl Election {
 
     fn release(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
-        let Some(successor) = leader.stepping_down.as_ref().map(|asked| asked.successor) else {
-            return;
-        };
+        let successor = leader.stepping_down.as_ref().expect("a leader steps down before it releases").successor;
         let seq = leader.seq;
         let request = Request::Release { term: self.hard.term, seq, successor };
         self.broadcast(&request, out);
