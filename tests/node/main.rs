@@ -22,6 +22,7 @@ mod in_process;
 mod lead;
 mod overrun;
 mod program;
+mod recall;
 mod remote;
 mod rolling;
 mod storm;
