@@ -39,7 +39,7 @@ fn a_cluster_in_order_has_no_errors_and_a_shared_certificate_is_a_warning() {
 }
 
 #[test]
-fn a_node_that_is_down_is_an_error_and_those_who_miss_it_are_named() {
+fn a_node_that_is_down_is_an_error_and_the_nodes_that_miss_it_are_named() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.settled();
     let down = cluster.others(&leader.id)[0].clone();
@@ -120,7 +120,7 @@ fn every_certificate_that_peers_would_refuse_is_an_error() {
 }
 
 #[test]
-fn every_slip_in_a_config_is_an_error_with_its_place() {
+fn every_mistake_in_a_config_is_an_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let config: PathBuf = folder.path().join("cfg.yaml");
     let nodes = "nodes:\n  1: { addr: 127.0.0.1, port: 21001 }\n";

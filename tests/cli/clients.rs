@@ -53,7 +53,7 @@ fn a_certificate_of_another_ca_learns_nothing() {
 
 /// The shared certificate is that of node 3 too, which does not run.
 #[test]
-fn a_client_is_not_taken_for_the_node_whose_certificate_it_shows() {
+fn a_client_does_not_count_as_the_node_whose_certificate_it_shows() {
     let mut cluster = Cluster::planned(&THREE, CALM);
     cluster.start("1");
     cluster.start("2");
@@ -158,7 +158,7 @@ fn question(version: u8, to: &str, question: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_closed() {
+fn a_wrong_request_of_a_client_is_refused_with_the_reason_and_ends_the_connection() {
     let cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let certs = cluster.plan.certs.clone().unwrap();
@@ -191,7 +191,7 @@ fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_clo
 
 /// Each says nothing, or asks and does not read.
 #[test]
-fn clients_that_are_silent_or_do_not_read_are_gone_after_a_while() {
+fn clients_that_are_silent_or_do_not_read_are_cut_off_after_a_while() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let certs = cluster.plan.certs.clone().unwrap();

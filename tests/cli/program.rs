@@ -89,7 +89,7 @@ fn a_config_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn the_exit_code_is_the_same_though_nothing_can_be_written_to_stderr() {
+fn the_exit_code_is_the_same_if_stderr_cannot_be_written() {
     for arguments in [&["stats"][..], &["status", "--config", "/no/such/file.yaml"], &[]] {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let mut program = program();

@@ -108,7 +108,7 @@ fn a_leader_that_gets_sigterm_exits_with_success_and_hands_over() {
 
 /// Stopped for longer than its lease, a leader cannot notice that it is deposed; when it goes on it must not act.
 #[test]
-fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
+fn a_leader_that_was_paused_does_not_lead_when_it_goes_on() {
     const ROUNDS: usize = 3;
     const STOPPED_NANOS: u64 = 2_000_000_000;
     let mut cluster = Cluster::started(&THREE, SWIFT);
@@ -154,7 +154,7 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
 }
 
 #[test]
-fn terms_and_tokens_grow_over_restarts_of_all_nodes_orderly_or_not() {
+fn terms_and_tokens_grow_over_orderly_and_abrupt_restarts_of_all_nodes() {
     let mut cluster = Cluster::started(&THREE, SWIFT);
     let first = cluster.leader();
     for id in THREE {

@@ -106,7 +106,7 @@ fn leadership_moves_on_when_the_closure_returns() {
 }
 
 #[test]
-fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_leads() {
+fn an_error_of_work_that_was_not_told_to_stop_ends_lead_and_another_node_leads() {
     let local = Local::started(&["lc1", "lc2", "lc3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
 }
 
 #[test]
-fn a_panic_comes_back_and_another_node_leads() {
+fn a_panic_of_the_work_reaches_the_caller_and_another_node_leads() {
     let local = Local::started(&["ld1", "ld2", "ld3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_panic_comes_back_and_another_node_leads() {
 }
 
 #[test]
-fn a_node_that_has_left_leads_only_if_nobody_else_can() {
+fn a_node_that_has_left_leads_only_if_no_other_node_can() {
     let local = Local::started(&["le1", "le2", "le3"], SWIFT);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -169,7 +169,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
 }
 
 #[test]
-fn a_cluster_of_which_no_node_is_eligible_has_a_leader() {
+fn a_cluster_without_an_eligible_node_has_a_leader() {
     let mut local = Local::planned(&["lf1", "lf2", "lf3"], SWIFT);
     assert!(["lf1", "lf2", "lf3"].iter().all(|id| local.start(id)));
     for node in &local.nodes {
@@ -291,7 +291,7 @@ fn scoped_threads_share_the_handle_and_all_of_them_are_told() {
 }
 
 #[test]
-fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_leads() {
+fn work_that_falls_silent_loses_leadership_and_another_node_leads() {
     let local = Local::started(&["ll1", "ll2", "ll3"], BRISK);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -334,7 +334,7 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
 }
 
 #[test]
-fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again() {
+fn a_program_that_fails_its_health_check_hands_over_and_stays_behind_until_it_passes() {
     let local = Local::started(&["lm1", "lm2", "lm3"], BRISK);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -452,7 +452,7 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
 }
 
 #[test]
-fn shutdown_within_a_limit_returns_and_the_node_stops_when_the_work_has() {
+fn shutdown_within_a_limit_returns_and_the_node_stops_when_the_work_ends() {
     let local = Local::started(&["lp1", "lp2", "lp3"], SLOW);
     let at = local.leader();
     let node = &local.nodes[at];

@@ -75,7 +75,7 @@ fn a_second_config_is_named_beside_the_usage() {
 }
 
 #[test]
-fn asked_for_help_it_shows_its_usage_on_stdout_and_all_is_well() {
+fn help_shows_the_usage_on_stdout_and_exits_with_0() {
     for arguments in [&["--help"][..], &["1", "-h"]] {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let mut program = start(&arguments);
@@ -225,7 +225,7 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
 
 /// The job says its token with every step, so that its order can be told.
 #[test]
-fn the_job_of_the_singleton_runs_on_one_node_and_goes_on_with_another_when_that_one_is_stopped() {
+fn the_singleton_job_runs_on_one_node_and_moves_to_another_when_that_node_stops() {
     let mut cluster = planned();
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);

@@ -221,7 +221,7 @@ fn silent_connections_neither_stop_an_election_nor_stay() {
 
 /// One byte now and then resets a read's timeout, and not the deadline of the handshake.
 #[test]
-fn a_handshake_that_drips_is_cut() {
+fn a_handshake_that_drips_is_cut_off() {
     let cluster = Cluster::started(&THREE, SWIFT);
     cluster.leader();
     // The beginning of a TLS record that announces 512 bytes.

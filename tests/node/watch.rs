@@ -40,7 +40,7 @@ fn a_leader_that_loses_its_quorum_tells_that_nobody_leads() {
 }
 
 #[test]
-fn a_leader_that_resigns_tells_that_nobody_leads_before_anybody_does() {
+fn a_leader_that_resigns_tells_that_nobody_leads_before_the_next_one_leads() {
     let local = Local::started(&["x1", "x2", "x3"], SLOW);
     let leader = &local.nodes[local.leader()];
     let mut events = leader.events();
@@ -71,7 +71,7 @@ fn a_stream_may_begin_with_the_present_state() {
 
 /// A node alone, as fast as one can be, leads more terms than an unread stream can keep.
 #[test]
-fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_other_readers() {
+fn an_unread_stream_loses_no_term_and_delays_neither_the_node_nor_other_readers() {
     const TERMS: u64 = 150;
     let folder = tempfile::tempdir().unwrap();
     let config = Config::builder()
@@ -112,7 +112,7 @@ fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_ot
 }
 
 #[test]
-fn who_polls_the_stream_with_other_descriptors_is_woken_by_an_event_and_by_the_end() {
+fn an_event_and_the_end_of_the_stream_wake_a_poll() {
     let local = Local::started(&["z1", "z2", "z3"], SLOW);
     let node = &local.nodes[local.leader()];
     let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

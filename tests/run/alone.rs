@@ -114,7 +114,7 @@ fn arguments_reach_the_command_as_they_are() {
 }
 
 #[test]
-fn sigterm_and_sigint_end_the_command_and_all_is_well() {
+fn sigterm_and_sigint_end_the_command_and_the_exit_code_is_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let script = "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
         let mut alone = start(&[], &["sh", "-c", script]);

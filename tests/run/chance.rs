@@ -28,7 +28,7 @@ const FAULTS: [Fault; 6] = [
 
 /// `LEADELECT_FAULTS=300 cargo test --features cli --test run -- --nocapture chance` for more.
 #[test]
-fn no_two_leaders_commands_live_at_once_whatever_is_killed_or_stopped() {
+fn commands_of_two_leaders_never_live_at_once() {
     let rounds = std::env::var("LEADELECT_FAULTS").map_or(12, |rounds| rounds.parse().unwrap());
     let options = ["--hold-off", "100ms", "--stop-time", "200ms"];
     let mut rig = Rig::start(500, "deaf child stray", &options);

@@ -54,7 +54,7 @@ fn a_supervisor_that_is_stopped_has_its_command_killed_before_another_leads() {
 }
 
 #[test]
-fn a_command_that_ignores_sigterm_is_dead_before_the_lease_ends_that_nobody_renews() {
+fn a_command_that_ignores_sigterm_is_dead_before_the_lease_runs_out() {
     let rig = Rig::start(TIMEOUT, "deaf child", &[]);
     let lives = rig.next_after(0, 2);
     let node = &lives[0].node;

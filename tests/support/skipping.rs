@@ -20,7 +20,7 @@ fn skipping(change: impl FnOnce(&mut Command) -> &mut Command) -> Output {
 }
 
 #[test]
-fn a_skipped_test_is_seen_though_its_output_is_captured() {
+fn a_skipped_test_is_seen_even_if_its_output_is_captured() {
     let output = skipping(|command| command);
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
