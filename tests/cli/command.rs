@@ -29,7 +29,7 @@ fn a_leader_that_is_made_to_resign_hands_over_and_the_successor_is_named() {
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// Far longer than the election timeout, for which it stays behind anyway.
+/// Far longer than the election timeout. For that time the node stays behind anyway.
 #[test]
 fn a_node_that_resigns_for_a_time_does_not_lead_again_within_it() {
     let (mut cluster, first) = started();
@@ -47,7 +47,7 @@ fn leadership_is_transferred_to_the_named_node() {
     let (mut cluster, first) = started();
     let mut last = first.clone();
     for to in cluster.others(&first.id) {
-        // Refused for a moment, while the leader has not heard yet that it is able to.
+        // The leader refuses for a moment, until it has heard that this node is eligible.
         let said = wait_for("a transfer", || {
             let said = ask(&mut cluster, &["transfer", &to]);
             let refused = said.err.contains("is not eligible now");
@@ -65,7 +65,7 @@ fn leadership_is_transferred_to_the_named_node() {
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// It died a moment ago, and its promise still counts.
+/// The node died a moment ago, and its promise still counts.
 #[test]
 fn a_transfer_has_failed_if_another_node_leads_in_the_end() {
     let mut cluster = Cluster::started(&THREE, CALM);
@@ -134,7 +134,7 @@ fn without_a_leader_nothing_is_handed_over() {
     }
 }
 
-/// It is the last resort, and the only one.
+/// The node is the last resort, and there is no other node.
 #[test]
 fn a_single_node_that_resigns_leads_again_and_has_not_handed_over() {
     let mut cluster = Cluster::started(&["1"], SWIFT);

@@ -1,4 +1,4 @@
-//! The program itself, run to its end, and what it needs no cluster for.
+//! The program itself, run to its end, without a cluster.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use super::cluster::{Cluster, Plan};
 use super::process::{AMPLE, try_for};
 use super::skip;
 
-/// What the program has said in the end.
+/// The exit code of the program, and everything that it has printed.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -60,7 +60,7 @@ impl Said {
         }
     }
 
-    /// An error, on stderr and on nothing else.
+    /// An error on stderr, and nothing on stdout.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, parts: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
@@ -121,7 +121,7 @@ fn there_are_completions_for_every_shell() {
     }
 }
 
-/// A script that the shell itself takes.
+/// The shell itself accepts the script.
 #[test]
 fn bash_completes_a_subcommand() {
     let script = leadelect(&["completions", "bash"]).out;

@@ -171,7 +171,7 @@ fn without_a_quorum_or_any_node_the_exit_code_is_1_and_the_reason_is_shown() {
     assert!(nodes(&json).iter().all(|node| node["reachable"] == false), "{json:?}");
 }
 
-/// Its followers may hear it, but the client cannot tell.
+/// The followers may hear the leader, but the client cannot know that.
 #[test]
 fn a_leader_without_reachable_followers_is_not_enough() {
     let mut cluster = Cluster::started(&THREE, CALM);
@@ -251,7 +251,7 @@ fn a_node_with_another_config_does_not_count_and_says_so() {
     assert_eq!(said.code, 0, "{said:?}");
     said.says(&["2 of 3 nodes agree", "refused by the node: different cluster: here elsewhere, there test"]);
 
-    // A fourth node that nobody else knows of: a majority of these four is none of those three.
+    // A fourth node that no other node knows of. A majority of these four need not be a majority of those three.
     let mut plan = cluster.plan.clone();
     let mut fourth = plan.nodes[0].clone();
     (fourth.0, fourth.1) = ("4".into(), "localhost".into());
@@ -312,7 +312,7 @@ fn a_watch_names_a_damaged_config_once_and_goes_on_with_the_last_good_one() {
     for _ in 0..3 {
         assert!(reachable());
     }
-    // And the next good one counts again.
+    // And the next good config counts again.
     plan.node("1").2 = free_port();
     std::fs::write(&config, plan.yaml()).unwrap();
     wait_for("a look with the new config", || (!reachable()).then_some(()));
@@ -342,7 +342,7 @@ fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     assert!(!err.contains("panicked"), "{ended:?}");
 }
 
-/// It needs no promises.
+/// Such a node needs no promises.
 #[test]
 fn the_lease_of_a_single_node_is_endless_in_the_table_and_null_in_json() {
     let mut cluster = Cluster::started(&["1"], CALM);

@@ -1,4 +1,4 @@
-//! The examples that tell a story, and the program of README.md: each is run, and its story read.
+//! The examples that tell a story, and the program of README.md. Each test runs one and reads what it prints.
 
 use std::process::Command;
 

@@ -106,7 +106,7 @@ fn a_leader_that_gets_sigterm_exits_with_success_and_hands_over() {
     cluster.nobody_panicked();
 }
 
-/// Stopped for longer than its lease, a leader cannot notice that it is deposed; when it goes on it must not act.
+/// A leader that is paused for longer than its lease cannot notice that it is deposed. It must not act when it goes on.
 #[test]
 fn a_leader_that_was_paused_does_not_lead_when_it_goes_on() {
     const ROUNDS: usize = 3;
@@ -143,7 +143,7 @@ fn a_leader_that_was_paused_does_not_lead_when_it_goes_on() {
         let held = wait_for("a look at the held lease", || {
             cluster.processes[&leader.id].see(|record| record.held.last().copied().filter(|(_, valid)| !valid))
         });
-        // Or else the machine was so busy that the lease was lost before.
+        // Otherwise the machine was busy, and the lease was lost before.
         held_until_it_stopped += usize::from(held.0 > stopped_at);
         cluster.process(&leader.id).command("drop");
         cluster.leader();

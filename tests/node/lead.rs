@@ -54,7 +54,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Waits until `tokens` has so many.
+/// Waits until `tokens` has this many.
 fn runs(tokens: &Mutex<Vec<u64>>, many: usize) {
     wait_for("the closure to run", || (tokens.lock().unwrap().len() >= many).then_some(()));
 }
@@ -158,7 +158,7 @@ fn a_node_that_has_left_leads_only_if_no_other_node_can() {
             // The others hold off for an election timeout each, and win all the same.
             let _ = next.resign();
         }
-        // Nobody else.
+        // No other node.
         for other in local.nodes.iter().filter(|other| other.id() != node.id()) {
             other.set_eligible(false);
             let _ = other.resign();
@@ -304,20 +304,20 @@ fn work_that_falls_silent_loses_leadership_and_another_node_leads() {
         lead_all_but(scope, &local.nodes, at);
         let lead = scope.spawn(|| {
             node.lead_with(&options, |leading| {
-                // Longer than the limit: signs of life count.
+                // In all this takes longer than the limit, but the signs of life count.
                 for _ in 0..30 {
                     leading.alive();
                     leading.wait(Duration::from_millis(50)).unwrap();
                 }
                 let guard = node.lease().unwrap();
-                // Does not look, nor does it say anything.
+                // The work neither checks nor says that it is alive.
                 stuck.send(()).unwrap();
                 wait_for("the event", || {
                     let event = events.next_within(Duration::from_secs(1))?;
                     matches!(event.cause, Cause::SteppingDown { reason: EndReason::WorkSilent, .. }).then_some(())
                 });
                 assert!(!guard.is_valid());
-                // Too late.
+                // This sign of life comes too late.
                 leading.alive();
                 *lost.lock().unwrap() = leading.check().err();
                 Ok::<_, EndReason>(Next::Rejoin)
@@ -391,10 +391,10 @@ fn a_transfer_reaches_the_node_that_was_named() {
     let local = Local::started(&["ln1", "ln2", "ln3"], BRISK);
     let at = local.leader();
     for step in 1..3 {
-        // The last in line, and the one that led before it led: not whom the leader would have chosen.
+        // The last in line: the leader itself would have chosen another node.
         let to = &local.nodes[(at + step) % 3];
         wait_for("a transfer that is not refused", || {
-            // One that has just started is not able yet.
+            // A node that has just started is not eligible yet.
             let from = &local.nodes[local.leader()];
             from.transfer_to(to.id().as_str()).ok()?;
             assert!(from.lease().is_none());
@@ -442,7 +442,7 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
         None
     });
     assert_eq!(error, TransferError::NotEligible(third.id()));
-    // Also once every peer has answered this leader: it is not only that it has not been heard.
+    // It is refused also once every peer has answered this leader, and not only because a peer was not heard.
     thread::sleep(Duration::from_millis(500));
     assert_eq!(leader.transfer_to(third.id().as_str()), Err(error.clone()));
     assert!(leader.lease().is_some(), "nothing has changed");

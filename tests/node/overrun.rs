@@ -1,5 +1,5 @@
-//! Work that ignores every signal to stop, and guards that nobody drops: what happens at the hard deadline and after
-//! it, and what does not happen before.
+//! Work that does not stop, and leases that are not dropped: what happens at the hard deadline and after it, and what
+//! does not happen before.
 
 use std::env;
 use std::process::Command;
@@ -117,7 +117,7 @@ fn a_node_whose_work_overruns_does_not_campaign_until_it_has_ended() {
         let _ending = Ending(&stubborn, &local.nodes);
         scope.spawn(|| node.lead(|leading| stubborn.work(leading)));
         wait_for("the work", || (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(()));
-        // The others never lead if the first can: whoever does not campaign here is held back by its work alone.
+        // The others lead only if the first node does not campaign. Only its work keeps it from that.
         for other in others {
             other.set_eligible(false);
         }
@@ -144,7 +144,7 @@ fn a_node_whose_work_overruns_does_not_campaign_until_it_has_ended() {
     });
 }
 
-/// Of a node that is alone, which would lead again at once.
+/// A single node would lead again at once.
 #[test]
 fn a_lease_that_is_not_dropped_is_warned_of_once() {
     let mut cluster = Cluster::started(&["1"], SWIFT);
@@ -170,7 +170,7 @@ fn a_lease_that_is_not_dropped_is_warned_of_once() {
 
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
 
-/// Not a test but a program, which a test starts: its work does not stop, and it would rather be aborted.
+/// Not a test but a program that a test starts. Its work does not stop, and it chose [`OnOverrun::Abort`].
 #[test]
 #[ignore = "a program that another test starts"]
 fn run() {

@@ -182,7 +182,7 @@ fn counters_tell_of_a_hand_over_and_of_a_return() {
     assert!(late.worst >= late.last && !late.last.is_zero(), "{late:?}");
     assert!(late.worst < AMPLE, "{late:?}");
 
-    // Who comes back knows no leader, and asks those who do; unless the leader is faster than the question.
+    // A node that comes back knows no leader and asks the others, unless the leader is faster than the question.
     let id = local.nodes[at].id();
     let refused = |local: &Local| -> u64 {
         let others = local.nodes.iter().filter(|node| node.id() != id);
@@ -202,7 +202,7 @@ mod text {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Every sample by its name and labels. Stricter than Prometheus: whatever it does not know is a panic.
+    /// Every sample by its name and labels. Stricter than Prometheus: it panics at anything that it does not know.
     fn parse(text: &str) -> BTreeMap<String, f64> {
         let (mut samples, mut types) = (BTreeMap::new(), BTreeMap::new());
         let (mut family, mut lines) = (String::new(), text.lines());
@@ -260,7 +260,7 @@ mod text {
 
     #[test]
     fn the_text_for_prometheus_is_well_formed_and_follows_a_failover() {
-        // With one node gone both others must vote, also one that came late and doubts its memory for twice as long.
+        // With one node gone both others must vote, also one that came late and is in doubt for twice as long.
         let calm = Duration::from_secs(2);
         let mut local = Local::started(&["p1", "p2", "p3"], calm);
         let old = local.leader();

@@ -1,4 +1,4 @@
-//! Faults by chance, and then a look at everything that lived.
+//! Random faults, and then a check of everything that lived.
 
 use rand::TryRng;
 use rand::rngs::SysRng;

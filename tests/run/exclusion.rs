@@ -1,4 +1,4 @@
-//! No command outlives the lease of its node, whoever is killed or stopped.
+//! No command outlives the lease of its node, even if the node, the guard or the command is killed or stopped.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -120,7 +120,7 @@ fn a_leader_that_is_told_to_resign_ends_its_command_first() {
     assert_eq!(rig.judge(), 3);
 }
 
-/// Nobody is there to kill it but the kernel.
+/// Only the kernel is left to kill it.
 #[test]
 fn a_command_dies_with_its_guard_also_while_its_supervisor_is_stopped() {
     let rig = Rig::start(TIMEOUT, "deaf", &[]);

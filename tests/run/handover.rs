@@ -1,4 +1,4 @@
-//! How long nobody works when a command is killed.
+//! How long no command works after one is killed.
 
 use rustix::process::Signal;
 
