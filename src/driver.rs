@@ -56,6 +56,7 @@ impl Driver {
     /// Runs until the node has stopped.
     pub(crate) fn run(mut self) {
         let ending = Ending { leadership: self.leadership.clone(), board: self.board.clone() };
+        self.step(Mail::Program(self.leadership.program()));
         let mut stopped = self.step(Mail::Start).stopped;
         while !stopped {
             let wait = self.engine.wake_at().since(clock::now()).min(LONGEST_WAIT);

@@ -226,6 +226,12 @@ impl Election {
         self.setup.me
     }
 
+    /// Whether the node is eligible, as it was last told: see [`Input::Eligible`].
+    #[must_use]
+    pub fn is_eligible(&self) -> bool {
+        self.eligible
+    }
+
     /// What the node is.
     #[must_use]
     pub fn role(&self) -> Role {

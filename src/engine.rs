@@ -70,6 +70,8 @@ pub struct Engine<C> {
     promised: BTreeMap<NodeId, Duration>,
     /// The last timer that was found late.
     late_for: Instant,
+    /// When it was last stepped.
+    stepped_at: Instant,
 }
 
 /// A lease that was published.
@@ -82,7 +84,7 @@ struct Guarded {
 }
 
 impl<C: Clone> Engine<C> {
-    /// A node whose part in the election is `election`. Step [`Mail::Start`] first.
+    /// A node whose part in the election is `election`. First step [`Mail::Program`], then [`Mail::Start`].
     ///
     /// A stop waits for `last_words` at most until the other nodes have confirmed that leadership is released.
     #[must_use]
@@ -104,6 +106,7 @@ impl<C: Clone> Engine<C> {
             reported: BTreeMap::new(),
             promised: BTreeMap::new(),
             late_for: Instant::NEVER,
+            stepped_at: Instant::ZERO,
         }
     }
 
@@ -113,6 +116,8 @@ impl<C: Clone> Engine<C> {
     ///
     /// If `now` is before the moment of an earlier step.
     pub fn step(&mut self, now: Instant, mail: Mail<C>) -> Output<C> {
+        assert!(now >= self.stepped_at, "time went back: {now:?} after {:?}", self.stepped_at);
+        self.stepped_at = now;
         let mut out = Output::default();
         self.note_lateness(now, &mut out.effects);
         let is_program = matches!(mail, Mail::Program(_));

@@ -28,6 +28,7 @@ impl<C: Clone> Engine<C> {
             reported,
             promised,
             late_for,
+            stepped_at,
         } = self;
         election.canonicalize(now, origin, names);
         assert!(stop_by.is_none(), "no node is stopped");
@@ -45,5 +46,6 @@ impl<C: Clone> Engine<C> {
         releases.clear();
         (*heard, *reported, *promised) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         *late_for = Instant::NEVER;
+        *stepped_at = origin;
     }
 }

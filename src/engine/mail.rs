@@ -8,7 +8,7 @@ use crate::election::{EndReason, Instant, NodeId, Reply, Request, Term};
 /// One thing for a node to deal with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mail<C> {
-    /// The node starts. Comes first, and once.
+    /// The node starts. Comes once, and before everything but [`Mail::Program`].
     Start,
     /// Time has passed, and nothing else is left to deal with.
     Wake,

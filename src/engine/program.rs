@@ -22,8 +22,13 @@ impl<C: Clone> Engine<C> {
 
     /// `is_news`: what is known of the program is what it is at this moment.
     pub(super) fn look_at_program(&mut self, now: Instant, is_news: bool, out: &mut Output<C>) {
+        // First what rests on the news alone: what the election does below may take a lease away, and the program that is
+        // known here has not seen it.
         if is_news && now >= self.overruns_at() {
             self.work_overran(out);
+        }
+        if is_news {
+            self.lease_may_be_kept(now, out);
         }
         let fell_ill = self.note_health(now);
         self.note_eligibility(now, out);
@@ -33,9 +38,6 @@ impl<C: Clone> Engine<C> {
         }
         if is_news && now >= self.silent_at() {
             self.work_is_silent(now, out);
-        }
-        if is_news {
-            self.lease_may_be_kept(now, out);
         }
     }
 

@@ -12,6 +12,7 @@ mod candidate;
 mod heartbeat;
 mod hint;
 mod lease;
+mod node;
 mod node_id;
 mod pre_vote;
 mod promise;

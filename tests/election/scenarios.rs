@@ -34,7 +34,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{EndReason, Input, Setup, Timing, TimingSpec, Voter};
+use leadelect::election::{Setup, Timing, TimingSpec, Voter};
+use leadelect::engine::Call;
 
 use crate::harness::disk::{Half, Mood};
 use crate::harness::world::{Wall, WindUp, World};
@@ -215,7 +216,7 @@ impl Stage {
                 let successor = named.get("to").map(|word| node(word)).transpose()?;
                 let hold_off = named.get("hold_off").map(|word| duration(word)).transpose()?;
                 let hold_off = hold_off.unwrap_or(Duration::ZERO);
-                world.order(node(id)?, Input::StepDown { reason: EndReason::Resigned, successor, hold_off });
+                world.call(node(id)?, Call::HandOver { successor, hold_off });
             }
             ("work", [id, span]) => {
                 world.node_mut(node(id)?).winds_up_in = WindUp::After(duration(span)?);
@@ -224,7 +225,7 @@ impl Stage {
                 let until = world.now.after(duration(span)?);
                 world.hang(node(id)?, until);
             }
-            ("eligible", [id, what]) => world.order(node(id)?, Input::Eligible(*what == "yes")),
+            ("eligible", [id, what]) => world.set_eligible(node(id)?, *what == "yes"),
             ("advance", [span]) => world.run_until(world.now.after(duration(span)?)),
             ("until", ["lease"]) => wait(world, |world| world.acting().is_some())?,
             ("until", ["lease", id]) => {

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{EndReason, Input, Instant, Setup, Term, Timing, TimingSpec, Voter};
+use leadelect::election::{Instant, Setup, Term, Timing, TimingSpec, Voter};
 
 use crate::harness::Dice;
 use crate::harness::clock::Real;
@@ -36,6 +36,7 @@ use crate::harness::world::{Wall, WindUp, World};
 use crate::picture;
 
 mod campaign;
+mod program;
 
 /// How many lines of a failed run are shown.
 const LAST_LINES: usize = 80;
@@ -97,9 +98,15 @@ enum Fault {
     Rot,
     SpuriousTick,
     Hang,
+    Returns,
+    FindsEnd,
+    Silent,
+    Ill,
+    Stop,
+    LogStalls,
 }
 
-const FAULTS: [Fault; 17] = [
+const FAULTS: [Fault; 23] = [
     Fault::Crash,
     Fault::Reboot,
     Fault::Pause,
@@ -117,6 +124,12 @@ const FAULTS: [Fault; 17] = [
     Fault::Rot,
     Fault::SpuriousTick,
     Fault::Hang,
+    Fault::Returns,
+    Fault::FindsEnd,
+    Fault::Silent,
+    Fault::Ill,
+    Fault::Stop,
+    Fault::LogStalls,
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +142,12 @@ enum Later {
     Repair,
     /// The disk is replaced by an empty one.
     Forget,
+    /// Somebody is there again to do the work.
+    Attend,
+    /// The program is well again.
+    Well,
+    /// The work says again that it is alive.
+    Speak,
 }
 
 struct Trouble {
@@ -148,6 +167,8 @@ fn run(seed: u64, tell: bool) -> World {
     trouble.rage();
     trouble.make_peace();
     if let Some(leader) = trouble.expect_a_leader() {
+        trouble.expect_settled();
+        let leader = trouble.world.acting().unwrap_or(leader);
         let leader = trouble.expect_the_best(leader);
         if let Some(leader) = trouble.expect_a_term_of_its_own(leader) {
             trouble.trouble_the_others(leader);
@@ -212,6 +233,7 @@ impl Trouble {
             later: BTreeMap::new(),
             forgot: false,
         };
+        trouble.choose_programs();
         if trouble.dice.chance(300) {
             trouble.worsen_all_links();
         }
@@ -238,6 +260,9 @@ impl Trouble {
                         Later::Mend => self.mend(),
                         Later::Repair => self.repair(id),
                         Later::Forget => self.forget(id),
+                        Later::Attend => self.world.attend(id),
+                        Later::Well => self.world.set_health(id, Instant::NEVER),
+                        Later::Speak => self.world.speak(id),
                     }
                 }
                 Some(_) | None => {
@@ -334,16 +359,6 @@ impl Trouble {
                 let mood = *self.dice.pick(&[Mood::Works, Mood::Works, slow, slow, Mood::Fails]);
                 self.world.node_mut(victim).disk.mood = mood;
             }
-            Fault::HandOver => {
-                let successor = self.dice.chance(500).then_some(other);
-                let hold_off = self.span(self.timeout * 2);
-                let order = Input::StepDown { reason: EndReason::Resigned, successor, hold_off };
-                self.world.order(victim, order);
-            }
-            Fault::Eligible => {
-                let able = self.dice.chance(600);
-                self.world.order(victim, Input::Eligible(able));
-            }
             Fault::Forget if self.dice.chance(300) => self.forget(victim),
             // Most dangerous just when somebody else is about to be elected.
             Fault::Forget => {
@@ -359,12 +374,16 @@ impl Trouble {
                 let at = self.soon(self.timeout / 2);
                 self.later.insert((at, victim), Later::Start);
             }
-            Fault::SpuriousTick => self.world.order(victim, Input::Tick),
-            // The work that runs there ignores that it is told to stop.
-            Fault::Hang => {
-                let until = self.soon(self.timeout * 4);
-                self.world.hang(victim, until);
-            }
+            Fault::SpuriousTick => self.world.wake(victim),
+            Fault::HandOver
+            | Fault::Eligible
+            | Fault::Hang
+            | Fault::Returns
+            | Fault::FindsEnd
+            | Fault::Silent
+            | Fault::Ill
+            | Fault::Stop
+            | Fault::LogStalls => self.strike_program(fault, victim, other),
         }
     }
 
@@ -452,9 +471,13 @@ impl Trouble {
             if self.world.node(id).is_paused() {
                 self.resume(id);
             }
+            if self.world.node(id).is_stopping() {
+                self.world.crash(id);
+            }
             if !self.world.node(id).is_up() {
                 self.start(id);
             }
+            self.mend_program(id);
         }
     }
 

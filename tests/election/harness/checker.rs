@@ -10,6 +10,7 @@ use leadelect::election::{Cause, Deadline, Election, EndReason, Event, HardState
 use super::clock::{Clock, Real};
 
 mod canonical;
+mod program;
 
 /// When and where a step was taken.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +26,13 @@ pub(crate) struct Step {
     pub(crate) storage_failed: bool,
     /// How long the node waits at least for a preferred node.
     pub(crate) settling: Duration,
+    /// Whether the node leads after the step, and its term then.
+    pub(crate) leads: bool,
+    pub(crate) term: Term,
 }
 
 impl Step {
-    fn local(&self) -> Instant {
+    pub(crate) fn local(&self) -> Instant {
         self.clock.at(self.at)
     }
 }
@@ -85,6 +89,7 @@ pub(crate) struct Checker {
     votes: BTreeMap<(NodeId, Term), NodeId>,
     owed: BTreeMap<NodeId, Owed>,
     allowed: BTreeMap<NodeId, Allowed>,
+    program: program::Calls,
 }
 
 /// Clocks that were set anew are compared in real time, each rounded to a nanosecond.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Input, Reply, Request, Role, Setup, Term};
+use leadelect::election::{Reply, Request, Role, Setup, Term};
+use leadelect::engine::Call;
 
 use super::clock::{Real, nanos};
 use super::disk::Mood;
@@ -187,17 +188,11 @@ impl Record {
     }
 
     /// What a program or an operator asks of a node.
-    pub(crate) fn order(&mut self, now: Real, node: NodeId, input: &Input) {
-        let text = match input {
-            Input::StepDown { successor: Some(to), .. } => format!("hand over to {to}"),
-            Input::StepDown { successor: None, .. } => "hand over".to_owned(),
-            Input::Eligible(true) => "able to lead".to_owned(),
-            Input::Eligible(false) => "not able to lead".to_owned(),
-            Input::Tick
-            | Input::Request { .. }
-            | Input::Reply { .. }
-            | Input::WorkEnded { .. }
-            | Input::StorageFailed => return,
+    pub(crate) fn call(&mut self, now: Real, node: NodeId, call: &Call) {
+        let text = match call {
+            Call::HandOver { successor: Some(to), .. } => format!("hand over to {to}"),
+            Call::HandOver { successor: None, .. } => "hand over".to_owned(),
+            Call::WorkEnds { term, .. } => format!("the work of term {term} ends"),
         };
         self.note(now, Mark::Fault { node, text });
     }

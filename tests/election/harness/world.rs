@@ -1,14 +1,18 @@
 //! The cluster: nodes with their drivers, programs and hosts, and the one queue of what happens next.
+//!
+//! A node is a shipped [`Engine`], driven in the six steps that its documentation asks for. What a driver and the state
+//! that threads share do beside that, and nothing else, is written here once more.
 
 mod program;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use leadelect::NodeId;
 use leadelect::election::{
-    Deadline, Effects, Election, HardState, Input, Instant, Recovery, Reply, Request, Role, Setup, Term,
+    Cause, Deadline, Election, Event, HardState, Instant, Recovery, Reply, Request, Role, Setup, Term,
 };
+use leadelect::engine::{Call, Effects, Engine, Mail, Undone};
 
 use super::Dice;
 use super::agenda::Agenda;
@@ -18,6 +22,10 @@ use super::disk::Disk;
 use super::network::Network;
 use super::per_node::PerNode;
 use super::record::{Host, Mark, Process, Record, Said};
+use program::{Lease, Told};
+
+pub(crate) use program::Outcome;
+use program::Program;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -33,6 +41,7 @@ pub(crate) struct World {
     nodes: PerNode<Node>,
     next: Agenda<Happening>,
     dice: Dice,
+    calls: u64,
     narrated: BTreeSet<(NodeId, NodeId, Term, bool)>,
 }
 
@@ -59,7 +68,13 @@ enum Letter {
         life: u64,
         reply: Reply,
     },
-    Order(Input),
+    /// From the node's own process, in this life.
+    Own {
+        life: u64,
+        mail: Mail<u64>,
+    },
+    /// What the program is and wants has changed.
+    Nudge,
 }
 
 /// One host and what runs on it.
@@ -72,7 +87,7 @@ pub(crate) struct Node {
     pub(crate) stateless: Option<Wall>,
     /// How long work goes on that was told to stop. No longer than the lease in any case.
     pub(crate) winds_up_in: WindUp,
-    election: Option<Election>,
+    engine: Option<Engine<u64>>,
     life: u64,
     booted_in_life: bool,
     paused: bool,
@@ -82,8 +97,14 @@ pub(crate) struct Node {
     published: Option<Deadline>,
     work: Option<Work>,
     winding_up: bool,
-    /// What the program has said: it is able to lead.
-    able: bool,
+    pub(crate) program: Program,
+    /// The leases of this life that are published or still guard something.
+    leases: BTreeMap<Term, Lease>,
+    /// When it was told to stop.
+    stopping: Option<Instant>,
+    /// Nobody reads the log: the thread that next writes a line waits so long.
+    pub(crate) log_stalls: Duration,
+    busy_until: Real,
     /// Work that has hung, and until when: it returns no sooner.
     pub(crate) stuck: Option<Work>,
     looks_at: Real,
@@ -108,7 +129,7 @@ pub(crate) enum WindUp {
 #[derive(Debug)]
 struct Written {
     until: Real,
-    effects: Effects,
+    effects: Effects<u64>,
     step: Step,
     asked: Option<(NodeId, u64)>,
 }
@@ -130,6 +151,7 @@ impl World {
             nodes: nodes.collect(),
             next: Agenda::new(),
             dice: Dice(seed),
+            calls: 0,
             narrated: BTreeSet::new(),
         }
     }
@@ -157,7 +179,8 @@ impl World {
     pub(crate) fn able(&self) -> impl Iterator<Item = NodeId> {
         let able = |node: &&Node| {
             let voter = node.setup.voters[&node.setup.me];
-            node.election.is_some() && node.able && !voter.witness
+            let engine = node.engine.as_ref();
+            engine.is_some_and(|engine| engine.election().is_eligible()) && !voter.witness
         };
         self.nodes.values().filter(able).map(|node| node.setup.me)
     }
@@ -175,7 +198,7 @@ impl World {
         let now = self.now;
         let seed = self.dice.next();
         let node = self.nodes.get_mut(&id).expect("a node");
-        if node.election.is_some() {
+        if node.engine.is_some() {
             return;
         }
         node.life += 1;
@@ -206,8 +229,10 @@ impl World {
         node.booted_in_life = false;
         node.disk.failed = false;
         node.paused = false;
-        node.able = true;
-        node.election = Some(Election::new(node.setup.clone(), recovery, local, seed));
+        node.program.begin();
+        let election = Election::new(node.setup.clone(), recovery, local, seed);
+        node.engine = Some(Engine::new(election, node.last_words()));
+        node.own(Mail::Start);
         self.look(id, now);
     }
 
@@ -222,11 +247,16 @@ impl World {
                 node.disk.break_write(&mut self.dice);
             }
         }
-        node.election = None;
+        node.engine = None;
         node.queue.clear();
         node.published = None;
         node.paused = false;
         node.stuck = None;
+        node.leases.clear();
+        node.stopping = None;
+        node.busy_until = Real::ZERO;
+        self.checker.calls_end(id);
+        let node = self.nodes.get_mut(&id).expect("a node");
         let step = node.step(now);
         self.set_work(id, &step, None);
         self.checker.published(&step, None);
@@ -275,14 +305,36 @@ impl World {
         self.look(id, self.now);
     }
 
-    /// Puts an order into the node's queue.
-    pub(crate) fn order(&mut self, id: NodeId, input: Input) {
+    /// The program of a node, or an operator, calls it.
+    pub(crate) fn call(&mut self, id: NodeId, call: Call) {
+        let now = self.now;
         let node = self.nodes.get_mut(&id).expect("a node");
-        if node.election.is_some() {
-            if let Some(record) = &mut self.record {
-                record.order(self.now, id, &input);
-            }
-            node.queue.push_back(Box::new(Letter::Order(input)));
+        if node.engine.is_none() {
+            return;
+        }
+        if let Some(record) = &mut self.record {
+            record.call(now, id, &call);
+        }
+        self.calls += 1;
+        self.checker.calls(self.calls, id, &call);
+        node.own(Mail::Call { call, caller: self.calls });
+        self.drive(id);
+    }
+
+    /// The process is asked to end in order.
+    pub(crate) fn stop(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        if node.engine.is_some() && !node.is_stopping() {
+            node.own(Mail::Stop);
+            self.drive(id);
+        }
+    }
+
+    /// Time has passed, says somebody, and it may not be so.
+    pub(crate) fn wake(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        if node.engine.is_some() {
+            node.own(Mail::Wake);
             self.drive(id);
         }
     }
@@ -338,10 +390,10 @@ impl World {
 
     fn arrive(&mut self, to: NodeId, letter: Box<Letter>) {
         let node = self.nodes.get_mut(&to).expect("a node");
-        if node.election.is_none() {
+        if node.engine.is_none() {
             return;
         }
-        if matches!(&*letter, Letter::Reply { life, .. } if *life != node.life) {
+        if matches!(&*letter, Letter::Reply { life, .. } | Letter::Own { life, .. } if *life != node.life) {
             return; // the connection that it would have come on has ended
         }
         node.queue.push_back(letter);
@@ -364,7 +416,7 @@ impl World {
     fn drive_once(&mut self, id: NodeId) -> bool {
         let now = self.now;
         let node = self.nodes.get_mut(&id).expect("a node");
-        let Some(election) = node.election.as_ref().filter(|_| !node.paused) else {
+        let Some(engine) = node.engine.as_ref().filter(|_| !node.paused) else {
             return false;
         };
         if let Some(written) = node.writing.take_if(|written| written.until <= now) {
@@ -372,46 +424,29 @@ impl World {
             self.release(id, written);
             return true;
         }
-        if let Some(written) = &node.writing {
-            let until = written.until;
+        if let Some(until) = node.waits_until(now) {
             self.look(id, until);
             return false;
         }
-        if let Some(letter) = node.queue.pop_front() {
-            match *letter {
-                Letter::Request { from, life, request } => {
-                    self.checker.hears(id, (from, life), &request);
-                    self.step(id, Input::Request { from, request }, Some((from, life)));
-                }
-                Letter::Reply { from, reply, .. } => {
-                    self.step(id, Input::Reply { from, reply }, None);
-                }
-                Letter::Order(input) => {
-                    if let Input::Eligible(able) = input {
-                        node.able = able;
-                    }
-                    self.step(id, input, None);
-                }
-            }
+        if engine.looks_at_program(node.clock.at(now)) {
+            let program = self.program_now(id);
+            self.step(id, Mail::Program(program), None);
             return true;
         }
-        if let Some(term) = election.awaits_work() {
-            match self.returns_at(id, term) {
-                Some(at) => self.look(id, at),
-                None => {
-                    self.narrate(|| format!("{id} has ended the work of term {term}"));
-                    self.step(id, Input::WorkEnded { term }, None);
-                    return true;
-                }
-            }
+        if let Some(letter) = node.queue.pop_front() {
+            self.take(id, *letter);
+            return true;
+        }
+        if self.free_leases(id) {
+            return true;
         }
         let node = self.nodes.get_mut(&id).expect("a node");
-        let Some(election) = &node.election else {
+        let Some(engine) = &node.engine else {
             return false;
         };
-        let wake_at = election.wake_at();
+        let wake_at = engine.wake_at();
         if node.clock.at(now) >= wake_at {
-            self.step(id, Input::Tick, None);
+            self.step(id, Mail::Wake, None);
             return true;
         }
         let at = node.clock.reaches(wake_at);
@@ -422,21 +457,55 @@ impl World {
         false
     }
 
-    fn step(&mut self, id: NodeId, input: Input, asked: Option<(NodeId, u64)>) {
+    fn take(&mut self, id: NodeId, letter: Letter) {
+        match letter {
+            Letter::Request { from, life, request } => {
+                self.checker.hears(id, (from, life), &request);
+                self.step(id, Mail::Request { from, request }, Some((from, life)));
+            }
+            Letter::Reply { from, reply, .. } => self.step(id, Mail::Reply { from, reply }, None),
+            Letter::Own { mail, .. } => {
+                let node = self.nodes.get_mut(&id).expect("a node");
+                match mail {
+                    Mail::Stop => drop(node.stopping.get_or_insert(node.clock.at(self.now))),
+                    Mail::Start => {
+                        let program = self.program_now(id);
+                        self.step(id, Mail::Program(program), None);
+                    }
+                    _ => {}
+                }
+                self.step(id, mail, None);
+            }
+            Letter::Nudge => {
+                self.nodes.get_mut(&id).expect("a node").program.nudged = false;
+                let program = self.program_now(id);
+                self.step(id, Mail::Program(program), None);
+            }
+        }
+    }
+
+    fn step(&mut self, id: NodeId, mail: Mail<u64>, asked: Option<(NodeId, u64)>) {
         let now = self.now;
         let node = self.nodes.get_mut(&id).expect("a node");
         let local = node.clock.at(now);
-        let election = node.election.as_mut().expect("a running node");
-        let asks_pre_vote = matches!(&input, Input::Request { request: Request::PreVote { .. }, .. });
-        let before = asks_pre_vote.then(|| election.clone());
-        let output = election.step(local, input);
+        let engine = node.engine.as_mut().expect("a running node");
+        let asks_pre_vote = matches!(&mail, Mail::Request { request: Request::PreVote { .. }, .. });
+        let before = asks_pre_vote.then(|| engine.election().clone());
+        let told = Told::of(&mail);
+        let election = engine.election();
+        let steps_down = election.leader() == Some(id) && election.awaits_work() == Some(election.term());
+        if let (true, Mail::Call { call: Call::HandOver { successor: None, hold_off }, .. }) = (steps_down, &mail) {
+            self.checker.held_off(id, local + *hold_off);
+        }
+        let output = engine.step(local, mail);
         if let Some(before) = before {
-            self.checker.pre_vote_pure(&before, election, local);
+            self.checker.pre_vote_pure(&before, engine.election(), local);
         }
         match output.store(&mut node.disk) {
             Ok(effects) => {
                 let until = now.after(node.disk.busy_for());
                 let step = node.step(now);
+                node.check_program(&mut self.checker, &step, &told, &effects);
                 let written = Written { until, effects, step, asked };
                 if until > now {
                     node.writing = Some(written);
@@ -445,31 +514,27 @@ impl World {
                     self.release(id, written);
                 }
             }
-            Err(()) => {
-                node.disk.break_write(&mut self.dice);
-                self.narrate(|| format!("{id} could not write"));
-                self.note(|| Mark::Fault { node: id, text: "could not write".to_owned() });
-                self.step(id, Input::StorageFailed, None);
-            }
+            Err(((), undone)) => self.storage_fails(id, undone),
         }
     }
 
-    /// What a step wanted done, once its state is durable, in the order that the core asks for.
+    fn storage_fails(&mut self, id: NodeId, undone: Undone<u64>) {
+        self.nodes.get_mut(&id).expect("a node").disk.break_write(&mut self.dice);
+        self.narrate(|| format!("{id} could not write"));
+        self.note(|| Mark::Fault { node: id, text: "could not write".to_owned() });
+        self.step(id, Mail::StorageFailed { problem: "could not write".to_owned(), undone }, None);
+    }
+
+    /// What a step wanted done, once its state is durable, in the order that the engine asks for.
     fn release(&mut self, id: NodeId, written: Written) {
         let Written { effects, mut step, asked, .. } = written;
+        let (stopped, says) = (effects.stopped, effects.told.iter().any(|told| told.level.is_some()));
         step.durable = self.nodes[&id].durable();
         self.checker.published(&step, effects.lease);
-        self.set_work(id, &step, effects.lease);
-        for event in &effects.events {
-            self.checker.tells(&step, event);
-            self.narrate(|| format!("{id} {event}"));
-            self.note(|| Mark::Role {
-                node: id,
-                role: event.role,
-                term: event.term,
-                leader: event.leader,
-                text: event.to_string(),
-            });
+        self.publish(id, &step, effects.lease);
+        // Before what is said, so that a story tells first what a node has become.
+        for told in effects.overran.into_iter().chain(effects.told) {
+            self.tell(id, &step, &told.event);
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
             self.checker.answers(&step, (to, life), &reply);
@@ -486,6 +551,9 @@ impl World {
         }
         for (to, request) in effects.messages {
             self.checker.asks(&step, &request);
+            if let Request::Release { term, .. } = &request {
+                self.released(id, &step, to, *term);
+            }
             let text = self.story.is_some().then(|| request.to_string());
             let text = text.filter(|_| match &request {
                 Request::Heartbeat { term, .. } => self.narrated.insert((id, to, *term, false)) || self.every_heartbeat,
@@ -494,6 +562,42 @@ impl World {
             let letter = Box::new(Letter::Request { from: id, life: step.life, request });
             self.send(id, to, letter, text);
         }
+        for (call, answer) in effects.answers {
+            self.checker.answered(&step, call, &answer);
+        }
+        let node = self.nodes.get_mut(&id).expect("a node");
+        if says && !node.log_stalls.is_zero() {
+            node.busy_until = self.now.after(std::mem::take(&mut node.log_stalls));
+        }
+        if stopped && node.engine.is_some() {
+            self.narrate(|| format!("{id} has stopped"));
+            self.crash(id);
+        }
+    }
+
+    fn tell(&mut self, id: NodeId, step: &Step, event: &Event) {
+        self.checker.tells(step, event);
+        if event.cause == Cause::Started {
+            return;
+        }
+        self.narrate(|| format!("{id} {event}"));
+        self.note(|| Mark::Role {
+            node: id,
+            role: event.role,
+            term: event.term,
+            leader: event.leader,
+            text: event.to_string(),
+        });
+    }
+
+    /// A release is said: nothing may act any more under the lease that it ends. If it is not answered in time, the
+    /// transport says so.
+    fn released(&mut self, id: NodeId, step: &Step, to: NodeId, term: Term) {
+        self.checker.releases(step, term, self.returns_at(id, term));
+        let node = &self.nodes[&id];
+        let (life, at) = (node.life, self.now.after(node.last_words()));
+        let letter = Box::new(Letter::Own { life, mail: Mail::Unanswered { by: to } });
+        self.happens(at, Happening::Arrival { to: id, letter });
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, letter: Box<Letter>, text: Option<String>) {
@@ -508,7 +612,7 @@ impl World {
         let said = |letter: &Letter| match letter {
             Letter::Request { request, .. } => Said::from(request),
             Letter::Reply { reply, .. } => Said::from(reply),
-            Letter::Order(_) => unreachable!("orders are not sent"),
+            Letter::Own { .. } | Letter::Nudge => unreachable!("a node sends itself nothing"),
         };
         let arrivals = delays.map(|delay| delay.map(|delay| self.now.after(delay)));
         self.note(|| Mark::Message {
@@ -546,7 +650,7 @@ impl Node {
             disk: Disk::empty(),
             stateless: None,
             winds_up_in: WindUp::After(Duration::ZERO),
-            election: None,
+            engine: None,
             life: 0,
             booted_in_life: false,
             paused: false,
@@ -555,14 +659,44 @@ impl Node {
             published: None,
             work: None,
             winding_up: false,
-            able: true,
+            program: Program::default(),
+            leases: BTreeMap::new(),
+            stopping: None,
+            log_stalls: Duration::ZERO,
+            busy_until: Real::ZERO,
             stuck: None,
             looks_at: Real::NEVER,
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.election.is_some()
+        self.engine.is_some()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        let stops = |letter: &Letter| matches!(letter, Letter::Own { mail: Mail::Stop, .. });
+        self.stopping.is_some() || self.queue.iter().any(|letter| stops(letter))
+    }
+
+    /// Whether nothing is pending in it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.engine.as_ref().is_none_or(Engine::is_settled)
+    }
+
+    /// How long the others may take to answer a release.
+    pub(super) fn last_words(&self) -> Duration {
+        self.setup.timing.election_timeout() / 2
+    }
+
+    /// Puts mail of the process itself into its queue.
+    pub(super) fn own(&mut self, mail: Mail<u64>) {
+        self.queue.push_back(Box::new(Letter::Own { life: self.life, mail }));
+    }
+
+    /// Until when the election thread waits for the disk, or for somebody to read the log.
+    fn waits_until(&self, now: Real) -> Option<Real> {
+        let writing = self.writing.as_ref().map(|written| written.until);
+        writing.or_else(|| (now < self.busy_until).then_some(self.busy_until))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -570,14 +704,15 @@ impl Node {
     }
 
     pub(crate) fn term(&self) -> Term {
-        self.election.as_ref().map_or(Term::default(), Election::term)
+        self.engine.as_ref().map_or(Term::default(), |engine| engine.election().term())
     }
 
     /// The node as its users see it.
     pub(crate) fn status(&self, now: Real) -> String {
-        let Some(election) = &self.election else {
+        let Some(engine) = &self.engine else {
             return "down".to_owned();
         };
+        let election = engine.election();
         let mut text = format!("{} term={}", election.role(), election.term());
         if let (Some(leader), Role::Follower | Role::Candidate) = (election.leader(), election.role()) {
             text += &format!(" leader={leader}");
@@ -590,7 +725,7 @@ impl Node {
     }
 
     fn host(&self) -> Host {
-        let process = match (&self.election, self.paused) {
+        let process = match (&self.engine, self.paused) {
             (None, _) => Process::Down,
             (Some(_), true) => Process::Paused,
             (Some(_), false) => Process::Runs,
@@ -616,6 +751,8 @@ impl Node {
             durable: self.durable(),
             storage_failed: self.disk.failed,
             settling: self.setup.timing.settling(),
+            leads: self.engine.as_ref().is_some_and(|engine| engine.election().leader() == Some(self.setup.me)),
+            term: self.term(),
         }
     }
 

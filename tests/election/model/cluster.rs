@@ -188,6 +188,8 @@ impl Node {
             durable: Some(self.durable.unwrap_or_default()),
             storage_failed: false,
             settling: self.setup.0.timing.settling(),
+            leads: self.election.as_ref().is_some_and(|election| election.leader() == Some(self.id())),
+            term: Term(self.term()),
         }
     }
 }

@@ -59,6 +59,7 @@ impl Checker {
             votes,
             owed,
             allowed,
+            program: _,
         } = self;
         *leases_won = 0;
         *yielded = false;
