@@ -1,4 +1,4 @@
-//! One node after the other is restarted by SIGTERM: leadership moves once for each leader that is.
+//! One node after the other is restarted by SIGTERM. Leadership moves once for each leader that is restarted.
 
 use std::env;
 use std::thread;
@@ -32,8 +32,8 @@ fn rolling_restart(ids: &[&str], rounds: u64) {
             cluster.start(id);
             assert!(cluster.is_ready(id), "{}", cluster.dump());
             cluster.leader();
-            // As the manual says: until then it keeps the promises that it may have forgotten, and votes for nobody. No
-            // event tells that this time is over.
+            // As the manual says: until then it may have forgotten promises, and gives no vote. No event tells that
+            // this time is over.
             thread::sleep(settle);
         }
     }

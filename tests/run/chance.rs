@@ -1,4 +1,4 @@
-//! Faults by chance, and then a look at everything that lived.
+//! Random faults, and then a check of everything that lived.
 
 use rustix::process::{Signal, kill_process};
 
@@ -28,7 +28,7 @@ const FAULTS: [Fault; 6] = [
 /// `LEADELECT_FAULTS=300 cargo test --features cli --test run -- --nocapture chance` for more. A failure prints the
 /// command that deals the same faults again; who leads is up to the hosts' timing.
 #[test]
-fn no_two_leaders_commands_live_at_once_whatever_is_killed_or_stopped() {
+fn commands_of_two_leaders_never_live_at_once() {
     let rounds = std::env::var("LEADELECT_FAULTS").map_or(12, |rounds| rounds.parse().unwrap());
     let mut dice = Dice::new(Dice::seed(), 0);
     let options = ["--hold-off", "100ms", "--stop-time", "200ms"];

@@ -1,4 +1,4 @@
-//! What several test programs share: certificates, processes, clusters of them, and what is made of their logs.
+//! What several test programs share: certificates, processes, clusters of them, and the judge of their logs.
 //!
 //! Each program includes this once. The program `support` tests it.
 
