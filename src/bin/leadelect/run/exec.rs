@@ -38,12 +38,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
     let mut input = None;
     let (token, until) = loop {
-        let Received::Message(text, file) = receive(stdin(), RecvFlags::empty()) else {
+        let Received::Message(message, file) = receive(stdin(), RecvFlags::empty()) else {
             // The guard has ended, or does not need this process.
             return Ok(ExitCode::SUCCESS);
         };
         input = file.or(input);
-        if let Some(ToGuard::Start { token, until }) = ToGuard::parse(&text) {
+        if let ToGuard::Start { token, until } = message {
             break (token, until);
         }
     };
