@@ -162,8 +162,10 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
     if versions.len() > 1 {
         findings.warning(&format!("the nodes run different versions: {versions:?}"))?;
     }
-    let verdict = view.verdict();
-    if verdict.ok { findings.ok(&verdict.to_string()) } else { findings.error(&verdict.to_string()) }
+    match view.verdict() {
+        Ok(text) => findings.ok(&text),
+        Err(text) => findings.error(&text),
+    }
 }
 
 fn listed(ids: impl Iterator<Item = NodeId>) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use leadelect::Config;
 use leadelect::remote::Client;
 
-use super::view::{Verdict, View, json, table};
+use super::view::{View, json, table};
 use super::{ConfigFile, Failure, complain, print};
 
 /// Ask every node what it sees and show one table
@@ -63,8 +63,11 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Moves to the top left and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
+/// The exit code if there is no leader with a quorum.
+const NO_LEADER: u8 = 1;
+
 /// The exit code after the last look.
-static LAST: AtomicU8 = AtomicU8::new(Verdict::NO_LEADER);
+static LAST: AtomicU8 = AtomicU8::new(NO_LEADER);
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let lookout = Lookout::read(args)?;
@@ -129,13 +132,16 @@ impl Lookout {
     /// Asks and shows once. Returns the exit code.
     fn look(&self, args: &Args, redraws: bool) -> Result<u8, Failure> {
         let view = View::of(&self.config, self.client.status_of_all());
-        let verdict = view.verdict();
+        let (verdict, exit_code) = match view.verdict() {
+            Ok(text) => (text, 0),
+            Err(text) => (text, NO_LEADER),
+        };
         let text = match (args.json, redraws) {
             (true, _) => json(&view, !args.watch)?,
             (false, true) => format!("{CLEAR_SCREEN}{}{verdict}\n", table(&view)),
             (false, false) => format!("{}{verdict}\n", table(&view)),
         };
         print(&text)?;
-        Ok(verdict.exit_code())
+        Ok(exit_code)
     }
 }
