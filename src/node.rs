@@ -3,7 +3,7 @@
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::inbox::Post;
 use crate::leadership::{self, LeadOptions, Leading, Lease, NodeHandle, WorkResult};
 use crate::members::Members;
 use crate::status::{Board, Events, Status};
+use crate::sync::lock;
 
 /// One of the nodes that elect a leader, running on threads of its own.
 ///
@@ -290,8 +291,7 @@ impl Node {
             return false;
         }
         let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = thread.take();
+        let thread = lock(&self.thread).take();
         if !ended {
             log::warn!("node {}: has not stopped within {limit:?}; it goes on to stop", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
@@ -303,8 +303,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let left = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if left.is_some() {
+        if lock(&self.thread).is_some() {
             self.shutdown();
         }
     }

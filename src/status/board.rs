@@ -1,7 +1,7 @@
 //! Where the threads of a node write what they see.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::events::{Events, Reader};
@@ -10,6 +10,7 @@ use super::{PeerStatus, Status};
 use crate::clock;
 use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
 use crate::leadership::Remaining;
+use crate::sync::lock;
 
 /// The one place that knows what can be seen of a node. Every method takes the lock for a moment and never waits.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Board {
 
     /// Notes the state of the election after a step, and gives the events of that step to every stream.
     pub(crate) fn show(&self, role: Role, term: Term, leader: Option<NodeId>, events: &[Event]) {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         (view.role, view.term, view.leader) = (role, term, leader);
         for event in events {
             view.recorder.take(event);
@@ -78,7 +79,7 @@ impl Board {
 
     /// Ends every stream of events.
     pub(crate) fn close(&self) {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         view.closed = true;
         for reader in view.readers.drain(..).filter_map(|reader| reader.upgrade()) {
             reader.close();
@@ -87,13 +88,13 @@ impl Board {
 
     /// The changes from now on.
     pub(crate) fn events(&self) -> Events {
-        self.view().subscribe(&[])
+        lock(&self.view).subscribe(&[])
     }
 
     /// The present state as a first event of [`Cause::Present`], then the changes from it on. No change is lost or
     /// doubled between the two. A node that has stopped has no present state: the stream has ended.
     pub(crate) fn events_with_present(&self) -> Events {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         let (role, term, leader) = (view.role, view.term, view.leader);
         let present = Event { role, term, leader, token: view.recorder.token(), cause: Cause::Present };
         view.subscribe(&[present])
@@ -102,18 +103,18 @@ impl Board {
     /// Counts the node's reply to a peer, if it refuses a pre-vote.
     pub(crate) fn answers(&self, reply: &Reply) {
         if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
-            self.view().recorder.refused(*refusal);
+            lock(&self.view).recorder.refused(*refusal);
         }
     }
 
     /// The election thread woke this long after something was due.
     pub(crate) fn late(&self, by: Duration) {
-        self.view().recorder.counters.lateness.add(by);
+        lock(&self.view).recorder.counters.lateness.add(by);
     }
 
     /// A write of the vote file has ended, well or not.
     pub(crate) fn wrote(&self, took: Duration) {
-        self.view().recorder.counters.writes.add(took);
+        lock(&self.view).recorder.counters.writes.add(took);
     }
 
     /// A request is on its way to `peer`.
@@ -159,7 +160,7 @@ impl Board {
     pub(crate) fn status(&self, lease: Option<(Term, Remaining)>) -> Status {
         let (now, wall) = (clock::now(), clock::wall_seconds());
         let lease = lease.filter(|(_, left)| !left.is_over());
-        let view = self.view();
+        let view = lock(&self.view);
         Status {
             id: self.me,
             role: view.role,
@@ -173,13 +174,9 @@ impl Board {
     }
 
     fn with_peer(&self, peer: NodeId, change: impl FnOnce(&mut Peer)) {
-        if let Some(peer) = self.view().peers.get_mut(&peer) {
+        if let Some(peer) = lock(&self.view).peers.get_mut(&peer) {
             change(peer);
         }
-    }
-
-    fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,7 +280,7 @@ mod tests {
         let event = Event { role, term, leader: None, token: None, cause: Cause::NoLeader };
         drop(board.events());
         board.show(role, term, None, &[event]);
-        assert!(board.view().readers.is_empty());
+        assert!(lock(&board.view).readers.is_empty());
         board.close();
         assert_eq!(board.events().next(), None);
     }
@@ -294,6 +291,6 @@ mod tests {
         for _ in 0..100 {
             drop(board.events());
         }
-        assert_eq!(board.view().readers.len(), 1);
+        assert_eq!(lock(&board.view).readers.len(), 1);
     }
 }

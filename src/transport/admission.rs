@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::PROBE_INTERVAL;
@@ -17,6 +17,7 @@ use super::wire::{Frame, Hello};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::members::Members;
+use crate::sync::lock;
 
 /// Connections that have not said yet who they are: from one address, and from all addresses together at which no
 /// member is known. A member's address has places of its own. Strangers elsewhere cannot take them.
@@ -89,7 +90,7 @@ impl Admission {
 
     /// A place for a connection that has not said yet who it is. `None` if there is no place left.
     pub(super) fn handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         let from_here = places.handshakes.get(&addr).copied().unwrap_or(0);
         if from_here >= MOST_HANDSHAKES_PER_ADDRESS {
             return None;
@@ -109,7 +110,7 @@ impl Admission {
 
     /// A place for a client. `None` if there is no place left.
     pub(super) fn client(&self) -> Option<ClientPermit<'_>> {
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         if places.clients >= MOST_CLIENTS {
             return None;
         }
@@ -125,7 +126,7 @@ impl Admission {
     pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         places.connections += 1;
         let number = places.connections;
         let fresh = || Session {
@@ -163,11 +164,7 @@ impl Admission {
 
     /// If a line about a stranger may be logged now, the number of lines that were not logged since the last.
     pub(super) fn may_log(&self) -> Option<u32> {
-        self.places().log.admit(clock::now())
-    }
-
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.places).log.admit(clock::now())
     }
 }
 
@@ -196,7 +193,7 @@ pub(super) struct Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         if let Some(count) = places.handshakes.get_mut(&self.addr) {
             *count -= 1;
             if *count == 0 {
@@ -211,7 +208,7 @@ pub(super) struct ClientPermit<'a>(&'a Admission);
 
 impl Drop for ClientPermit<'_> {
     fn drop(&mut self) {
-        self.0.places().clients -= 1;
+        lock(&self.0.places).clients -= 1;
     }
 }
 
@@ -229,7 +226,7 @@ impl Permit<'_> {
     ///
     /// What to tell the process instead of an answer.
     pub(super) fn speak(&self, frame: &Frame) -> Result<(), String> {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         let Some(session) = session else {
             return Err(format!("node {} has another connection", self.node));
@@ -248,7 +245,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         if let Some(session) = session {
             session.connection = None;

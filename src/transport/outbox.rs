@@ -1,11 +1,12 @@
 //! What waits to be sent to one peer. The election thread puts it here and goes on; the dialler takes it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::PROBE_INTERVAL;
 use super::wire::Frame;
 use crate::election::Request;
+use crate::sync::lock;
 
 /// The newest request to a peer. It has room for one, because a newer request makes an older one pointless. A later
 /// heartbeat asks for a longer promise, a vote follows its pre-vote, and after a release nothing of that term matters.
@@ -35,24 +36,24 @@ pub(super) enum Task {
 
 impl Outbox {
     pub(super) fn put(&self, request: Request) {
-        self.waiting().request = Some(request);
+        lock(&self.waiting).request = Some(request);
         self.changed.notify_all();
     }
 
     /// The peer has come or gone: the dialler is to dial it, or to look whether it is still there.
     pub(super) fn look(&self) {
-        self.waiting().look = true;
+        lock(&self.waiting).look = true;
         self.changed.notify_all();
     }
 
     pub(super) fn stop(&self) {
-        self.waiting().stop = true;
+        lock(&self.waiting).stop = true;
         self.changed.notify_all();
     }
 
     pub(super) fn next(&self) -> Task {
         let wait = |waiting: &mut Waiting| waiting.request.is_none() && !waiting.look && !waiting.stop;
-        let waiting = self.waiting();
+        let waiting = lock(&self.waiting);
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, PROBE_INTERVAL, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
@@ -65,21 +66,21 @@ impl Outbox {
 
     /// The request that waits, and the epoch it belongs to.
     pub(super) fn take(&self) -> Option<(Request, u64)> {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         let epoch = waiting.epoch;
         waiting.request.take().map(|request| (request, epoch))
     }
 
     /// Forgets the request that waits.
     pub(super) fn withdraw(&self) {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         waiting.request = None;
         waiting.epoch += 1;
     }
 
     /// Keeps a request that could not be sent, unless something newer waits already or it was withdrawn.
     pub(super) fn put_back(&self, frame: Frame, epoch: u64) {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         if let (Frame::Request(request), true) = (frame, waiting.epoch == epoch) {
             waiting.request.get_or_insert(request);
         }
@@ -88,14 +89,10 @@ impl Outbox {
     /// Waits until it is time to dial again. Returns `true` if the dialler is to stop instead.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let wait = |waiting: &mut Waiting| !waiting.look && !waiting.stop;
-        let waiting = self.waiting();
+        let waiting = lock(&self.waiting);
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, pause, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
         waiting.stop
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
