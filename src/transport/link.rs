@@ -4,14 +4,11 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::frame::{self, FrameError};
+use super::frame;
 use super::wire::{self, Frame};
 use crate::clock;
 use crate::election::Instant;
 use crate::tls::{HandshakeError, Stream};
-
-/// The first two bytes of a TLS handshake, read as the length of a frame.
-const TLS_HANDSHAKE: u32 = 0x1603;
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
@@ -28,18 +25,17 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Gone(what) | LinkError::Refused(what) => f.write_str(what),
-            LinkError::Silent { waited_for, after } => {
-                write!(f, "waited {after:.0?} for {waited_for}")
-            }
+            LinkError::Silent { waited_for, after } => write!(f, "waited {after:.0?} for {waited_for}"),
         }
     }
 }
 
-/// TLS breaks where it is read, as when the other side refuses this node's certificate.
+/// TLS breaks where it is read, as when the other side refuses this node's certificate. And a frame may be none.
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.downcast::<HandshakeError>() {
             Ok(error) => error.into(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => LinkError::Refused(error.to_string()),
             Err(error) => LinkError::Gone(error.to_string()),
         }
     }
@@ -75,14 +71,9 @@ pub(super) fn receive(stream: &mut Stream, waited_for: &'static str, deadline: I
     stream.set_deadline(deadline);
     match frame::read_frame(stream, &mut body) {
         Ok(()) => wire::decode(&body).map_err(LinkError::Refused),
-        Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(LinkError::Silent { waited_for, after: clock::now().since(started) })
         }
-        Err(FrameError::Io(error)) => Err(LinkError::from(error)),
-        Err(FrameError::Oversize { found, .. }) if found >> 16 == TLS_HANDSHAKE => {
-            Err(LinkError::Refused("the peer speaks TLS, and this node's config says `insecure: true`".into()))
-        }
-        Err(error @ (FrameError::Empty | FrameError::Oversize { .. })) => Err(LinkError::Refused(error.to_string())),
-        Err(error) => Err(LinkError::Gone(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }

@@ -28,9 +28,8 @@ struct Waiting {
 
 /// What to do next with an open connection.
 pub(super) enum Task {
-    /// The request, and the epoch it belongs to.
-    Ask(Request, u64),
-    Probe,
+    /// Send this, which belongs to the epoch.
+    Ask(Frame, u64),
     Stop,
 }
 
@@ -60,15 +59,13 @@ impl Outbox {
         if waiting.stop {
             return Task::Stop;
         }
-        let epoch = waiting.epoch;
-        waiting.request.take().map_or(Task::Probe, |request| Task::Ask(request, epoch))
+        let (frame, epoch) = waiting.take();
+        Task::Ask(frame, epoch)
     }
 
-    /// The request that waits, and the epoch it belongs to.
-    pub(super) fn take(&self) -> Option<(Request, u64)> {
-        let mut waiting = lock(&self.waiting);
-        let epoch = waiting.epoch;
-        waiting.request.take().map(|request| (request, epoch))
+    /// The request that waits, or else a probe, and the epoch it belongs to.
+    pub(super) fn take(&self) -> (Frame, u64) {
+        lock(&self.waiting).take()
     }
 
     /// Forgets the request that waits.
@@ -94,5 +91,11 @@ impl Outbox {
             self.changed.wait_timeout_while(waiting, pause, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
         waiting.stop
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> (Frame, u64) {
+        (self.request.take().map_or(Frame::Probe, Frame::Request), self.epoch)
     }
 }

@@ -156,7 +156,7 @@ impl Hello {
     pub(crate) fn agree(&self, theirs: &Hello) -> Result<(), String> {
         same("protocol", &self.protocol, &theirs.protocol)?;
         same("cluster", &self.cluster, &theirs.cluster)?;
-        same("nodes", &List(&self.voters), &List(&theirs.voters))?;
+        same("nodes", &format!("{:?}", self.voters), &format!("{:?}", theirs.voters))?;
         same("clock drift in ppm", &self.clock_drift_ppm, &theirs.clock_drift_ppm)
     }
 }
@@ -183,15 +183,6 @@ fn same<T: PartialEq + fmt::Display>(what: &str, ours: &T, theirs: &T) -> Result
         return Ok(());
     }
     Err(format!("different {what}: here {ours}, there {theirs}; make the configs agree"))
-}
-
-#[derive(PartialEq)]
-struct List<'a>(&'a [NodeId]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
 }
 
 const FORMAT: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
