@@ -60,7 +60,7 @@ impl Client {
         let caller = Caller {
             cluster: config.cluster().to_owned(),
             timing: config.timing(),
-            rpc_timeout: config.rpc_timeout(),
+            rpc_timeout: config.rpc_timeout,
             credentials: config.client_credentials()?.map(Arc::new),
         };
         Ok(Client { config, caller })
@@ -165,7 +165,7 @@ impl Client {
     }
 
     fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
-        let Some(member) = self.config.member(id) else {
+        let Some(member) = self.config.members.get(&id) else {
             return Err(RemoteError::UnknownNode { id: id.to_string() });
         };
         let in_doubt = match call {
@@ -188,7 +188,7 @@ impl Client {
             let ClientReply::Peer(mut peer) = part else {
                 return Err(unexpected());
             };
-            peer.addr = self.config.member(peer.id).map_or_else(String::new, ToString::to_string);
+            peer.addr = self.config.members.get(&peer.id).map_or_else(String::new, ToString::to_string);
             peers.push(peer);
         }
         self.check_nodes(id, &peers)?;
