@@ -145,7 +145,7 @@ pub enum StartError {
 
 impl StartError {
     fn state(error: StoreError) -> Self {
-        StartError::State { problem: error.problem(), error: Box::new(error) }
+        StartError::State { problem: error.problem, error: Box::new(error) }
     }
 }
 

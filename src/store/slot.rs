@@ -146,14 +146,12 @@ pub(super) struct Found {
 
 impl Found {
     fn whole(record: Record) -> Found {
-        let damaged = false;
-        Found { record, damaged }
+        Found { record, damaged: false }
     }
 
     fn beside_damage(mut record: Record) -> Found {
         record.state.in_doubt = true;
-        let damaged = true;
-        Found { record, damaged }
+        Found { record, damaged: true }
     }
 }
 
