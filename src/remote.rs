@@ -27,7 +27,7 @@ use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::election::{NodeId, NodeIdError, Role, Term};
 use crate::leadership::Remaining;
-use crate::status::{PeerStatus, days_until};
+use crate::status::PeerStatus;
 use crate::transport::LinkError;
 use crate::transport::client::{CallError, Caller, NodeReply};
 use crate::transport::wire::{ClientCall, ClientReply};
@@ -203,7 +203,7 @@ impl Client {
             version,
             uptime,
             round_trip: reply.round_trip,
-            certificate_days: reply.certificate_ends.map(|end| days_until(end, clock::wall_seconds())),
+            certificate_days: reply.certificate_ends.map(clock::days_until),
         })
     }
 

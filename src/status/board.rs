@@ -47,8 +47,6 @@ const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
 /// Another failure of the same peer is logged after this time.
 const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-
 impl Board {
     /// A board for `me`, whose peers are dialled at these addresses.
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
@@ -96,14 +94,14 @@ impl Board {
     pub(crate) fn events_with_present(&self) -> Events {
         let mut view = lock(&self.view);
         let (role, term, leader) = (view.role, view.term, view.leader);
-        let present = Event { role, term, leader, token: view.recorder.token(), cause: Cause::Present };
+        let present = Event { role, term, leader, token: view.recorder.token, cause: Cause::Present };
         view.subscribe(&[present])
     }
 
     /// Counts the node's reply to a peer, if it refuses a pre-vote.
     pub(crate) fn answers(&self, reply: &Reply) {
         if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
-            lock(&self.view).recorder.refused(*refusal);
+            lock(&self.view).recorder.counters.pre_votes_refused.add(*refusal);
         }
     }
 
@@ -158,7 +156,7 @@ impl Board {
 
     /// The snapshot. The caller reads the lease itself, because a stored one could be out of date.
     pub(crate) fn status(&self, lease: Option<(Term, Remaining)>) -> Status {
-        let (now, wall) = (clock::now(), clock::wall_seconds());
+        let now = clock::now();
         let lease = lease.filter(|(_, left)| !left.is_over());
         let view = lock(&self.view);
         Status {
@@ -168,7 +166,7 @@ impl Board {
             leader: view.leader,
             token: lease.map(|(token, _)| token),
             lease: lease.map_or(Remaining::Over, |(_, left)| left),
-            peers: view.peers.values().map(|peer| peer.status(now, wall)).collect(),
+            peers: view.peers.values().map(|peer| peer.status(now)).collect(),
             counters: view.recorder.counters.clone(),
         }
     }
@@ -201,20 +199,14 @@ impl Peer {
         Peer { shown: PeerStatus::unknown(id, addr), heard_at: None, certificate_ends: None, logged: None }
     }
 
-    /// As it is shown at `now`, which is `wall` seconds since 1970.
-    fn status(&self, now: Instant, wall: u64) -> PeerStatus {
+    /// As it is shown at `now`.
+    fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             last_heard: self.heard_at.map(|at| now.since(at)),
-            certificate_days: self.certificate_ends.map(|ends| days_until(ends, wall)),
+            certificate_days: self.certificate_ends.map(clock::days_until),
             ..self.shown.clone()
         }
     }
-}
-
-/// Whole days from `now` to `end`, both in seconds since 1970.
-pub(crate) fn days_until(end: u64, now: u64) -> i64 {
-    let left = i128::from(end) - i128::from(now);
-    i64::try_from(left.div_euclid(i128::from(SECONDS_PER_DAY))).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -265,12 +257,6 @@ mod tests {
         assert!(led.contains(" token=3 lease=2s, peer 2"), "{led}");
         let over = board.status(Some((Term(3), Remaining::Over)));
         assert_eq!((over.token, over.lease), (None, Remaining::Over));
-    }
-
-    #[test]
-    fn days_are_whole_and_negative_after_the_end() {
-        assert_eq!(days_until(86_400 * 3 + 5, 0), 3);
-        assert_eq!(days_until(100, 101), -1);
     }
 
     #[test]

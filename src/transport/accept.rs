@@ -96,7 +96,7 @@ impl Acceptor {
         let session = session.map_err(|reason| self.refuse(&mut stream, reason))?;
         send(&mut stream, &Frame::Welcome(self.local.hello(hello.from)))?;
         drop(handshake);
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.certificate_ends();
         self.local.board.heard(hello.from, None);
         let outbox = &self.outboxes[&hello.from];
         outbox.look();

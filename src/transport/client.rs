@@ -83,7 +83,7 @@ impl Caller {
     }
 
     fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.certificate_ends();
         let time_to_do = match call {
             ClientCall::Status => Duration::ZERO,
             // The limit of the node itself, or longer: the node may be configured differently.

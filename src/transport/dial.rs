@@ -168,7 +168,7 @@ impl Dialler {
             Frame::Refused(reason) => return Err(LinkError::Refused(format!("refused by {}: {reason}", self.peer))),
             other => return Err(LinkError::Refused(format!("expected a welcome, found {other:?}"))),
         }
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.certificate_ends();
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
         log::debug!("node {}: connected to {}", self.local.me(), self.peer);
