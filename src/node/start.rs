@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::status::Board;
-use crate::store::{StateProblem, StoreError, VoteFile};
+use crate::store::{StateProblem, VoteFile};
 use crate::transport::{self, Local, Transport};
 
 impl Node {
@@ -103,7 +103,8 @@ fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> 
         let first_term = Term(clock::wall_seconds());
         return Ok((Storage::Nowhere, Recovery::Stateless { first_term }));
     };
-    let (file, recovery) = VoteFile::open(folder, id, &config.cluster).map_err(StartError::state)?;
+    let (file, recovery) = VoteFile::open(folder, id, &config.cluster)
+        .map_err(|error| StartError::State { problem: error.problem, error: Box::new(error) })?;
     if let Some(warning) = file.warning() {
         log::warn!("node {id}: {warning}");
     }
@@ -141,12 +142,6 @@ pub enum StartError {
     Threads(io::Error),
     /// The system gives no random numbers.
     Random(io::Error),
-}
-
-impl StartError {
-    fn state(error: StoreError) -> Self {
-        StartError::State { problem: error.problem, error: Box::new(error) }
-    }
 }
 
 impl fmt::Display for StartError {

@@ -55,7 +55,9 @@ struct Places {
     clients: usize,
     /// How many connections there have been.
     connections: u64,
-    log: Throttle,
+    next_log: Instant,
+    /// How many lines were not logged since the last.
+    suppressed: u32,
 }
 
 /// The process that last spoke for a node.
@@ -72,13 +74,6 @@ struct Session {
     /// What to tell that process: another speaks for the same node.
     contested: Option<String>,
     tell_again_at: Instant,
-}
-
-/// Counts the lines that were not logged.
-#[derive(Default)]
-struct Throttle {
-    next: Instant,
-    suppressed: u32,
 }
 
 impl Admission {
@@ -164,7 +159,13 @@ impl Admission {
 
     /// If a line about a stranger may be logged now, the number of lines that were not logged since the last.
     pub(super) fn may_log(&self) -> Option<u32> {
-        lock(&self.places).log.admit(clock::now())
+        let (now, mut places) = (clock::now(), lock(&self.places));
+        if now < places.next_log {
+            places.suppressed += 1;
+            return None;
+        }
+        places.next_log = now + LOG_INTERVAL;
+        Some(std::mem::take(&mut places.suppressed))
     }
 }
 
@@ -250,17 +251,6 @@ impl Drop for Permit<'_> {
         if let Some(session) = session {
             session.connection = None;
         }
-    }
-}
-
-impl Throttle {
-    fn admit(&mut self, now: Instant) -> Option<u32> {
-        if now < self.next {
-            self.suppressed += 1;
-            return None;
-        }
-        self.next = now + LOG_INTERVAL;
-        Some(std::mem::take(&mut self.suppressed))
     }
 }
 

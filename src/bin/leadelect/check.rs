@@ -7,7 +7,7 @@ use leadelect::remote::Client;
 use leadelect::{Config, NodeId};
 
 use super::view::View;
-use super::{ConfigFile, Failure, print};
+use super::{ConfigFile, Failure, listed, print};
 
 /// Check a config, its certificates, and whether every node answers
 ///
@@ -166,9 +166,4 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
         Ok(text) => findings.ok(&text),
         Err(text) => findings.error(&text),
     }
-}
-
-fn listed(ids: impl Iterator<Item = NodeId>) -> String {
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    ids.join(", ")
 }

@@ -68,15 +68,16 @@ impl ConfigFile {
     ///
     /// Fails if the config has no such node.
     fn node(&self, config: &Config, id: &str) -> Result<NodeId, Failure> {
-        let known: Vec<NodeId> = config.nodes().map(|(id, _)| id).collect();
-        let node = known.iter().find(|known| known.as_str() == id);
-        node.copied().ok_or_else(|| {
-            let path = self.config.display();
-            let ids: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let ids = ids.join(", ");
+        let mut known = config.nodes().map(|(id, _)| id);
+        known.find(|known| known.as_str() == id).ok_or_else(|| {
+            let (path, ids) = (self.config.display(), listed(config.nodes().map(|(id, _)| id)));
             Failure::of(format!("found no node {id:?} in {path}: expected one of {ids}"))
         })
     }
+}
+
+fn listed(ids: impl Iterator<Item = NodeId>) -> String {
+    ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a subcommand failed: a line for stderr, and the exit code.

@@ -12,7 +12,7 @@ mod supervisor;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
@@ -166,6 +166,11 @@ impl CommandSpec {
             command: args.command.clone(),
         })
     }
+}
+
+/// Also after a panic of the thread that held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, Shutdown, shutdown};
 use rustix::process::Pid;
 
 use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair};
-use super::{CommandSpec, GUARD, own_program};
+use super::{CommandSpec, GUARD, lock, own_program};
 
 /// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills
 /// its command and ends.
@@ -90,10 +90,6 @@ impl Drop for GuardHandle {
         // The guard and the thread that listens to it both see the end of the connection.
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
-}
-
-fn lock(process: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn listen(socket: &OwnedFd, guard: &Mutex<Child>, reports: &Sender<GuardReport>) {
