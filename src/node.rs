@@ -100,13 +100,7 @@ impl Node {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// # Errors
-    ///
-    /// As [`Node::lead_with`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Node::lead_with`].
+    /// Its errors and panics are those of [`Node::lead_with`].
     pub fn lead<R: WorkResult>(&self, work: impl FnMut(&Leading<'_>) -> R) -> R::Ended {
         self.lead_with(&LeadOptions::default(), work)
     }
@@ -201,10 +195,6 @@ impl Node {
     }
 
     /// As [`Node::resign`], but this node holds off for `hold_off`, if that is longer than the election timeout.
-    ///
-    /// # Errors
-    ///
-    /// When the node does not lead.
     pub fn resign_for(&self, hold_off: Duration) -> Result<(), NotLeader> {
         self.hand_over(None, hold_off).map_err(|_| NotLeader)
     }
@@ -223,11 +213,8 @@ impl Node {
     }
 
     /// As [`Node::transfer_to`], and then waits until this node knows the next leader: usually `id`, but another node
-    /// may win. Returns that leader, or `None` if no leader is known within `limit` after the hand-over.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::transfer_to`].
+    /// may win. Returns that leader, or `None` if no leader is known within `limit` after the hand-over. Fails as
+    /// [`Node::transfer_to`].
     pub fn transfer_and_wait(
         &self,
         id: impl TryInto<NodeId, Error: Into<NodeIdError>>,

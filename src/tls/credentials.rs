@@ -29,20 +29,13 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the files and tries the certificate the way a peer will, as a server's and as a client's.
-    ///
-    /// # Errors
-    ///
-    /// When a peer would refuse it, or a file is not what it should be.
+    /// Reads the files and tries the certificate the way a peer will, as a server's and as a client's. Fails if a peer
+    /// would refuse it, or if a file is not what it should be.
     pub(crate) fn load(files: &CertFiles) -> Result<Credentials, CertError> {
         Credentials::load_as(files, Side::Both)
     }
 
     /// The same for a client: the certificate need not be good for a server.
-    ///
-    /// # Errors
-    ///
-    /// When a node would refuse it, or a file is not what it should be.
     pub(crate) fn load_client(files: &CertFiles) -> Result<Credentials, CertError> {
         Credentials::load_as(files, Side::Client)
     }

@@ -20,11 +20,8 @@ struct Loaded {
 }
 
 impl Identity {
-    /// Loads the credentials of the node that its peers dial as `name`.
-    ///
-    /// # Errors
-    ///
-    /// When a peer would refuse them, also for the name.
+    /// Loads the credentials of the node that its peers dial as `name`. Fails if a peer would refuse them, also for the
+    /// name.
     pub(crate) fn load(files: CertFiles, name: &str) -> Result<Identity, CertError> {
         let loaded = Mutex::new(Loaded::load(&files, name)?);
         let name = name.to_owned();
@@ -36,12 +33,9 @@ impl Identity {
         lock(&self.loaded).credentials.clone()
     }
 
-    /// Loads the files again if one was replaced since they were last loaded, and tells whether that was so.
-    ///
-    /// # Errors
-    ///
-    /// As [`Identity::load`]. The old credentials stay, and the next call tries again: files are replaced one by one,
-    /// and a clock may be set late.
+    /// Loads the files again if one was replaced since they were last loaded, and tells whether that was so. Fails
+    /// as [`Identity::load`]. Then the old credentials stay, and the next call tries again: files are replaced one by
+    /// one, and a clock may be set late.
     pub(crate) fn refresh(&self) -> Result<bool, CertError> {
         if self.files.stamps() == lock(&self.loaded).stamps {
             return Ok(false);

@@ -113,11 +113,8 @@ impl Admission {
         Some(ClientPermit(self))
     }
 
-    /// Lets a process speak for its node, unless another process does. Ends the connection that it had before.
-    ///
-    /// # Errors
-    ///
-    /// What to tell the process: why not.
+    /// Lets a process speak for its node, unless another process does. Ends the connection that it had before. The
+    /// error is what to tell the process.
     pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
@@ -221,11 +218,7 @@ pub(super) struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Notes what the process has said.
-    ///
-    /// # Errors
-    ///
-    /// What to tell the process instead of an answer.
+    /// Notes what the process has said. The error is what to tell the process instead of an answer.
     pub(super) fn speak(&self, frame: &Frame) -> Result<(), String> {
         let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));

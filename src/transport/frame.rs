@@ -22,12 +22,8 @@ pub(crate) fn write_frame(writer: &mut impl Write, body: &[u8]) -> io::Result<()
     writer.write_all(&[&length.to_be_bytes(), body].concat())
 }
 
-/// Reads one frame into `body`, in place of what was there; after an error that has no meaning.
-///
-/// # Errors
-///
-/// [`ErrorKind::InvalidData`] if this is the start of no message. [`ErrorKind::UnexpectedEof`] if the peer closed the
-/// connection, or if it ended inside the frame. Otherwise, the error of `reader`.
+/// Reads one frame into `body`, in place of what was there. After an error `body` has no meaning. The error is
+/// [`ErrorKind::InvalidData`] if this is no frame, and [`ErrorKind::UnexpectedEof`] if the connection has ended.
 pub(crate) fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> io::Result<()> {
     let mut header = [0; HEADER];
     let found = fill(reader, &mut header)?;

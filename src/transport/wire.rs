@@ -148,11 +148,7 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Whether `theirs` agrees with this node's own view.
-    ///
-    /// # Errors
-    ///
-    /// The first difference, with both values.
+    /// Whether `theirs` agrees with this node's own view. The error is the first difference, with both values.
     pub(crate) fn agree(&self, theirs: &Hello) -> Result<(), String> {
         same("protocol", &self.protocol, &theirs.protocol)?;
         same("cluster", &self.cluster, &theirs.cluster)?;
@@ -162,11 +158,8 @@ impl Hello {
 }
 
 impl ClientRequest {
-    /// Whether the client means this node of this cluster, in this version of the protocol.
-    ///
-    /// # Errors
-    ///
-    /// The first difference, with both values.
+    /// Whether the client means this node of this cluster, in this version of the protocol. The error is the first
+    /// difference, with both values.
     pub(crate) fn is_for(&self, me: NodeId, cluster: &str) -> Result<(), String> {
         same("protocol", &PROTOCOL, &self.protocol)?;
         same("cluster", &cluster, &self.cluster.as_str())?;
@@ -193,11 +186,7 @@ pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
     bincode::serde::encode_to_vec(frame, FORMAT).expect("a frame has only plain fields")
 }
 
-/// The frame in a body.
-///
-/// # Errors
-///
-/// When the bytes are not exactly one frame of this protocol.
+/// The frame in a body. Fails if the bytes are not exactly one frame of this protocol.
 pub(crate) fn decode(body: &[u8]) -> Result<Frame, String> {
     match bincode::serde::decode_from_slice(body, FORMAT) {
         Ok((frame, used)) if used == body.len() => Ok(frame),

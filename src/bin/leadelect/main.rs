@@ -62,11 +62,7 @@ impl ConfigFile {
         Config::from_yaml_file(&self.config).map_err(Failure::of)
     }
 
-    /// The node `id`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the config has no such node.
+    /// The node `id`. Fails if the config has no such node.
     fn node(&self, config: &Config, id: &str) -> Result<NodeId, Failure> {
         let mut known = config.nodes().map(|(id, _)| id);
         known.find(|known| known.as_str() == id).ok_or_else(|| {

@@ -1,21 +1,17 @@
 //! The guard: a process between the supervisor and the command. It ends the command before the lease ends.
 //!
-//! The supervisor could do that itself, except in the two cases that matter most: when it is killed, and when it is
-//! stopped. So a process that does nothing else starts the command and kills it. The supervisor tells it the end of the
-//! lease again and again. The guard reads the clock of leases itself:
+//! The supervisor could not do that when it is killed or stopped. So a process that does nothing else starts the command
+//! and kills it. The supervisor tells it the end of the lease again and again. The guard reads the clock of leases
+//! itself:
 //!
 //! - It sends the stop signal `--drain-time` before the lease ends, or when the supervisor says so.
 //! - It kills the command a tenth of the election timeout before the lease ends.
 //! - It kills the command at once if the supervisor is gone. Then the kernel has closed the supervisor's socket.
 //!
 //! Signals go to the whole process group of the command. Processes that left the group are killed one by one, see
-//! [`descendants`]. The guard reports to the supervisor when it has no child any more, and so no descendant. Only then
-//! may the supervisor release leadership.
-//!
-//! If the guard ends, the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent
-//! of the processes that the command had started, and kills them.
-//!
-//! Both processes exist before the node wins an election, so that starting the command takes one `execve`.
+//! [`descendants`]. The guard reports to the supervisor when it has no descendant any more. Only then may the
+//! supervisor release leadership. If the guard ends, the kernel kills the command, see [`exec`](super::exec). The
+//! supervisor then becomes the parent of the processes that the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
 //! that the command had started. Only a resource that refuses old tokens is safe from them.
@@ -265,10 +261,7 @@ impl Guard {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                Err(_) => {
-                    let (end, told) = (command.end, command.told);
-                    return Some(GuardReport { end, told });
-                }
+                Err(_) => return Some(GuardReport { end: command.end, told: command.told }),
             }
         }
     }

@@ -83,9 +83,8 @@ impl<'a> Supervisor<'a> {
 
     /// What the node does after this end of the command.
     fn next(&mut self, report: GuardReport) -> Next {
-        let end = match report {
-            GuardReport { end: None, .. } | GuardReport { told: true, .. } => return Next::Rejoin,
-            GuardReport { end: Some(end), .. } => end,
+        let GuardReport { end: Some(end), told: false } = report else {
+            return Next::Rejoin;
         };
         let failed = end != CommandEnd::Exited(0);
         let is_last = match self.restart {
@@ -106,8 +105,7 @@ impl<'a> Supervisor<'a> {
         let ready = self.spare.take().filter(GuardHandle::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
             // The same report as for a command that cannot be executed.
-            let end = Some(CommandEnd::Exited(126));
-            return GuardReport { end, told: false };
+            return GuardReport { end: Some(CommandEnd::Exited(126)), told: false };
         };
         let mut until = end_of_lease(leading);
         guard.tell(ToGuard::Start { token: token.0, until });
@@ -186,8 +184,7 @@ impl<'a> Supervisor<'a> {
             if let Err(error) = kill_all_but(&spared) {
                 log::error!("node {node}: cannot find what is left of the command: {error}");
             }
-            let end = Some(CommandEnd::Killed(SIGKILL));
-            return GuardReport { end, told };
+            return GuardReport { end: Some(CommandEnd::Killed(SIGKILL)), told };
         };
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
@@ -197,11 +194,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn prepare(&self) -> Option<GuardHandle> {
-        GuardHandle::spawn(&self.spec)
-            .inspect_err(|error| {
-                log::error!("node {}: cannot start a guard: {error}", self.node.id());
-            })
-            .ok()
+        let log = |error: &std::io::Error| log::error!("node {}: cannot start a guard: {error}", self.node.id());
+        GuardHandle::spawn(&self.spec).inspect_err(log).ok()
     }
 }
 
