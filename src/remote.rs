@@ -29,7 +29,7 @@ use crate::election::{NodeId, NodeIdError, Role, Term};
 use crate::leadership::Remaining;
 use crate::status::PeerStatus;
 use crate::transport::LinkError;
-use crate::transport::client::{CallError, Caller, NodeReply};
+use crate::transport::client::{Caller, NodeReply};
 use crate::transport::wire::{ClientCall, ClientReply};
 
 /// Calls the nodes of one cluster. Every call makes a connection of its own and waits for the reply.
@@ -172,10 +172,8 @@ impl Client {
             ClientCall::Status => "",
             ClientCall::Resign { .. } | ClientCall::Transfer { .. } => IN_DOUBT,
         };
-        self.caller.call(id, member, call).map_err(|error| match error {
-            CallError::NotSent(error) => RemoteError::new(&error, ""),
-            CallError::NotAnswered(error) => RemoteError::new(&error, in_doubt),
-        })
+        let stream = self.caller.dial(member).map_err(|error| RemoteError::new(error, ""))?;
+        self.caller.exchange(stream, id, call).map_err(|error| RemoteError::new(error, in_doubt))
     }
 
     fn read_status(&self, id: NodeId, reply: NodeReply) -> Result<NodeStatus, RemoteError> {
@@ -290,11 +288,11 @@ const IN_DOUBT: &str = "; it may still do what it was asked for: see who leads b
 
 impl RemoteError {
     /// Adds `doubt` unless the node has refused.
-    fn new(error: &LinkError, doubt: &str) -> Self {
+    fn new(error: LinkError, doubt: &str) -> Self {
         match error {
             LinkError::Gone(_) => RemoteError::Unreachable(format!("{error}{doubt}")),
             LinkError::Silent { .. } => RemoteError::Silent(format!("{error}{doubt}")),
-            LinkError::Refused(why) => RemoteError::Refused(why.clone()),
+            LinkError::Refused(why) => RemoteError::Refused(why),
         }
     }
 }

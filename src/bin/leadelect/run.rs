@@ -219,13 +219,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = config.for_node(&args.id).map_err(Failure::of)?;
     let timing = config.timing();
     let spec = CommandSpec::new(args, config.id().to_string(), timing)?;
-    let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
     // If a guard is killed, this process becomes the parent of the processes that the guard left behind.
     set_child_subreaper(Some(getpid())).map_err(Failure::of)?;
     let signals = SignalReceiver::start().map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     signals.set_node(&node);
-    let exit_code = Supervisor::new(&node, timing, spec, args.restart, hold_off, &signals).run();
+    let exit_code = Supervisor::new(args, &node, timing, spec, &signals).run();
     node.shutdown();
     match (exit_code, signals.stop_requested()) {
         (Some(code), _) => Ok(ExitCode::from(code)),

@@ -15,7 +15,7 @@ use super::descendants::kill_all_but;
 use super::guard_handle::GuardHandle;
 use super::guard_protocol::{CommandEnd, GuardReport, ToGuard};
 use super::signals::{SignalReceiver, SignalRequest};
-use super::{CommandSpec, Restart, nanos};
+use super::{Args, CommandSpec, Restart, nanos};
 
 /// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
 const GUARD_SLACK: u64 = 2_000_000_000;
@@ -38,18 +38,17 @@ pub(super) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(
+        args: &Args,
         node: &'a Arc<Node>,
         timing: Timing,
         spec: CommandSpec,
-        restart: Restart,
-        hold_off: Duration,
         signals: &'a SignalReceiver,
     ) -> Self {
         Supervisor {
             node,
             spec,
-            restart,
-            hold_off,
+            restart: args.restart,
+            hold_off: args.hold_off.unwrap_or(timing.election_timeout() * 10),
             renewal: timing.heartbeat_interval() / 2,
             signals,
             node_events: wake_on_events(node),
