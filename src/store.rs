@@ -54,10 +54,8 @@ pub(crate) struct VoteFile {
     disk: Box<dyn Disk>,
     owner: Owner,
     host: Host,
-    /// The number of the next record.
     next: u64,
     last: HardState,
-    /// Why nothing is written any more.
     failure: Option<String>,
     /// What the operator should know of the file as it was found.
     warning: Option<String>,
@@ -259,7 +257,6 @@ fn file_name(node: NodeId) -> String {
     name + ".vote"
 }
 
-/// What is known of the host on which this process runs.
 #[derive(Debug, Clone, Copy)]
 struct Host {
     machine: Option<u128>,

@@ -131,7 +131,6 @@ fn handshake_deadline(timing: Timing) -> Instant {
     clock::now() + timing.election_timeout().max(SHORTEST_HANDSHAKE)
 }
 
-/// Everything that speaks with the other nodes.
 #[derive(Debug)]
 pub(crate) struct Transport {
     local: Arc<Local>,

@@ -30,10 +30,9 @@ struct View {
     closed: bool,
 }
 
-/// What is known of a peer.
 #[derive(Debug)]
 struct Peer {
-    /// As it is shown, but for what depends on the moment of the look.
+    /// As it is shown, except what depends on the moment of the look.
     shown: PeerStatus,
     heard_at: Option<Instant>,
     /// In seconds since 1970.
@@ -48,7 +47,6 @@ const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
 const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Board {
-    /// A board for `me`, whose peers are dialled at these addresses.
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
         let peers = peers.into_iter().map(|(id, addr)| (id, Peer::new(id, addr)));
         let view = View {
@@ -75,7 +73,6 @@ impl Board {
         }
     }
 
-    /// Ends every stream of events.
     pub(crate) fn close(&self) {
         let mut view = lock(&self.view);
         view.closed = true;
@@ -84,7 +81,6 @@ impl Board {
         }
     }
 
-    /// The changes from now on.
     pub(crate) fn events(&self) -> Events {
         lock(&self.view).subscribe(&[])
     }
@@ -115,7 +111,6 @@ impl Board {
         lock(&self.view).recorder.counters.writes.add(took);
     }
 
-    /// A request is on its way to `peer`.
     pub(crate) fn asks(&self, peer: NodeId) {
         self.with_peer(peer, |peer| peer.shown.requests += 1);
     }
@@ -179,7 +174,6 @@ impl Board {
 }
 
 impl View {
-    /// A new stream that begins with the events of `first`.
     fn subscribe(&mut self, first: &[Event]) -> Events {
         let reader = Arc::new(Reader::default());
         if self.closed {
@@ -199,7 +193,6 @@ impl Peer {
         Peer { shown: PeerStatus::unknown(id, addr), heard_at: None, certificate_ends: None, logged: None }
     }
 
-    /// As it is shown at `now`.
     fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             last_heard: self.heard_at.map(|at| now.since(at)),

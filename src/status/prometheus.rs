@@ -57,7 +57,6 @@ impl Collector for Snapshot {
     }
 }
 
-/// The text that is being written.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 const SECONDS: Option<&Unit> = Some(&Unit::Seconds);

@@ -7,7 +7,6 @@ use crate::election::{Cause, Event, NodeId, Term};
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) counters: Counters,
-    /// The fencing token as of the last event.
     pub(super) token: Option<Term>,
     /// The last leader known, and its term if this node has heard that leader itself.
     leader: Option<(NodeId, Option<Term>)>,

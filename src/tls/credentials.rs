@@ -62,7 +62,6 @@ impl Credentials {
         Ok(Credentials { own, ca_not_after, client: Arc::new(client), server: Arc::new(server) })
     }
 
-    /// The certificate that this node shows.
     pub(crate) fn certificate(&self) -> &Certificate {
         &self.own
     }

@@ -27,7 +27,6 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs
 /// After a failed accept. Most likely there were no file descriptors left.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Accepts connections and answers them.
 pub(super) struct Acceptor {
     local: Arc<Local>,
     connections: Arc<Connections>,
@@ -142,7 +141,6 @@ impl Acceptor {
         }
     }
 
-    /// Has the election thread answer.
     fn answer(&self, from: NodeId, request: Request) -> Result<Frame, LinkError> {
         self.local.board.heard(from, None);
         match self.local.inbox.request(from, request).recv_timeout(self.local.rpc_timeout) {

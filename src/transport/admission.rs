@@ -38,7 +38,6 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// Strangers get at most one line in the log in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives permits, and takes them back.
 pub(super) struct Admission {
     /// The longest promise that this node gives a leader.
     promise: Duration,
@@ -47,13 +46,11 @@ pub(super) struct Admission {
     places: Mutex<Places>,
 }
 
-/// Who is connected, and who is about to be.
 #[derive(Default)]
 struct Places {
     handshakes: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<NodeId, Session>,
     clients: usize,
-    /// How many connections there have been.
     connections: u64,
     next_log: Instant,
     /// How many lines were not logged since the last.
@@ -71,7 +68,6 @@ struct Session {
     /// Its one connection, with a number that tells it from those before. A process dials again only after it has
     /// given up the last connection.
     connection: Option<(u64, TcpStream)>,
-    /// What to tell that process: another speaks for the same node.
     contested: Option<String>,
     tell_again_at: Instant,
 }
@@ -183,7 +179,6 @@ fn two_processes(node: NodeId, other: IpAddr) -> String {
     format!("two processes run as node {node}, the other one at {other}: stop one of them")
 }
 
-/// The place of a handshake that is under way.
 pub(super) struct Handshake {
     admission: Arc<Admission>,
     addr: IpAddr,
@@ -201,7 +196,6 @@ impl Drop for Handshake {
     }
 }
 
-/// The place of a client that is being answered.
 pub(super) struct ClientPermit<'a>(&'a Admission);
 
 impl Drop for ClientPermit<'_> {

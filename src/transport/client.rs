@@ -27,7 +27,6 @@ pub(crate) struct Caller {
     pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
-/// The reply to a call.
 #[derive(Debug)]
 pub(crate) struct NodeReply {
     pub(crate) first: ClientReply,
@@ -40,7 +39,6 @@ pub(crate) struct NodeReply {
 }
 
 impl Caller {
-    /// The limit of each step.
     fn wait(&self) -> Duration {
         self.rpc_timeout.max(SHORTEST_WAIT)
     }

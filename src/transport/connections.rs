@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::sync::lock;
 
-/// The open connections, so that they can be closed under the threads that wait on them.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: Mutex<Open>,
@@ -58,7 +57,6 @@ impl Connections {
         self.closed.notify_all();
     }
 
-    /// Waits for `span`, or until the node stops.
     pub(super) fn wait(&self, span: Duration) {
         let open = lock(&self.open);
         drop(self.closed.wait_timeout_while(open, span, |_| !self.is_stopped()));

@@ -26,10 +26,8 @@ use crate::inbox::Post;
 use crate::members::Member;
 use crate::tls::{self, Stream};
 
-/// The shortest pause between two dials.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// The thread that asks one peer.
 pub(super) struct Dialler {
     local: Arc<Local>,
     peer: NodeId,
@@ -38,7 +36,6 @@ pub(super) struct Dialler {
     connections: Arc<Connections>,
 }
 
-/// An open connection that this node has dialled.
 struct Link {
     stream: Stream,
     /// Whether a request was answered on it: then it may have died since.

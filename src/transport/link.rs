@@ -50,7 +50,6 @@ impl From<HandshakeError> for LinkError {
     }
 }
 
-/// The longest text that is shown, in characters.
 const MOST_SHOWN: usize = 1000;
 
 /// A text for one line of the log. It may hold what a peer has sent.
@@ -59,12 +58,10 @@ pub(super) fn printable(text: &str) -> String {
     shown.map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
-/// Writes one frame.
 pub(super) fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
     frame::write_frame(stream, &wire::encode(frame)).map_err(LinkError::from)
 }
 
-/// Reads one frame, until `deadline`.
 pub(super) fn receive(stream: &mut Stream, waited_for: &'static str, deadline: Instant) -> Result<Frame, LinkError> {
     let started = clock::now();
     let mut body = Vec::new();

@@ -16,7 +16,6 @@ pub(super) struct Outbox {
     changed: Condvar,
 }
 
-/// What the dialler has not taken yet.
 #[derive(Debug, Default)]
 struct Waiting {
     request: Option<Request>,
@@ -26,7 +25,6 @@ struct Waiting {
     stop: bool,
 }
 
-/// What to do next with an open connection.
 pub(super) enum Task {
     /// Send this, which belongs to the epoch.
     Ask(Frame, u64),
@@ -68,7 +66,6 @@ impl Outbox {
         lock(&self.waiting).take()
     }
 
-    /// Forgets the request that waits.
     pub(super) fn withdraw(&self) {
         let mut waiting = lock(&self.waiting);
         waiting.request = None;

@@ -26,13 +26,9 @@ pub(crate) enum Frame {
     Welcome(Hello),
     /// The node that was dialled ends the connection, and says why.
     Refused(String),
-    /// A request of the election.
     Request(Request),
-    /// The reply to it.
     Reply(Reply),
-    /// Is this connection alive?
     Probe,
-    /// It is.
     Alive,
     /// The first frame of a client, which is no node. It sends no other.
     ClientRequest(ClientRequest),
@@ -47,7 +43,6 @@ impl Frame {
     }
 }
 
-/// What a client asks of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClientRequest {
     pub(crate) protocol: u16,
@@ -58,15 +53,11 @@ pub(crate) struct ClientRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ClientCall {
-    /// Tell what you see.
     Status,
-    /// Give leadership up, and hold off for this long.
     Resign { hold_off: Duration },
-    /// Hand leadership over to this node.
     Transfer { to: NodeId },
 }
 
-/// A part of the reply to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ClientReply {
     /// What the node sees of itself. A part for each of the `peers` follows.
@@ -84,7 +75,6 @@ pub(crate) enum ClientReply {
     },
     /// What it sees of one of them.
     Peer(#[serde(with = "PeerBytes")] PeerStatus),
-    /// The node has done what was asked.
     Done,
 }
 
@@ -181,7 +171,6 @@ fn same<T: PartialEq + fmt::Display>(what: &str, ours: &T, theirs: &T) -> Result
 const FORMAT: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
     bincode::config::standard().with_limit::<MAX_FRAME>();
 
-/// The bytes of a frame's body.
 pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
     bincode::serde::encode_to_vec(frame, FORMAT).expect("a frame has only plain fields")
 }

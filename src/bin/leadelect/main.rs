@@ -91,12 +91,10 @@ impl Failure {
 
     /// The nodes refused, or could not do it.
     fn of_cluster(problem: impl fmt::Display) -> Failure {
-        Failure { exit_code: REFUSED, ..Failure::of(problem) }
+        Failure { exit_code: 1, ..Failure::of(problem) }
     }
 }
 
-/// The exit code if the nodes refused, or could not do it.
-const REFUSED: u8 = 1;
 /// The exit code if the arguments, the config or the certificates cannot be used.
 const UNUSABLE: u8 = 2;
 

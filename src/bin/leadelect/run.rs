@@ -117,7 +117,6 @@ enum Restart {
     Always,
 }
 
-/// The exit code if the node stopped by itself.
 const NODE_STOPPED: u8 = 125;
 
 /// The command, and how it is stopped. These are the arguments of a guard. The times are in nanoseconds.
@@ -168,7 +167,6 @@ impl CommandSpec {
     }
 }
 
-/// Also after a panic of the thread that held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -177,9 +175,7 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The first argument of a guard.
 const GUARD: &str = "guard";
-/// The first argument of the process that becomes the command.
 const EXEC: &str = "guard-exec";
 
 /// What only this program starts. These are not in the list of subcommands, because no user calls them.

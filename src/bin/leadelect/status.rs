@@ -57,13 +57,10 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The time between two looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Moves to the top left and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
-/// The exit code if there is no leader with a quorum.
 const NO_LEADER: u8 = 1;
 
 /// The exit code after the last look.
@@ -77,7 +74,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     look(args, &config, &client, Screen::Scrolls).map(ExitCode::from)
 }
 
-/// The nodes to ask, and the client that asks them.
 fn read(args: &Args) -> Result<(Config, Client), Failure> {
     let config = args.config.read()?;
     let client = Client::new(config.clone()).map_err(Failure::of)?;

@@ -8,13 +8,11 @@ use serde_json::Value;
 
 use super::Failure;
 
-/// One look at every node.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) nodes: Vec<Seen>,
 }
 
-/// A node, and its answer.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) id: NodeId,
@@ -33,7 +31,6 @@ impl View {
         View { nodes: nodes.collect() }
     }
 
-    /// The nodes that have answered.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = &NodeStatus> {
         self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
     }

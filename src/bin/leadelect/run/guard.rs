@@ -52,7 +52,6 @@ struct CommandProcess {
     id: Pid,
     /// The socket on which the process waits for the message to start. `None` after the start.
     start_socket: Option<OwnedFd>,
-    /// How it ended.
     end: Option<CommandEnd>,
     /// Whether it had been told to stop before it ended.
     told: bool,
@@ -85,7 +84,6 @@ struct Guard {
     timer: OwnedFd,
     command: Option<CommandProcess>,
     supervisor_gone: bool,
-    /// It was too late to start the command.
     too_late: bool,
 }
 

@@ -28,9 +28,7 @@ const LONGEST_MESSAGE: usize = 128;
 pub(super) enum ToGuard {
     /// The first message. The input of the command comes with it.
     Input,
-    /// Run the command.
     Start {
-        /// The fencing token.
         token: u64,
         /// For the guard: the end of the lease. For the process that becomes the command: from then on it must not
         /// start.
@@ -38,9 +36,7 @@ pub(super) enum ToGuard {
     },
     /// The lease now ends at this time.
     Until(u64),
-    /// Tell the command to stop.
     Stop,
-    /// Send this signal to the command.
     Signal(i32),
 }
 
@@ -56,9 +52,7 @@ pub(super) struct GuardReport {
 /// How the process of the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CommandEnd {
-    /// With this exit code.
     Exited(i32),
-    /// By this signal.
     Killed(i32),
 }
 
@@ -108,7 +102,6 @@ pub(super) fn send_with_files(to: impl AsFd, message: &impl Serialize, files: &[
 pub(super) enum Received<T> {
     /// A message, and the file that came with it.
     Message(T, Option<OwnedFd>),
-    /// The other end is closed.
     Closed,
     /// No message yet. Only with `RecvFlags::DONTWAIT`.
     Nothing,

@@ -19,7 +19,6 @@ pub(super) enum SignalRequest {
     Stop,
     /// Kill the command: a further SIGINT or SIGTERM.
     Kill,
-    /// Pass this signal on.
     PassOn(i32),
 }
 
