@@ -55,6 +55,12 @@ pub(crate) fn wall_seconds() -> u64 {
     since_1970.map_or(0, |span| span.as_secs())
 }
 
+/// Whole days from now until `end`, in seconds since 1970. Negative if that is in the past.
+pub(crate) fn days_until(end: u64) -> i64 {
+    let left = i128::from(end) - i128::from(wall_seconds());
+    i64::try_from(left.div_euclid(24 * 60 * 60)).unwrap_or(i64::MAX)
+}
+
 /// How long the kernel of this host has been up, with the time in suspend, if that is known.
 ///
 /// The same sum as [`now`], because both of its counters start with the kernel and because `CLOCK_BOOTTIME` alone is
@@ -144,6 +150,12 @@ mod tests {
 
         let slewed = longest / 100;
         assert!(shortest <= ours + slewed && ours <= longest + slewed, "{shortest:?} {ours:?} {longest:?}");
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_after_the_end() {
+        assert_eq!(days_until(wall_seconds() + 86_400 * 3 + 3600), 3);
+        assert_eq!(days_until(wall_seconds() - 1), -1);
     }
 
     #[test]

@@ -49,11 +49,8 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 pub(crate) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Checks that this is the certificate of the host `name`, an IP address or a DNS name.
-    ///
-    /// # Errors
-    ///
-    /// If it is not. The text is a sentence without its subject, with the name and the names in the certificate.
+    /// Checks that this is the certificate of the host `name`, an IP address or a DNS name. If not, the error is a
+    /// sentence without its subject, with the name and the names in the certificate.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), String> {
         let expected =
             ServerName::try_from(name).map_err(|_| format!("cannot be for {name:?}, which is no name of a host"))?;

@@ -25,7 +25,7 @@ pub(crate) mod wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::inbox::Inbox;
 use crate::leadership::Leadership;
 use crate::members::Members;
 use crate::status::Board;
+use crate::sync::lock;
 use crate::tls::{Credentials, Identity};
 
 use accept::Acceptor;
@@ -109,7 +110,7 @@ impl Local {
                 if renewed {
                     log::info!("node {}: read the renewed certificates", self.me());
                 }
-                self.last_problem().clear();
+                lock(&self.last_problem).clear();
             }
             Err(error) => self.warn_of_renewal(&error.to_string()),
         }
@@ -118,15 +119,11 @@ impl Local {
 
     /// Once: the files are read again for every connection.
     fn warn_of_renewal(&self, problem: &str) {
-        let mut last = self.last_problem();
+        let mut last = lock(&self.last_problem);
         if *last != problem {
             log::warn!("node {}: keeps its old certificates: {problem}", self.me());
             *last = problem.to_owned();
         }
-    }
-
-    fn last_problem(&self) -> MutexGuard<'_, String> {
-        self.last_problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +131,6 @@ fn handshake_deadline(timing: Timing) -> Instant {
     clock::now() + timing.election_timeout().max(SHORTEST_HANDSHAKE)
 }
 
-/// Everything that speaks with the other nodes.
 #[derive(Debug)]
 pub(crate) struct Transport {
     local: Arc<Local>,
@@ -249,7 +245,7 @@ mod tests {
         let local = Local { identity, ..local(["one.example"]) };
         let problem = || {
             local.credentials().expect("the old ones at least");
-            local.last_problem().clone()
+            lock(&local.last_problem).clone()
         };
         for _ in 0..2 {
             fs::write(&files.cert, "half writ").expect("written");

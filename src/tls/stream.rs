@@ -107,6 +107,11 @@ impl Stream {
         Some(Certificate(chain.first()?.clone().into_owned()))
     }
 
+    /// When the certificate that the peer showed ends, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Option<u64> {
+        self.peer_certificate()?.not_after()
+    }
+
     /// The socket underneath, for its addresses and options.
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.socket.tcp

@@ -15,11 +15,8 @@ use crate::election::NodeId;
 use crate::engine::{Answer, Call};
 use crate::tls::Certificate;
 
-/// Does what `request` asks for, and returns the parts of the reply.
-///
-/// # Errors
-///
-/// The reason to tell the client, if the node refuses or fails.
+/// Does what `request` asks for, and returns the parts of the reply. If it refuses or fails: the reason to tell the
+/// client.
 pub(super) fn answer(
     local: &Local,
     request: &ClientRequest,
