@@ -32,6 +32,9 @@
 //!
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from. The sender
 //! of a message is the peer that its connection has authenticated.
+//!
+//! [`Input`], [`Request`], [`Reply`], [`Refusal`], [`Recovery`] and [`Role`] are exhaustive on purpose: a driver or a
+//! wire format that does not know one of their variants must not compile.
 
 mod candidate;
 #[cfg(feature = "checkers")]

@@ -15,10 +15,11 @@
 //! 3. Call [`Engine::step`] with what came. When the queue is empty, step [`Mail::Wake`].
 //! 4. Make the state durable with [`Output::store`]. That is the only way to the effects. If it fails, step
 //!    [`Mail::StorageFailed`].
-//! 5. Carry out the [`Effects`] in their order: publish the lease, reply, send, tell the events, answer the calls.
+//! 5. Carry out the [`Effects`]: first tell of an overrun, then publish the lease, then everything else.
 //! 6. Step [`Mail::LeaseFree`] for each term whose lease was taken away and guards nothing any more.
 //!
-//! `C` names a caller, so that its answer finds it: a channel in a node, a number in the simulation.
+//! `C` names a caller, so that its answer finds it: a channel in a node, a number in the simulation. The enums are
+//! exhaustive on purpose: a loop that does not know one of their variants must not compile.
 
 mod calls;
 #[cfg(feature = "checkers")]
