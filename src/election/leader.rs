@@ -86,6 +86,19 @@ impl Leader {
 }
 
 impl Election {
+    /// The peers whose promises to this leader last at `now`, and whether each is eligible. Empty on a node that does
+    /// not lead.
+    #[must_use]
+    pub fn backers(&self, now: Instant) -> BTreeMap<NodeId, bool> {
+        let backers = match &self.state {
+            State::Leader(leader) => Some(&leader.backers),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => None,
+        };
+        let fresh = backers.into_iter().flatten();
+        let fresh = fresh.filter(|(_, backer)| now < backer.until);
+        fresh.map(|(id, backer)| (*id, backer.eligible)).collect()
+    }
+
     pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, lease_won_by: Instant, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_takeover(now, self.setup.me, true);
