@@ -54,7 +54,6 @@ mod time;
 mod timing;
 mod voter;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(feature = "checkers")]

@@ -80,7 +80,10 @@ fn a_transfer_that_waits_tells_who_leads_in_the_end() {
     // One that has just started promises nothing yet.
     wait_for("the next to be eligible", || match node.transfer_and_wait(next.id(), LONG) {
         Err(TransferError::NotEligible(_) | TransferError::Silent(_)) => None,
-        transferred => Some(assert_eq!(transferred, Ok(Some(next.id())))),
+        transferred => {
+            assert_eq!(transferred, Ok(Some(next.id())));
+            Some(())
+        }
     });
     wait_for("its lease", || next.lease().map(drop));
 }
