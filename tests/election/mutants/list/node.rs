@@ -31,7 +31,11 @@ pub(super) const STOP_WITHOUT_LIMIT: Mutant = Mutant {
     name: "stop_without_limit",
     breaks: "a node that stops waits for its last words for ever",
     found: Found::Safety(4_000),
-    patches: &[patch(STOP, "has_stopped", "done || now >= stop_by", "done && now <= stop_by")],
+    patches: &[
+        patch(STOP, "has_stopped", "done || now >= stop_by", "done"),
+        patch(ENGINE, "wake_at", "self.stop_by.unwrap_or(Instant::NEVER)", "Instant::NEVER"),
+        patch(ENGINE, "step", "self.releases.remove(&by)", "self.releases.contains(&by)"),
+    ],
 };
 
 pub(super) const HOLD_OFF_FORGOTTEN: Mutant = Mutant {
