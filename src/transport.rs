@@ -112,18 +112,16 @@ impl Local {
                 }
                 lock(&self.last_problem).clear();
             }
-            Err(error) => self.warn_of_renewal(&error.to_string()),
+            Err(error) => {
+                // Said once: the files are read again for every connection.
+                let (problem, mut last) = (error.to_string(), lock(&self.last_problem));
+                if *last != problem {
+                    log::warn!("node {}: keeps its old certificates: {problem}", self.me());
+                    *last = problem;
+                }
+            }
         }
         Some(identity.current())
-    }
-
-    /// Once: the files are read again for every connection.
-    fn warn_of_renewal(&self, problem: &str) {
-        let mut last = lock(&self.last_problem);
-        if *last != problem {
-            log::warn!("node {}: keeps its old certificates: {problem}", self.me());
-            *last = problem.to_owned();
-        }
     }
 }
 

@@ -184,7 +184,7 @@ impl View {
             self.readers.retain(|reader| reader.strong_count() > 0);
             self.readers.push(Arc::downgrade(&reader));
         }
-        Events::of(reader)
+        Events { reader }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::tls::{self, Credentials, HandshakeError, Stream};
 /// far from them. No lease depends on it.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Calls the nodes of one cluster. The look-up of a name, the connection, the handshake and the reply have a limit each.
-/// A hand-over also gets the time that a leader has to stop its work.
+/// Calls the nodes of one cluster. The look-up of a name, the connection, the handshake and the reply have a limit
+/// each. A hand-over also gets the time that a leader has to stop its work.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) cluster: String,
