@@ -3,9 +3,7 @@
 //! Every peer has one thread. It owns the connection that this node dialled to the peer, and sends this node's requests
 //! ([`dial`]). Every accepted connection has one thread. It answers the requests of the other side. One more thread
 //! accepts connections ([`accept`]). So a peer that hangs delays no other, and one working direction of dialling is
-//! enough to lead.
-//!
-//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply
+//! enough to lead. A client, such as the program `leadelect`, sends one request ([`client`]) and gets a reply
 //! ([`admin`]).
 //!
 //! Frames carry no sender. The first frame of a connection says who speaks, and the certificate has to agree.
