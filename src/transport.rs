@@ -148,13 +148,11 @@ impl Transport {
             threads: Vec::new(),
             local,
         };
-        let acceptor =
-            Acceptor::new(transport.local.clone(), transport.connections.clone(), transport.outboxes.clone());
+        let acceptor = Acceptor::new(&transport);
         let name = format!("le{}-listen", transport.local.me());
         transport.threads.push(spawn(&name, move || acceptor.run(&listener))?);
         for id in transport.outboxes.keys().copied().collect::<Vec<_>>() {
-            let dialler =
-                Dialler::new(transport.local.clone(), id, transport.outboxes.clone(), transport.connections.clone());
+            let dialler = Dialler::new(&transport, id);
             let name = format!("le{}-peer-{id}", transport.local.me());
             transport.threads.push(spawn(&name, move || dialler.run())?);
         }

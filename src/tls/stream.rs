@@ -28,9 +28,8 @@ pub(crate) struct Stream {
     tls: Option<Box<Connection>>,
 }
 
-/// Does the TLS handshake with a node that was dialled by `name`.
-///
-/// The other side judges our certificate after this returns: its refusal is the error of the first read.
+/// Does the TLS handshake with a node that was dialled by `name`. The other side judges our certificate after this
+/// returns: its refusal is the error of the first read.
 pub(crate) fn connect(
     tcp: TcpStream,
     name: &str,

@@ -57,10 +57,8 @@ fn check_end(found: usize, expected: usize) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::UnexpectedEof, problem))
 }
 
-/// Reads until `buffer` is full or the stream ends, and says how many bytes there were.
-///
-/// rustls reports a peer that ended without a goodbye, a killed one for example, as [`ErrorKind::UnexpectedEof`].
-/// Here that is an end like any other: the lengths tell whether something is missing.
+/// Reads until `buffer` is full or the stream ends, and says how many bytes there were. rustls reports a peer that
+/// ended without a goodbye as [`ErrorKind::UnexpectedEof`]. Here that is an end like any other.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
