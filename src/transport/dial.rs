@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::connect::connect;
 use super::connections::{Connections, Registration};
 use super::link::{LinkError, printable, receive, send};
-use super::outbox::{Outbox, Task};
+use super::outbox::Outbox;
 use super::wire::Frame;
 use super::{Local, Transport, handshake_deadline};
 use crate::clock;
@@ -61,8 +61,8 @@ impl Dialler {
             let (result, final_word) = match open.take() {
                 None => (self.dial(), true),
                 Some(link) => match outbox.next() {
-                    Task::Stop => return link.stream.close(),
-                    Task::Ask(frame, epoch) => {
+                    None => return link.stream.close(),
+                    Some((frame, epoch)) => {
                         let final_word = frame.is_release();
                         (self.ask(link, frame, epoch), final_word)
                     }
