@@ -84,15 +84,12 @@ impl Client {
     /// The status of every node, in the order of their ids. All are asked at once.
     #[must_use]
     pub fn status_of_all(&self) -> Vec<(NodeId, Result<NodeStatus, RemoteError>)> {
-        let ids: Vec<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
         thread::scope(|scope| {
-            let asked: Vec<_> = ids
-                .into_iter()
-                .map(|id| {
-                    let thread = thread::Builder::new().name(format!("ask-{id}"));
-                    (id, thread.spawn_scoped(scope, move || self.status(id)))
-                })
-                .collect();
+            let ask = |(id, _)| {
+                let thread = thread::Builder::new().name(format!("ask-{id}"));
+                (id, thread.spawn_scoped(scope, move || self.status(id)))
+            };
+            let asked: Vec<_> = self.config.nodes().map(ask).collect();
             let answered = asked.into_iter().map(|(id, asked)| {
                 let status = match asked.map(|thread| thread.join()) {
                     Ok(Ok(status)) => status,

@@ -3,9 +3,7 @@
 //! Every peer has one thread. It owns the connection that this node dialled to the peer, and sends this node's requests
 //! ([`dial`]). Every accepted connection has one thread. It answers the requests of the other side. One more thread
 //! accepts connections ([`accept`]). So a peer that hangs delays no other, and one working direction of dialling is
-//! enough to lead.
-//!
-//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply
+//! enough to lead. A client, such as the program `leadelect`, sends one request ([`client`]) and gets a reply
 //! ([`admin`]).
 //!
 //! Frames carry no sender. The first frame of a connection says who speaks, and the certificate has to agree.
@@ -112,18 +110,16 @@ impl Local {
                 }
                 lock(&self.last_problem).clear();
             }
-            Err(error) => self.warn_of_renewal(&error.to_string()),
+            Err(error) => {
+                // Said once: the files are read again for every connection.
+                let (problem, mut last) = (error.to_string(), lock(&self.last_problem));
+                if *last != problem {
+                    log::warn!("node {}: keeps its old certificates: {problem}", self.me());
+                    *last = problem;
+                }
+            }
         }
         Some(identity.current())
-    }
-
-    /// Once: the files are read again for every connection.
-    fn warn_of_renewal(&self, problem: &str) {
-        let mut last = lock(&self.last_problem);
-        if *last != problem {
-            log::warn!("node {}: keeps its old certificates: {problem}", self.me());
-            *last = problem.to_owned();
-        }
     }
 }
 
@@ -152,13 +148,11 @@ impl Transport {
             threads: Vec::new(),
             local,
         };
-        let acceptor =
-            Acceptor::new(transport.local.clone(), transport.connections.clone(), transport.outboxes.clone());
+        let acceptor = Acceptor::new(&transport);
         let name = format!("le{}-listen", transport.local.me());
         transport.threads.push(spawn(&name, move || acceptor.run(&listener))?);
         for id in transport.outboxes.keys().copied().collect::<Vec<_>>() {
-            let dialler =
-                Dialler::new(transport.local.clone(), id, transport.outboxes.clone(), transport.connections.clone());
+            let dialler = Dialler::new(&transport, id);
             let name = format!("le{}-peer-{id}", transport.local.me());
             transport.threads.push(spawn(&name, move || dialler.run())?);
         }

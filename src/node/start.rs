@@ -5,7 +5,6 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::Sender;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -74,9 +73,9 @@ impl Node {
             board: board.clone(),
             transport,
         };
-        let (ends, stopped) = crossbeam_channel::bounded(0);
+        let (ends, stopped) = crossbeam_channel::bounded::<()>(0);
         let body = move || {
-            let _ends: Sender<()> = ends;
+            let _ends = ends;
             driver.run();
         };
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;

@@ -48,7 +48,10 @@ const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Board {
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
-        let peers = peers.into_iter().map(|(id, addr)| (id, Peer::new(id, addr)));
+        let peers = peers.into_iter().map(|(id, addr)| {
+            let shown = PeerStatus::unknown(id, addr);
+            (id, Peer { shown, heard_at: None, certificate_ends: None, logged: None })
+        });
         let view = View {
             role: Role::Follower,
             term: Term::default(),
@@ -184,15 +187,11 @@ impl View {
             self.readers.retain(|reader| reader.strong_count() > 0);
             self.readers.push(Arc::downgrade(&reader));
         }
-        Events::of(reader)
+        Events { reader }
     }
 }
 
 impl Peer {
-    fn new(id: NodeId, addr: String) -> Self {
-        Peer { shown: PeerStatus::unknown(id, addr), heard_at: None, certificate_ends: None, logged: None }
-    }
-
     fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             last_heard: self.heard_at.map(|at| now.since(at)),

@@ -18,14 +18,10 @@ use crate::sync::lock;
 #[derive(Debug)]
 #[must_use = "a stream that nobody reads shows nothing"]
 pub struct Events {
-    reader: Arc<Reader>,
+    pub(super) reader: Arc<Reader>,
 }
 
 impl Events {
-    pub(super) fn of(reader: Arc<Reader>) -> Events {
-        Events { reader }
-    }
-
     /// Waits for the next event, at most for `timeout`. Returns nothing if there is none by then, or if the node has
     /// stopped: [`Events::has_ended`] tells which.
     #[must_use]

@@ -1,6 +1,5 @@
 //! Certificates end, and are replaced while a node runs.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::files::Stamps;
@@ -8,12 +7,14 @@ use super::{CertError, CertFile, CertFiles, Credentials};
 use crate::sync::lock;
 
 /// A node's credentials over time.
+#[derive(Debug)]
 pub(crate) struct Identity {
     files: CertFiles,
     name: String,
     loaded: Mutex<Loaded>,
 }
 
+#[derive(Debug)]
 struct Loaded {
     stamps: Stamps,
     credentials: Arc<Credentials>,
@@ -56,12 +57,6 @@ impl Loaded {
             files.fault(CertFile::Cert, format!("found a certificate that {found}: {expected}"))
         })?;
         Ok(Loaded { stamps, credentials })
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("files", &self.files).field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use super::connections::Connections;
 use super::link::{LinkError, printable, receive, send};
 use super::outbox::Outbox;
 use super::wire::{ClientRequest, Frame, Hello};
-use super::{Local, PROBE_INTERVAL, handshake_deadline, spawn};
+use super::{Local, PROBE_INTERVAL, Transport, handshake_deadline, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::tls::{self, Stream};
@@ -35,12 +35,10 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        local: Arc<Local>,
-        connections: Arc<Connections>,
-        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(transport: &Transport) -> Arc<Self> {
+        let Transport { local, connections, outboxes, .. } = transport;
         let admission = Admission::new(&local.members, local.timing);
+        let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
         Arc::new(Acceptor { local, connections, outboxes, admission })
     }
 

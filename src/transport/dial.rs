@@ -17,9 +17,9 @@ use std::time::Duration;
 use super::connect::connect;
 use super::connections::{Connections, Registration};
 use super::link::{LinkError, printable, receive, send};
-use super::outbox::{Outbox, Task};
+use super::outbox::Outbox;
 use super::wire::Frame;
-use super::{Local, handshake_deadline};
+use super::{Local, Transport, handshake_deadline};
 use crate::clock;
 use crate::election::{Instant, NodeId};
 use crate::inbox::Post;
@@ -45,13 +45,10 @@ struct Link {
 }
 
 impl Dialler {
-    pub(super) fn new(
-        local: Arc<Local>,
-        peer: NodeId,
-        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
-        connections: Arc<Connections>,
-    ) -> Self {
+    pub(super) fn new(transport: &Transport, peer: NodeId) -> Self {
+        let Transport { local, connections, outboxes, .. } = transport;
         let member = local.members.peer(peer).expect("there is a dialler for each peer").clone();
+        let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
         Dialler { local, peer, member, outboxes, connections }
     }
 
@@ -64,8 +61,8 @@ impl Dialler {
             let (result, final_word) = match open.take() {
                 None => (self.dial(), true),
                 Some(link) => match outbox.next() {
-                    Task::Stop => return link.stream.close(),
-                    Task::Ask(frame, epoch) => {
+                    None => return link.stream.close(),
+                    Some((frame, epoch)) => {
                         let final_word = frame.is_release();
                         (self.ask(link, frame, epoch), final_word)
                     }
@@ -210,10 +207,14 @@ mod tests {
 
     /// Node 1, which dials node 2 at `port`.
     fn dialler(port: u16) -> Dialler {
-        let local = local(["127.0.0.1", "127.0.0.1"]);
         let outboxes = BTreeMap::from([(2.into(), Outbox::default())]);
-        let dialler = Dialler::new(Arc::new(local), 2.into(), Arc::new(outboxes), Arc::default());
-        Dialler { member: Member::new("127.0.0.1", port), ..dialler }
+        Dialler {
+            local: Arc::new(local(["127.0.0.1", "127.0.0.1"])),
+            peer: 2.into(),
+            member: Member::new("127.0.0.1", port),
+            outboxes: Arc::new(outboxes),
+            connections: Arc::default(),
+        }
     }
 
     fn ample() -> Instant {

@@ -45,7 +45,7 @@ fn check_length(found: usize) -> io::Result<()> {
     if (1..=MAX_FRAME).contains(&found) {
         return Ok(());
     }
-    let problem = format!("expected a frame of 1 to {MAX_FRAME} bytes, found {found}");
+    let problem = format!("expected a frame of at least 1 and at most {MAX_FRAME} bytes, found {found}");
     Err(io::Error::new(ErrorKind::InvalidData, problem))
 }
 
@@ -57,10 +57,8 @@ fn check_end(found: usize, expected: usize) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::UnexpectedEof, problem))
 }
 
-/// Reads until `buffer` is full or the stream ends, and says how many bytes there were.
-///
-/// rustls reports a peer that ended without a goodbye, a killed one for example, as [`ErrorKind::UnexpectedEof`].
-/// Here that is an end like any other: the lengths tell whether something is missing.
+/// Reads until `buffer` is full or the stream ends, and says how many bytes there were. rustls reports a peer that
+/// ended without a goodbye as [`ErrorKind::UnexpectedEof`]. Here that is an end like any other.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -150,11 +148,14 @@ mod tests {
         for length in [MAX_FRAME as u32 + 1, u32::MAX] {
             let mut body = Vec::new();
             let error = read_frame(&mut &length.to_be_bytes()[..], &mut body).expect_err("too long");
-            assert_eq!(error.to_string(), format!("expected a frame of 1 to 4096 bytes, found {length}"));
+            assert_eq!(
+                error.to_string(),
+                format!("expected a frame of at least 1 and at most 4096 bytes, found {length}")
+            );
             assert_eq!(body.capacity(), 0);
         }
         let error = read(&mut &[0; 8][..]).expect_err("empty");
-        assert_eq!(error.to_string(), "expected a frame of 1 to 4096 bytes, found 0");
+        assert_eq!(error.to_string(), "expected a frame of at least 1 and at most 4096 bytes, found 0");
         assert!(write_frame(&mut Vec::new(), &[]).is_err());
         assert!(write_frame(&mut Vec::new(), &[0; MAX_FRAME + 1]).is_err());
     }

@@ -25,12 +25,6 @@ struct Waiting {
     stop: bool,
 }
 
-pub(super) enum Task {
-    /// Send this, which belongs to the epoch.
-    Ask(Frame, u64),
-    Stop,
-}
-
 impl Outbox {
     pub(super) fn put(&self, request: Request) {
         lock(&self.waiting).request = Some(request);
@@ -48,17 +42,14 @@ impl Outbox {
         self.changed.notify_all();
     }
 
-    pub(super) fn next(&self) -> Task {
+    /// What to send next on an open connection, and the epoch it belongs to. `None` if the dialler is to stop.
+    pub(super) fn next(&self) -> Option<(Frame, u64)> {
         let wait = |waiting: &mut Waiting| waiting.request.is_none() && !waiting.look && !waiting.stop;
         let waiting = lock(&self.waiting);
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, PROBE_INTERVAL, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
-        if waiting.stop {
-            return Task::Stop;
-        }
-        let (frame, epoch) = waiting.take();
-        Task::Ask(frame, epoch)
+        if waiting.stop { None } else { Some(waiting.take()) }
     }
 
     /// The request that waits, or else a probe, and the epoch it belongs to.

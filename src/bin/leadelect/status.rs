@@ -66,12 +66,18 @@ const NO_LEADER: u8 = 1;
 /// The exit code after the last look.
 static LAST: AtomicU8 = AtomicU8::new(NO_LEADER);
 
+impl Args {
+    fn clears_screen(&self) -> bool {
+        self.watch && !self.json && stdout().is_terminal()
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (config, client) = read(args)?;
     if args.watch {
         return watch(args, config, client);
     }
-    look(args, &config, &client, Screen::Scrolls).map(ExitCode::from)
+    look(args, &config, &client).map(ExitCode::from)
 }
 
 fn read(args: &Args) -> Result<(Config, Client), Failure> {
@@ -85,13 +91,12 @@ fn watch(args: &Args, mut config: Config, mut client: Client) -> Result<ExitCode
     ctrlc::set_handler(|| std::process::exit(LAST.load(Ordering::Relaxed).into()))
         .map_err(|error| Failure::of(format!("cannot wait for Ctrl-C: {error}")))?;
     let ticks = crossbeam_channel::tick(WATCH_INTERVAL);
-    let screen = if !args.json && stdout().is_terminal() { Screen::IsCleared } else { Screen::Scrolls };
     // Clearing the screen removes the line on stderr, too.
-    let repeats = screen == Screen::IsCleared && stderr().is_terminal();
+    let repeats = args.clears_screen() && stderr().is_terminal();
     let mut unread: Option<String> = None;
     let mut said = false;
     loop {
-        LAST.store(look(args, &config, &client, screen)?, Ordering::Relaxed);
+        LAST.store(look(args, &config, &client)?, Ordering::Relaxed);
         if let Some(problem) = unread.as_ref().filter(|_| repeats || !said) {
             complain(&format!("goes on as before: {problem}"));
             said = true;
@@ -105,24 +110,15 @@ fn watch(args: &Args, mut config: Config, mut client: Client) -> Result<ExitCode
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Screen {
-    IsCleared,
-    Scrolls,
-}
-
 /// Asks and shows once. Returns the exit code.
-fn look(args: &Args, config: &Config, client: &Client, screen: Screen) -> Result<u8, Failure> {
+fn look(args: &Args, config: &Config, client: &Client) -> Result<u8, Failure> {
     let view = View::of(config, client.status_of_all());
     let (verdict, exit_code) = match view.verdict() {
         Ok(text) => (text, 0),
         Err(text) => (text, NO_LEADER),
     };
-    let text = match (args.json, screen) {
-        (true, _) => json(&view, !args.watch)?,
-        (false, Screen::IsCleared) => format!("{CLEAR_SCREEN}{}{verdict}\n", table(&view)),
-        (false, Screen::Scrolls) => format!("{}{verdict}\n", table(&view)),
-    };
-    print(&text)?;
+    let text = if args.json { json(&view, !args.watch)? } else { table(&view) + &verdict + "\n" };
+    let clear = if args.clears_screen() { CLEAR_SCREEN } else { "" };
+    print(&format!("{clear}{text}"))?;
     Ok(exit_code)
 }

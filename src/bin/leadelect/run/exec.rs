@@ -28,7 +28,7 @@ pub(super) struct Args {
     command: Vec<OsString>,
 }
 
-/// Waits for the message to start, and becomes the command. Returns only if it does not become the command.
+/// Returns only if this process does not become the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
     let mut input = None;

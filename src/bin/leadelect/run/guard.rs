@@ -1,8 +1,7 @@
 //! The guard: a process between the supervisor and the command. It ends the command before the lease ends.
 //!
 //! The supervisor could not do that when it is killed or stopped. So a process that does nothing else starts the
-//! command and kills it. The supervisor tells it the end of the lease again and again. The guard reads the clock of
-//! leases itself:
+//! command and kills it. The supervisor keeps telling it the end of the lease. It reads the clock of leases itself:
 //!
 //! - It sends the stop signal `--drain-time` before the lease ends, or when the supervisor says so.
 //! - It kills the command a tenth of the election timeout before the lease ends.

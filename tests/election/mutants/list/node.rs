@@ -10,7 +10,7 @@ const STOP: &str = "src/engine/stop.rs";
 pub(super) const STOPS_BEFORE_WORK_ENDED: Mutant = Mutant {
     name: "stops_before_work_ended",
     breaks: "a node that stops does not wait for its work to end",
-    found: Found::Safety(2_000),
+    found: Found::Paper("a higher term has to unseat a leader whose lease lasts, and somebody stop it just then"),
     patches: &[patch(STOP, "has_stopped", "!self.leads() && !works && self.releases.is_empty()", "!self.leads()")],
 };
 
@@ -149,7 +149,7 @@ pub(super) const WORK_OF_ANOTHER_TERM_ENDS: Mutant = Mutant {
 pub(super) const LEASE_FREE_TOO_EARLY: Mutant = Mutant {
     name: "lease_free_too_early",
     breaks: "a lease counts as free before the node has taken it away",
-    found: Found::Liveness(4_000),
+    found: Found::Paper("costs only the time until the lease has run out"),
     patches: &[patch(
         ENGINE,
         "lease_free",
