@@ -43,8 +43,8 @@ impl<C: Clone> Driven<C> {
     }
 
     /// The leases that were taken away and may still guard something. [`Mail::LeaseFree`] ends that.
-    pub(crate) fn taken(&self) -> impl Iterator<Item = Term> {
-        self.taken.iter().copied()
+    pub(crate) fn taken(&self) -> &BTreeSet<Term> {
+        &self.taken
     }
 
     fn take<S>(&mut self, now: Instant, mail: Mail<C>, store: &mut S) -> Effects<C>

@@ -172,7 +172,7 @@ impl Node {
 
     /// The lease that was taken away and that its program still holds.
     pub(super) fn keeps(&self) -> Option<Term> {
-        self.engine.as_ref().and_then(|driven| driven.taken().next())
+        self.engine.as_ref().and_then(|driven| driven.taken().first().copied())
     }
 
     pub(super) fn running(&self) -> Option<Work> {
