@@ -1,17 +1,20 @@
-//! The protocol without the threads, files and TLS of this crate: only the state machine, over UDP.
+//! A node without the threads, files and TLS of this crate: only the engine, over UDP.
 //!
-//! `cargo run --example embed`: three nodes elect a leader, it stops in order, and another one follows. The protocol
-//! needs to know who speaks, and UDP does not prove that. So this is for the loopback only. No node restarts here; see
-//! [`Recovery`] for that.
+//! `cargo run --example embed`: three nodes elect a leader, it stops in order, and another one follows. The numbers
+//! in [`run`] are those of the six steps in the documentation of [`leadelect::engine`]. The protocol needs to know who
+//! speaks, and UDP does not prove that. So this is for the loopback only. No node restarts here; see [`Recovery`] for
+//! that.
 #![allow(clippy::disallowed_methods)] // std's clock: see `now`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Result, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{LazyLock, Mutex, atomic::AtomicBool, atomic::Ordering::SeqCst};
-use std::{collections::BTreeMap, fs::File, thread, time::Duration};
+use std::{fs::File, mem, thread, time::Duration};
 
 use bincode::{config::standard, serde as packed};
 use leadelect::election::*;
+use leadelect::engine::{Engine, Mail, Program};
 
 type Peers = BTreeMap<NodeId, SocketAddr>;
 
@@ -49,7 +52,7 @@ fn send(socket: &UdpSocket, to: SocketAddr, packet: (Option<Request>, Option<Rep
     let _ = socket.send_to(&bytes.expect("a packet"), to); // a lost packet is sent again
 }
 
-fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<(NodeId, Input)> {
+fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<Mail<()>> {
     let wait = wait.clamp(Duration::from_micros(1), Duration::from_millis(20));
     socket.set_read_timeout(Some(wait)).ok()?;
     let mut bytes = [0; 4096];
@@ -57,38 +60,60 @@ fn receive(socket: &UdpSocket, peers: &Peers, wait: Duration) -> Option<(NodeId,
     let from = *peers.iter().find(|(_, known)| **known == addr)?.0;
     let (packet, _) = packed::decode_from_slice(&bytes[..length], standard()).ok()?;
     match packet {
-        (Some(request), None) => Some((from, Input::Request { from, request })),
-        (_, reply) => reply.map(|reply| (from, Input::Reply { from, reply })),
+        (Some(request), None) => Some(Mail::Request { from, request }),
+        (_, reply) => reply.map(|reply| Mail::Reply { from, reply }),
     }
 }
 
-fn elect(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> Result<()> {
+/// Runs a node until it has stopped. This program makes no calls, so that the name of a caller is `()`.
+fn run(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> Result<()> {
     let voters = peers.keys().map(|id| (*id, Voter::default())).collect();
-    let timing = Timing::default();
     let seed = u64::from(socket.local_addr()?.port()); // good enough for nodes that never restart
-    let mut election = Election::new(Setup { me, voters, timing }, Recovery::Fresh, now(), seed);
+    let setup = Setup { me, voters, timing: Timing::default() };
+    let mut engine = Engine::<()>::new(Election::new(setup, Recovery::Fresh, now(), seed), Duration::from_millis(100));
     let mut disk = Disk(tempfile::tempfile()?);
-    while !leadership.stop.load(SeqCst) || election.leader() == Some(me) {
-        let mut inputs = vec![(me, Input::Tick)];
-        inputs.extend(receive(socket, peers, election.wake_at().since(now()))); // popped before the tick
-        let resign = Input::StepDown { reason: EndReason::Resigned, successor: None, hold_off: Duration::MAX };
-        inputs.extend(leadership.stop.load(SeqCst).then_some((me, resign)));
-        while let Some((from, input)) = inputs.pop() {
-            // The order matters: read the clock, step, store, publish, send, and look whether the work has ended.
-            let effects = election.step(now(), input).store(&mut disk)?;
-            *leadership.lease.lock().expect("no panic") = effects.lease;
-            if effects.reply.is_some() {
-                send(socket, peers[&from], (None, effects.reply));
+    let mut taken = BTreeSet::new(); // the leases that were taken away and may still guard work
+    let mut queue = vec![Mail::Start, Mail::Program(Program::default())]; // the last one comes first
+    loop {
+        // 1. Wait for mail.
+        let Some(mail) = queue.pop() else {
+            queue.push(Mail::Wake);
+            queue.extend(receive(socket, peers, engine.wake_at().since(now())));
+            queue.extend(leadership.stop.load(SeqCst).then_some(Mail::Stop));
+            continue;
+        };
+        // 2. Read the clock, and show the engine the program if it looks at it.
+        let at = now();
+        let is_program = matches!(mail, Mail::Program(_));
+        if !is_program && engine.looks_at_program(at) {
+            queue.extend([mail, Mail::Program(Program { kept: taken.first().copied(), ..Program::default() })]);
+            continue;
+        }
+        let asker = if let Mail::Request { from, .. } = &mail { Some(*from) } else { None };
+        // 3. and 4. Step, and make the state durable.
+        let effects = match engine.step(at, mail).store(&mut disk) {
+            Ok(effects) => effects,
+            Err((error, undone)) => {
+                queue.push(Mail::StorageFailed { problem: error.to_string(), undone });
+                continue;
             }
-            for (to, request) in effects.messages {
-                send(socket, peers[&to], (Some(request), None));
-            }
-            let idle = leadership.work.try_lock().is_ok();
-            let ended = election.awaits_work().filter(|_| idle);
-            inputs.extend(ended.map(|term| (me, Input::WorkEnded { term })));
+        };
+        // 5. Publish the lease, reply and send.
+        let before = mem::replace(&mut *leadership.lease.lock().expect("no panic"), effects.lease);
+        if let (Some(to), Some(reply)) = (asker, effects.reply) {
+            send(socket, peers[&to], (None, Some(reply)));
+        }
+        effects.messages.into_iter().for_each(|(to, request)| send(socket, peers[&to], (Some(request), None)));
+        if effects.stopped {
+            return Ok(());
+        }
+        // 6. Say which of the leases that were taken away guard nothing any more.
+        let token = effects.lease.map(|lease| lease.token);
+        taken.extend(before.map(|lease| lease.token).filter(|old| Some(*old) != token));
+        if leadership.work.try_lock().is_ok() {
+            queue.extend(mem::take(&mut taken).into_iter().map(|term| Mail::LeaseFree { term }));
         }
     }
-    Ok(())
 }
 
 fn main() {
@@ -101,7 +126,7 @@ fn main() {
     let mut last = None;
     thread::scope(|scope| {
         for ((me, socket), leadership) in ids.into_iter().zip(&sockets).zip(&all_shared) {
-            scope.spawn(move || elect(me, socket, peers, leadership).expect("a socket and a disk"));
+            scope.spawn(move || run(me, socket, peers, leadership).expect("a socket and a disk"));
         }
         let mut turns = ids.iter().zip(&all_shared).cycle().take(30_000);
         let last_but_one = turns.find_map(|(id, leadership)| {

@@ -1,20 +1,25 @@
-//! When are two situations of a node the same? See the form of the election's own state.
+//! When are two situations of a node the same? See the canonical form of the election, which this one contains.
 
 use std::collections::BTreeMap;
 
-use super::{Engine, Guarded};
+use super::{Engine, Guarded, Health, Program, Work};
 use crate::election::{Instant, Names, Term};
 
 impl<C: Clone> Engine<C> {
-    /// The same situation with `now` moved to `origin`, and with other names. For model checkers that stop no node, and
-    /// whose programs do nothing but hand over and end their work: what only matters to others is forgotten.
+    /// Moves `now` to `origin` and gives other names, in the same situation. For model checkers that stop no node.
+    ///
+    /// From then on the node does the same as before. Only its lines in the log and the words of a refusal may differ.
+    ///
+    /// # Panics
+    ///
+    /// If the node is told to stop, or as the election does.
     #[doc(hidden)]
     pub fn canonicalize(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
-        // Every field is named, so that none that is added later is forgotten.
+        // Every field is named here and below, so that a field that is added later is not forgotten.
         let Engine {
             election,
             last_words: _,
-            program: _,
+            program,
             eligible: _,
             healthy: _,
             hold_off_until,
@@ -30,22 +35,48 @@ impl<C: Clone> Engine<C> {
             late_for,
             stepped_at,
         } = self;
-        election.canonicalize(now, origin, names);
         assert!(stop_by.is_none(), "no node is stopped");
-        let moved = |at: Instant| if at > now { origin + at.since(now) } else { origin.before(now.since(at)) };
+        election.canonicalize(now, origin, names);
+        // The engine only asks whether such a moment has passed, never how long ago.
+        let end = |at: &mut Instant| match *at {
+            Instant::NEVER => {}
+            _ => *at = origin + at.since(now),
+        };
+        let Program {
+            ineligible: _,
+            absent: _,
+            hold_off_until: program_holds_off_until,
+            health,
+            work,
+            kept: program_kept,
+        } = program;
+        end(program_holds_off_until);
+        if let Some(Health { good_until, hold_off: _ }) = health {
+            end(good_until);
+        }
+        if let Some(Work { term: _, until, silent_at, told_to_stop: _, hold_off: _ }) = work {
+            end(until);
+            end(silent_at);
+        }
         if *hold_off_until != Instant::ZERO {
-            *hold_off_until = moved(*hold_off_until);
+            end(hold_off_until);
         }
-        for Guarded { until, ended: _ } in leases.values_mut() {
-            *until = moved(*until);
+        // Of a lease that has ended, only the log and a stop ask for how long it was kept.
+        *program_kept = None;
+        *kept = Term::default();
+        for (term, Guarded { until, ended }) in leases {
+            match ended {
+                true => (*until, *kept) = (Instant::ZERO, *term),
+                false => end(until),
+            }
         }
-        // These choose words and lines of the log, and when a stop is over.
-        if !leases.contains_key(kept) {
-            *kept = Term::default();
-        }
+        // Only a stop asks for these, or the log, or the words of a refusal.
         releases.clear();
         (*heard, *reported, *promised) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         *late_for = Instant::NEVER;
         *stepped_at = origin;
     }
 }
+
+#[cfg(test)]
+mod tests;

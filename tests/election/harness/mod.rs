@@ -1,4 +1,4 @@
-//! A cluster of real [`Election`](leadelect::election::Election) values in a made-up world.
+//! A cluster of real [`Engine`](leadelect::engine::Engine) values in a made-up world.
 //!
 //! Everything uncertain is made up here, from one seed: time and clocks ([`clock`]), what a network does
 //! ([`network`]), what a disk does ([`disk`]), what a program does that believes it leads ([`world`]). Nothing else
@@ -12,6 +12,7 @@ pub(crate) mod disk;
 pub(crate) mod network;
 pub(crate) mod per_node;
 pub(crate) mod record;
+pub(crate) mod turn;
 pub(crate) mod world;
 
 /// Chance that can be repeated: SplitMix64 (Steele, Lea and Flood 2014). Own, five lines, because a seed must mean the

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{
-    Effects, Election, Event, HardState, Input, Instant, Recovery, Reply, Request, Setup, Store, Term,
-};
+use leadelect::election::{Election, Event, HardState, Instant, Recovery, Reply, Request, Setup, Store, Term};
+use leadelect::engine::{Answer, Call, Effects, Engine, Mail};
 
 use super::fingerprint::Shared;
 use super::names;
 use crate::harness::checker::{Checker, Step, Work};
 use crate::harness::clock::{Clock, Real};
+use crate::harness::turn::Driven;
 
 /// It is always this moment.
 pub(super) const NOW: Real = Real(1_000_000_000);
@@ -63,7 +63,7 @@ pub(super) struct Node {
     pub(super) ppm: i64,
     pub(super) setup: Kept<Setup>,
     /// Nothing while the process does not run.
-    pub(super) election: Option<Election>,
+    pub(super) engine: Option<Driven<()>>,
     pub(super) durable: Option<HardState>,
     /// What was durable before that.
     pub(super) older: Option<HardState>,
@@ -125,7 +125,7 @@ pub(super) enum Fault {
     StoreForgets,
     /// The host tells a restarted node that it was down for an hour.
     HostLies,
-    /// The driver says that work has ended while it still runs.
+    /// The program gives its lease back while its work still runs.
     WorkGoesOn,
     /// The clock stands while the node is stalled, as that of a host that sleeps.
     ClockStands,
@@ -158,17 +158,21 @@ impl Node {
         Clock { set_at: NOW, showed: LOCAL_NOW, ppm: self.ppm }
     }
 
+    pub(super) fn election(&self) -> Option<&Election> {
+        self.engine.as_ref().map(|driven| driven.engine.election())
+    }
+
     pub(super) fn runs(&self) -> bool {
-        self.election.is_some() && self.stalled.is_none()
+        self.engine.is_some() && self.stalled.is_none()
     }
 
     pub(super) fn is_due(&self) -> bool {
-        let due = |election: &Election| election.wake_at() <= LOCAL_NOW;
-        self.election.as_ref().is_some_and(due)
+        self.engine.as_ref().is_some_and(|driven| driven.engine.wake_at() <= LOCAL_NOW)
     }
 
-    pub(super) fn awaits_work(&self) -> Option<Term> {
-        self.election.as_ref().and_then(Election::awaits_work)
+    /// The lease that was taken away and that its program still holds.
+    pub(super) fn keeps(&self) -> Option<Term> {
+        self.engine.as_ref().and_then(|driven| driven.taken().first().copied())
     }
 
     pub(super) fn running(&self) -> Option<Work> {
@@ -176,7 +180,7 @@ impl Node {
     }
 
     pub(super) fn term(&self) -> u64 {
-        self.election.as_ref().map_or(0, |election| election.term().0)
+        self.election().map_or(0, |election| election.term().0)
     }
 
     fn step(&self) -> Step {
@@ -188,7 +192,7 @@ impl Node {
             durable: Some(self.durable.unwrap_or_default()),
             storage_failed: false,
             settling: self.setup.0.timing.settling(),
-            leads: self.election.as_ref().is_some_and(|election| election.leader() == Some(self.id())),
+            leads: self.election().is_some_and(|election| election.leader() == Some(self.id())),
             term: Term(self.term()),
         }
     }
@@ -209,11 +213,19 @@ pub(super) struct Change<'a> {
     pub(super) fault: Option<Fault>,
     /// What the nodes told on the way.
     pub(super) events: &'a mut Vec<Event>,
+    /// A call was refused.
+    refused: bool,
+}
+
+/// The number of a call by the program of the node at this place. It makes one at a time.
+fn call(place: usize) -> u64 {
+    place as u64
 }
 
 impl<'a> Change<'a> {
     pub(super) fn of(cluster: &Cluster, fault: Option<Fault>, events: &'a mut Vec<Event>) -> Change<'a> {
-        Change { cluster: cluster.clone(), checker: Checker::clone(&cluster.checker), fault, events }
+        let checker = Checker::clone(&cluster.checker);
+        Change { cluster: cluster.clone(), checker, fault, events, refused: false }
     }
 
     pub(super) fn done(self) -> Cluster {
@@ -229,21 +241,26 @@ impl<'a> Change<'a> {
         result
     }
 
-    /// One step of the shipped election, and what follows from it at once, in the order that the core asks for.
+    /// One step of the shipped engine, and what follows from it at once, in the order that the engine asks for.
     /// Returns whether something was stored.
-    pub(super) fn step(&mut self, place: usize, input: Input, asked: Option<(usize, u64)>, survives: Survives) -> bool {
+    pub(super) fn step(
+        &mut self,
+        place: usize,
+        mail: Mail<()>,
+        asked: Option<(usize, u64)>,
+        survives: Survives,
+    ) -> bool {
         let mut node = Node::clone(&self.cluster.nodes[place]);
-        let mut election = node.election.take().expect("a node that runs");
-        let asks_pre_vote = matches!(&input, Input::Request { request: Request::PreVote { .. }, .. });
-        let before = asks_pre_vote.then(|| election.clone());
+        let mut driven = node.engine.take().expect("a node that runs");
+        let asks_pre_vote = matches!(&mail, Mail::Request { request: Request::PreVote { .. }, .. });
+        let before = asks_pre_vote.then(|| driven.engine.election().clone());
         let old_term = node.durable.unwrap_or_default().term;
-        let output = election.step(LOCAL_NOW, input);
-        if let Some(before) = before {
-            self.checker.pre_vote_pure(&before, &election, LOCAL_NOW);
-        }
         let mut disk = Disk { node: &mut node, wrote: false };
-        let effects = output.store(&mut disk).expect("a disk that works");
+        let done = driven.step(LOCAL_NOW, mail, &mut disk);
         let wrote = disk.wrote;
+        if let Some(before) = before {
+            self.checker.pre_vote_pure(&before, driven.engine.election(), LOCAL_NOW);
+        }
         let early = survives == Survives::OnlyTheState && self.fault == Some(Fault::SaidBeforeStored);
         if early && wrote {
             node.durable = node.older;
@@ -252,13 +269,15 @@ impl<'a> Change<'a> {
             let text = format!("{} stores a lower term than {old_term}", node.id());
             self.checker.fail("TermDurable", text);
         }
-        let names = names::rename(&mut election, place);
-        node.election = Some(election);
+        let names = names::rename(&mut driven.engine, place);
+        node.engine = Some(driven);
         names.mark_stale(place, &mut self.cluster.letters);
         names.mark_stale(place, &mut self.cluster.late);
         self.cluster.late.sort_by_key(|letter| letter.print);
         if survives == Survives::Yes || early {
-            self.effects(place, &mut node, effects, asked, &names);
+            for effects in done {
+                self.effects(place, &mut node, effects, asked, &names);
+            }
         }
         self.cluster.nodes[place] = Shared::new(node);
         if survives == Survives::OnlyTheState {
@@ -271,7 +290,7 @@ impl<'a> Change<'a> {
         &mut self,
         place: usize,
         node: &mut Node,
-        effects: Effects,
+        effects: Effects<()>,
         asked: Option<(usize, u64)>,
         names: &names::Candidacy,
     ) {
@@ -287,9 +306,9 @@ impl<'a> Change<'a> {
             node.lingers = false;
             self.checker.acts(&step, NOW, work);
         }
-        for event in effects.events {
-            self.checker.tells(&step, &event);
-            self.events.push(event);
+        for told in effects.told {
+            self.checker.tells(&step, &told.event);
+            self.events.push(told.event);
         }
         if let (Some(reply), Some((to, life))) = (effects.reply, asked) {
             let id = self.cluster.nodes[to].id();
@@ -301,6 +320,14 @@ impl<'a> Change<'a> {
             let to = self.place(to);
             let request = names.in_request(request);
             self.send(place, to, node.life, Says::Request(request));
+        }
+        for ((), answer) in effects.answers {
+            self.checker.answered(&step, call(place), &answer);
+            self.refused |= matches!(answer, Answer::Refused(_));
+        }
+        if !step.leads && self.checker.open_calls().any(|(number, _)| number == call(place)) {
+            let text = format!("{} leads no more, and does not say so to its program", step.node);
+            self.checker.fail("CallsAnswered", text);
         }
     }
 
@@ -340,17 +367,17 @@ impl<'a> Change<'a> {
             Says::Request(request) => {
                 let to = self.cluster.nodes[place].id();
                 self.checker.hears(to, (from, letter.life), &request);
-                let input = Input::Request { from, request };
-                self.step(place, input, Some((asker, letter.life)), survives)
+                let mail = Mail::Request { from, request };
+                self.step(place, mail, Some((asker, letter.life)), survives)
             }
-            Says::Reply(reply) => self.step(place, Input::Reply { from, reply }, None, survives),
+            Says::Reply(reply) => self.step(place, Mail::Reply { from, reply }, None, survives),
         }
     }
 
     /// Everything that ran is gone at once.
     pub(super) fn crash(&mut self, place: usize) {
         let step = self.change(place, |node| {
-            node.election = None;
+            node.engine = None;
             node.work = None;
             node.lingers = false;
             node.stalled = None;
@@ -358,6 +385,7 @@ impl<'a> Change<'a> {
             node.step()
         });
         self.checker.stops(step.node);
+        self.checker.calls_end(step.node);
         self.checker.published(&step, None);
         names::Candidacy::NONE.mark_stale(place, &mut self.cluster.letters);
         names::Candidacy::NONE.mark_stale(place, &mut self.cluster.late);
@@ -384,15 +412,16 @@ impl<'a> Change<'a> {
             };
             node.life += 1;
             let setup = Setup::clone(&node.setup.0);
-            let mut election = Election::new(setup, recovery, LOCAL_NOW, 0);
-            names::rename(&mut election, place);
-            node.election = Some(election);
+            let last_words = setup.timing.election_timeout();
+            let mut engine = Engine::new(Election::new(setup, recovery, LOCAL_NOW, 0), last_words);
+            names::rename(&mut engine, place);
+            node.engine = Some(Driven::new(engine));
         });
     }
 
-    /// The program has stopped, and its driver says so.
+    /// The program has stopped, and gives its lease back.
     pub(super) fn end_work(&mut self, place: usize, survives: Survives) -> bool {
-        let term = self.cluster.nodes[place].awaits_work();
+        let term = self.cluster.nodes[place].keeps();
         if self.fault != Some(Fault::WorkGoesOn) {
             let id = self.cluster.nodes[place].id();
             self.checker.stops(id);
@@ -401,8 +430,16 @@ impl<'a> Change<'a> {
                 node.lingers = false;
             });
         }
-        let term = term.expect("somebody waits for it");
-        self.step(place, Input::WorkEnded { term }, None, survives)
+        let term = term.expect("a lease that is kept");
+        self.step(place, Mail::LeaseFree { term }, None, survives)
+    }
+
+    /// The program calls its node. Returns whether that has changed anything.
+    pub(super) fn call(&mut self, place: usize, what: Call) -> bool {
+        let old = self.cluster.nodes[place].clone();
+        self.checker.calls(call(place), old.id(), &what);
+        self.step(place, Mail::Call { call: what, caller: () }, None, Survives::Yes);
+        !self.refused || self.cluster.nodes[place].print != old.print || self.checker.violation.is_some()
     }
 
     /// So much passes in the world.
@@ -433,8 +470,8 @@ impl<'a> Change<'a> {
                 if let Some(left) = &mut node.stalled {
                     *left = left.saturating_sub(1);
                 }
-                if let Some(election) = &mut node.election {
-                    names::move_to_now(election, LOCAL_NOW + *passed);
+                if let Some(driven) = &mut node.engine {
+                    names::move_to_now(&mut driven.engine, LOCAL_NOW + *passed);
                 }
             });
             self.sleeps(place, span);

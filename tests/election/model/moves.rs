@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{EndReason, Event, Input, Role, Setup, Timing, Voter};
+use leadelect::election::{Event, Role, Setup, Timing, Voter};
+use leadelect::engine::{Call, Mail};
 
 use super::DRIFT_PPM;
 use super::cluster::{Change, Cluster, Cut, Fault, Kept, NOW, Node, Survives};
@@ -112,7 +113,7 @@ pub(super) fn beginning(world: &World, fast: u8, events: &mut Vec<Event>) -> Clu
         Shared::new(Node {
             ppm: if fast & (1 << place) == 0 { -i64::from(DRIFT_PPM) } else { i64::from(DRIFT_PPM) },
             setup: Kept(Arc::new(Setup { me: ids[place], voters: Clone::clone(&voters), timing: world.timing })),
-            election: None,
+            engine: None,
             durable: None,
             older: None,
             life: 0,
@@ -159,8 +160,7 @@ impl Cluster {
     /// What happens unless something departs from it.
     pub(super) fn default(&self) -> Move {
         let nodes = || self.nodes.iter().enumerate();
-        let ended =
-            |node: &Node| node.runs() && node.awaits_work().is_some() && !(node.lingers && node.running().is_some());
+        let ended = |node: &Node| node.runs() && node.keeps().is_some() && !(node.lingers && node.running().is_some());
         if let Some((place, _)) = nodes().find(|(_, node)| ended(node)) {
             return Move::EndWork(place);
         }
@@ -202,12 +202,12 @@ impl Cluster {
         }
         let quiet = default == Move::TimePasses;
         for (place, node) in self.nodes.iter().enumerate() {
-            if node.election.is_none() {
+            let Some(election) = node.election() else {
                 if quiet {
                     moves.push(Move::Start(place));
                 }
                 continue;
-            }
+            };
             if quiet {
                 moves.push(Move::Crash(place));
             }
@@ -217,10 +217,9 @@ impl Cluster {
                 }
                 continue;
             }
-            if node.lingers && node.runs() && node.awaits_work().is_some() && default != Move::EndWork(place) {
+            if node.lingers && node.runs() && node.keeps().is_some() && default != Move::EndWork(place) {
                 moves.push(Move::EndWork(place));
             }
-            let election = node.election.as_ref().expect("it runs");
             let leads = election.role() == Role::Leader && election.awaits_work().is_none();
             if leads && (quiet || self.early) {
                 // Who comes first in the line by default, or who comes last.
@@ -263,7 +262,7 @@ impl Cluster {
                 change.take_and_deliver(letter, Survives::Yes);
             }
             Move::Tick(place) => {
-                change.step(place, Input::Tick, None, Survives::Yes);
+                change.step(place, Mail::Wake, None, Survives::Yes);
             }
             Move::TimePasses => change.pass(world.unit),
             Move::Hold(letter) => {
@@ -286,7 +285,7 @@ impl Cluster {
                 let stored = match self.default() {
                     Move::EndWork(_) => change.end_work(place, survives),
                     Move::Deliver(letter) => change.take_and_deliver(letter, survives),
-                    _ => change.step(place, Input::Tick, None, survives),
+                    _ => change.step(place, Mail::Wake, None, survives),
                 };
                 if !stored {
                     // The same as a crash before it.
@@ -295,9 +294,9 @@ impl Cluster {
             }
             Move::Resign(place, successor) => {
                 let successor = successor.map(|to| self.nodes[to].id());
-                let hold_off = Duration::ZERO;
-                let input = Input::StepDown { reason: EndReason::Resigned, successor, hold_off };
-                change.step(place, input, None, Survives::Yes);
+                if !change.call(place, Call::HandOver { successor, hold_off: Duration::ZERO }) {
+                    return None;
+                }
             }
             Move::WorkGoesOn(place) => {
                 change.change(place, |node| node.lingers = true);
@@ -322,7 +321,7 @@ impl Cluster {
 
     /// Whether a program may act that was not told to stop.
     pub(super) fn acting(&self) -> Option<u64> {
-        let acts = |node: &&Shared<Node>| node.election.as_ref().is_some_and(|election| election.lease().is_some());
+        let acts = |node: &&Shared<Node>| node.election().is_some_and(|election| election.lease().is_some());
         let work = self.nodes.iter().find(acts)?.work?;
         (work.until > NOW).then_some(work.token.0)
     }

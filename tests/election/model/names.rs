@@ -1,6 +1,7 @@
 //! Equal names for equal situations: without them no situation would ever come again, and the search never end.
 
 use leadelect::election::{Election, Instant, Names, Reply, Request, Term};
+use leadelect::engine::Engine;
 
 use super::cluster::{Cluster, LOCAL_NOW, Letter, NOW, Node, Says};
 use super::fingerprint::Shared;
@@ -43,16 +44,16 @@ impl Names for Renaming {
 
 /// Names the candidacy anew. No time passes. Chance begins anew, too: differently on each node, or they would draw the
 /// same waits for ever.
-pub(super) fn rename(election: &mut Election, place: usize) -> Candidacy {
+pub(super) fn rename(engine: &mut Engine<()>, place: usize) -> Candidacy {
     let mut names = Renaming { candidacy: None, seed: Some(1 + place as u64) };
-    election.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
+    engine.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
     Candidacy { now: names.candidacy }
 }
 
 /// `now` becomes [`LOCAL_NOW`].
-pub(super) fn move_to_now(election: &mut Election, now: Instant) {
+pub(super) fn move_to_now(engine: &mut Engine<()>, now: Instant) {
     let mut names = Renaming { candidacy: None, seed: None };
-    election.canonicalize(now, LOCAL_NOW, &mut names);
+    engine.canonicalize(now, LOCAL_NOW, &mut names);
 }
 
 impl Candidacy {
@@ -112,10 +113,10 @@ pub(super) fn tidy(cluster: &mut Cluster, mut checker: Checker) {
         Says::Request(_) => true,
         Says::Reply(_) => {
             let asker = &nodes[usize::from(letter.to)];
-            asker.election.is_some() && asker.life == letter.life
+            asker.engine.is_some() && asker.life == letter.life
         }
     };
-    let addressee_lives = |letter: &Letter| nodes[usize::from(letter.to)].election.is_some();
+    let addressee_lives = |letter: &Letter| nodes[usize::from(letter.to)].engine.is_some();
     cluster.letters.retain(|letter| addressee_lives(letter) && has_connection(letter));
     cluster.late.retain(|letter| has_connection(letter));
     let durable = [0, 1, 2].map(|place: usize| {
@@ -169,21 +170,21 @@ fn renumber(cluster: &mut Cluster, checker: &mut Checker) {
     let mut known = on_the_way.clone();
     known.extend(checker.heartbeats());
     for node in &cluster.nodes {
-        known.extend(node.election.iter().flat_map(Election::heartbeats));
+        known.extend(node.election().into_iter().flat_map(Election::heartbeats));
     }
     known.sort_unstable();
     known.dedup();
     let mut names = Renumbering { known, on_the_way };
     for node in &mut cluster.nodes {
-        let Some(election) = &node.election else {
+        let Some(election) = node.election() else {
             continue;
         };
         if names.keeps(election) {
             continue;
         }
         let mut renamed = Node::clone(node);
-        if let Some(election) = &mut renamed.election {
-            election.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
+        if let Some(driven) = &mut renamed.engine {
+            driven.engine.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
         }
         *node = Shared::new(renamed);
     }

@@ -65,7 +65,7 @@ impl Reached {
         if matches!(made, Move::DeliverLate(_)) && spent.others == 1 && kept {
             self.0[9] += 1;
         }
-        let until_the_end = |node: &Shared<Node>| node.lingers && node.awaits_work().is_some() && node.work.is_none();
+        let until_the_end = |node: &Shared<Node>| node.lingers && node.keeps().is_some() && node.work.is_none();
         if made == Move::TimePasses && after.nodes.iter().any(until_the_end) {
             self.0[16] += 1;
         }
