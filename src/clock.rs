@@ -1,28 +1,13 @@
 //! The only file that reads a clock.
 //!
-//! A lease is safe only if no clock's rate is off by more than the configured drift. That rules out most clocks of
-//! Linux:
-//!
-//! - The wall clock jumps when it is set.
-//! - `CLOCK_MONOTONIC`, which is [`std::time::Instant`], stops while the host is suspended. A leader would wake up and
-//!   believe in a lease that ended hours ago. NTP also slews it: by at most 500 ppm in the kernel's own loop, and by
-//!   far more when a time daemon changes the tick length.
-//! - `CLOCK_BOOTTIME` counts suspend, but NTP slews it in the same way.
-//! - `CLOCK_MONOTONIC_RAW` is never slewed, but stops in suspend.
-//!
-//! So [`now`] is put together: `MONOTONIC_RAW + (BOOTTIME - MONOTONIC)`. The bracket is exactly the time in suspend,
-//! because both of its clocks are slewed in the same way. It needs Linux 2.6.39, and Rust itself runs on no older one.
+//! Which clock, and why no clock of Linux alone will do, is in the [manual](crate::manual::clocks): [`now`] is
+//! `MONOTONIC_RAW + (BOOTTIME - MONOTONIC)`. The bracket is exactly the time in suspend, because both of its clocks are
+//! slewed in the same way.
 //!
 //! Three clocks cannot be read at once. They are read in the order boottime, monotonic, raw. Then a delay or a suspend
 //! between the reads makes the sum late by at most that delay: the result is the true sum at some moment inside the
 //! call, and never a later moment. (In the other order, a delay would count as suspend.) Slewing during the delay is
 //! the only error left, so a reading that took long is repeated.
-//!
-//! This clock does not see that a virtual machine is paused, moved, or restored from a snapshot. The guest's counters
-//! may stop with it, and no clock inside can tell. Fencing tokens are for that.
-//!
-//! On other systems the clock is [`std::time::Instant`], the best monotonic clock there. On macOS it stops in suspend.
-//! So a leader there may act beside another for up to one lease after it wakes up.
 #![allow(clippy::disallowed_methods)] // here, and nowhere else
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -98,16 +98,12 @@ impl Driver {
                 }
                 return;
             }
-            Post::Reply { from, reply } => {
-                log::trace!("node {}: {from} answers {reply}", self.me());
-                Mail::Reply { from, reply }
-            }
-            Post::Unanswered { by } => Mail::Unanswered { by },
-            Post::Call { call, caller } => Mail::Call { call, caller },
             Post::Program => Mail::Program(self.leadership.program_after_nudge()),
-            Post::LeaseFree { term } => Mail::LeaseFree { term },
-            Post::Stop => Mail::Stop,
+            Post::Mail(mail) => mail,
         };
+        if let Mail::Reply { from, reply } = &mail {
+            log::trace!("node {}: {from} answers {reply}", self.me());
+        }
         self.step(mail);
     }
 

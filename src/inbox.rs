@@ -7,8 +7,8 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::election::{NodeId, Reply, Request, Term};
-use crate::engine::{Answer, Call};
+use crate::election::{NodeId, Reply, Request};
+use crate::engine::{Answer, Call, Mail};
 
 /// Far more than 64 nodes and their programs ever have under way at once, and a megabyte at most.
 const MOST_WAITING: usize = 4096;
@@ -23,18 +23,10 @@ pub(crate) type Answers = Receiver<Answer>;
 pub(crate) enum Post {
     /// A peer asks, and waits for the answer.
     Request { from: NodeId, request: Request, answer: Sender<Reply> },
-    /// A peer answers what this node asked.
-    Reply { from: NodeId, reply: Reply },
-    /// A peer cannot be reached, or did not answer a release.
-    Unanswered { by: NodeId },
-    /// The program calls.
-    Call { call: Call, caller: Caller },
     /// What the program is and wants has changed.
     Program,
-    /// A lease that was taken away guards nothing any more.
-    LeaseFree { term: Term },
-    /// The node should stop.
-    Stop,
+    /// Everything else is stepped as it comes.
+    Mail(Mail<Caller>),
 }
 
 /// The way into the queue.
@@ -62,9 +54,14 @@ impl Inbox {
         let (caller, answers) = crossbeam_channel::bounded(2);
         // The end of work is told in any case: it comes once for each term.
         if self.0.len() < MOST_WAITING || matches!(call, Call::WorkEnds { .. }) {
-            self.post(Post::Call { call, caller });
+            self.mail(Mail::Call { call, caller });
         }
         answers
+    }
+
+    /// Tells the node something that is stepped as it comes.
+    pub(crate) fn mail(&self, mail: Mail<Caller>) {
+        self.post(Post::Mail(mail));
     }
 
     /// Tells the node something. A node that has stopped needs to know nothing.

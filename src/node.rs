@@ -12,9 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use self::start::StartError;
 use crate::clock;
 use crate::election::{EndReason, NodeId, NodeIdError};
-use crate::engine::{Answer, Call};
+use crate::engine::{Answer, Call, Mail};
 use crate::error::{NotLeader, TransferError};
-use crate::inbox::Post;
 use crate::leadership::{self, LeadOptions, Leading, Lease, NodeHandle, WorkResult};
 use crate::members::Members;
 use crate::status::{Board, Events, Status};
@@ -272,7 +271,7 @@ impl Node {
     pub fn shutdown_within(&self, limit: Duration) -> bool {
         let inside = self.handle.leadership.stop_own_work(EndReason::Stopped, clock::now());
         if !self.stops.swap(true, Ordering::SeqCst) {
-            self.handle.inbox.post(Post::Stop);
+            self.handle.inbox.mail(Mail::Stop);
         }
         if inside {
             return false;

@@ -48,33 +48,28 @@ impl EndReason {
     /// Returns the reason in lower case with underscores, as metrics and JSON show it.
     #[must_use]
     pub const fn label(self) -> &'static str {
+        self.words().0
+    }
+
+    /// For a machine, and for a reader.
+    const fn words(self) -> (&'static str, &'static str) {
         match self {
-            EndReason::QuorumLost => "quorum_lost",
-            EndReason::Resigned => "resigned",
-            EndReason::Preferred => "preferred",
-            EndReason::WorkSilent => "work_silent",
-            EndReason::Unhealthy => "unhealthy",
-            EndReason::WorkFailed => "work_failed",
-            EndReason::HigherTerm => "higher_term",
-            EndReason::StorageFailed => "storage_failed",
-            EndReason::Stopped => "stopped",
+            EndReason::QuorumLost => ("quorum_lost", "no quorum answered in time"),
+            EndReason::Resigned => ("resigned", "leadership was given up"),
+            EndReason::Preferred => ("preferred", "a preferred node takes over"),
+            EndReason::WorkSilent => ("work_silent", "the work was silent for too long"),
+            EndReason::Unhealthy => ("unhealthy", "the health check was not passed"),
+            EndReason::WorkFailed => ("work_failed", "the work has failed"),
+            EndReason::HigherTerm => ("higher_term", "a peer is in a higher term"),
+            EndReason::StorageFailed => ("storage_failed", "the vote file cannot be written"),
+            EndReason::Stopped => ("stopped", "the node stops"),
         }
     }
 }
 
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            EndReason::QuorumLost => "no quorum answered in time",
-            EndReason::Resigned => "leadership was given up",
-            EndReason::Preferred => "a preferred node takes over",
-            EndReason::WorkSilent => "the work was silent for too long",
-            EndReason::Unhealthy => "the health check was not passed",
-            EndReason::WorkFailed => "the work has failed",
-            EndReason::HigherTerm => "a peer is in a higher term",
-            EndReason::StorageFailed => "the vote file cannot be written",
-            EndReason::Stopped => "the node stops",
-        })
+        f.write_str(self.words().1)
     }
 }
 

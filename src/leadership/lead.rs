@@ -10,7 +10,7 @@ use super::health::Watch;
 use super::lease::Lease;
 use super::options::{LeadOptions, WorkPolicy};
 use super::remaining::Remaining;
-use super::state::{Begun, Leadership};
+use super::state::Leadership;
 use crate::clock;
 use crate::election::{EndReason, NodeId, Term, Timing};
 use crate::engine::{Answer, Call};
@@ -196,7 +196,7 @@ pub(crate) fn lead<R: WorkResult>(
     let leadership = &handle.leadership;
     let mut last = Term(0);
     loop {
-        let Begun::Lease(lease) = leadership.begin(last, &policy, clock::now) else {
+        let Some(lease) = leadership.begin(last, &policy, clock::now) else {
             return R::ended(Ok(()));
         };
         last = lease.token();

@@ -66,16 +66,6 @@ struct Running {
     on_overrun: OnOverrun,
 }
 
-/// How a wait for a lease ends.
-#[derive(Debug)]
-pub(crate) enum Begun {
-    Lease(Lease),
-    /// The caller was called back, or its time is up.
-    Recalled,
-    /// The node has stopped.
-    Stopped,
-}
-
 impl Leadership {
     /// Calls `tell` on any thread, which must not wait.
     pub(crate) fn new(grace: Duration, tell: impl Fn(Nudge) + Send + Sync + 'static) -> Self {
@@ -183,17 +173,15 @@ impl Leadership {
         (true, term)
     }
 
-    /// Waits for the lease of a term after `last`, and notes that the calling thread works under it.
-    pub(crate) fn begin(&self, last: Term, policy: &WorkPolicy, clock: Clock) -> Begun {
+    /// Waits for the lease of a term after `last`, and notes that the calling thread works under it. Returns none when
+    /// the node has stopped, the caller was called back, or its time is up.
+    pub(crate) fn begin(&self, last: Term, policy: &WorkPolicy, clock: Clock) -> Option<Lease> {
         let mut inner = self.inner();
         inner.waiting = true;
         loop {
             let now = clock();
-            if inner.closed {
-                return Begun::Stopped;
-            }
-            if inner.recalled || now >= policy.leave_at {
-                return Begun::Recalled;
+            if inner.closed || inner.recalled || now >= policy.leave_at {
+                return None;
             }
             if let Some(lease) = inner.next(last, policy.drain, now) {
                 if let Some(max_silence) = policy.max_silence {
@@ -207,7 +195,7 @@ impl Leadership {
                     on_overrun: policy.on_overrun.clone(),
                 });
                 self.nudge(&mut inner);
-                return Begun::Lease(lease);
+                return Some(lease);
             }
             inner = self.wait_for_change(inner, policy.leave_at.since(now).min(LONGEST_WAIT));
         }

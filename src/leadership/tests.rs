@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lease::Lease;
 use super::options::WorkPolicy;
-use super::state::{Begun, Nudge};
+use super::state::Nudge;
 use super::{LeadOptions, Leadership, OnOverrun, Remaining};
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term, Timing, TimingSpec};
@@ -40,10 +40,7 @@ fn policy(max_silence: Option<Duration>) -> WorkPolicy {
 }
 
 fn begin(leadership: &Leadership, last: u64, policy: &WorkPolicy) -> Lease {
-    match leadership.begin(Term(last), policy, clock::now) {
-        Begun::Lease(lease) => lease,
-        other => panic!("expected a lease, found {other:?}"),
-    }
+    leadership.begin(Term(last), policy, clock::now).expect("a lease")
 }
 
 #[test]
@@ -215,7 +212,7 @@ fn a_call_that_waits_or_works_can_be_called_back_and_the_next_one_is_not_affecte
     assert_eq!(leadership.recall(now), (false, None));
     assert!(leadership.attend());
     assert_eq!(leadership.recall(now), (true, None));
-    assert!(matches!(leadership.begin(Term(0), &policy(None), clock::now), Begun::Recalled));
+    assert!(leadership.begin(Term(0), &policy(None), clock::now).is_none());
     leadership.leave();
     assert!(leadership.attend());
     leadership.publish(deadline(3, now + HOUR), EndReason::QuorumLost, now);
@@ -230,7 +227,7 @@ fn a_call_with_a_time_limit_ends_with_or_without_a_lease() {
     let (leadership, _) = leadership();
     let now = clock::now();
     let limited = WorkPolicy { leave_at: now + Duration::from_millis(5), ..policy(None) };
-    assert!(matches!(leadership.begin(Term(0), &limited, clock::now), Begun::Recalled));
+    assert!(leadership.begin(Term(0), &limited, clock::now).is_none());
     leadership.publish(deadline(3, now + HOUR), EndReason::QuorumLost, now);
     let lease = begin(&leadership, 0, &policy(None));
     assert_eq!(limited.soft_deadline(lease.state(), limited.leave_at), Err(EndReason::Resigned));
@@ -243,7 +240,7 @@ fn nobody_waits_for_a_node_that_has_stopped() {
     let stopped = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            assert!(matches!(leadership.begin(Term(0), &policy(None), clock::now), Begun::Stopped));
+            assert!(leadership.begin(Term(0), &policy(None), clock::now).is_none());
             stopped.fetch_add(1, Ordering::SeqCst);
         });
         leadership.close(clock::now());

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::NodeConfig;
 use crate::driver::{Driver, Storage};
 use crate::election::{Election, Recovery, Setup, Term};
-use crate::engine::Engine;
+use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::status::Board;
@@ -44,7 +44,7 @@ impl Node {
         let leadership = Arc::new(Leadership::new(grace, move |nudge| {
             nudged.post(match nudge {
                 Nudge::Program => Post::Program,
-                Nudge::LeaseFree(term) => Post::LeaseFree { term },
+                Nudge::LeaseFree(term) => Post::Mail(Mail::LeaseFree { term }),
             });
         }));
         let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));

@@ -22,7 +22,7 @@ use super::wire::Frame;
 use super::{Local, Transport, handshake_deadline};
 use crate::clock;
 use crate::election::{Instant, NodeId};
-use crate::inbox::Post;
+use crate::engine::Mail;
 use crate::members::Member;
 use crate::tls::{self, Stream};
 
@@ -77,7 +77,7 @@ impl Dialler {
                     self.note(&error);
                     if final_word {
                         // A node that has stopped no longer needs it.
-                        self.local.inbox.post(Post::Unanswered { by: self.peer });
+                        self.local.inbox.mail(Mail::Unanswered { by: self.peer });
                     }
                     if outbox.pause(pause) {
                         return;
@@ -129,7 +129,7 @@ impl Dialler {
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
                 // A node that stops no longer reads it.
-                self.local.inbox.post(Post::Reply { from: self.peer, reply });
+                self.local.inbox.mail(Mail::Reply { from: self.peer, reply });
             }
             (Frame::Probe, Frame::Alive) => {}
             (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),
