@@ -4,21 +4,7 @@
 //! say what the other cannot. The smallest file:
 //!
 //! ```yaml
-//! certs:
-//!   ca: certs/ca-cert.pem
-//!   server:
-//!     cert: certs/server-cert.pem
-//!     key: certs/server-key.pem
-//! nodes:
-//!   1:
-//!     addr: 127.0.0.1
-//!     port: 50001
-//!   2:
-//!     addr: 127.0.0.1
-//!     port: 50002
-//!   3:
-//!     addr: 127.0.0.1
-//!     port: 50003
+#![doc = include_str!("../cfg.yaml")]
 //! ```
 //!
 //! What may be added, with the defaults:

@@ -46,18 +46,15 @@ impl Drop for Ending {
     }
 }
 
-/// What is left of a step for the loop.
-struct Stepped {
-    reply: Option<Reply>,
-    stopped: bool,
-}
+/// What is left of a step for the loop: the reply, and whether the node has stopped.
+type Stepped = (Option<Reply>, bool);
 
 impl Driver {
     /// Runs until the node has stopped.
     pub(crate) fn run(mut self) {
         let ending = Ending { leadership: self.leadership.clone(), board: self.board.clone() };
         self.step(Mail::Program(self.leadership.program()));
-        let mut stopped = self.step(Mail::Start).stopped;
+        let mut stopped = self.step(Mail::Start).1;
         while !stopped {
             let wait = self.engine.wake_at().since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
@@ -65,7 +62,7 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            stopped = self.step(Mail::Wake).stopped;
+            stopped = self.step(Mail::Wake).1;
         }
         let me = self.me();
         // First what callers wait for, then the queue, so that no connection waits for an answer, then the connections.
@@ -91,7 +88,7 @@ impl Driver {
         let mail = match post {
             Post::Request { from, request, answer } => {
                 log::trace!("node {}: {from} asks {request}", self.me());
-                if let Some(reply) = self.step(Mail::Request { from, request }).reply {
+                if let (Some(reply), _) = self.step(Mail::Request { from, request }) {
                     self.board.answers(&reply);
                     // A connection that has given up waiting is gone.
                     let _ = answer.send(reply);
@@ -159,7 +156,7 @@ impl Driver {
         for term in free {
             self.step_at(clock::now(), Mail::LeaseFree { term });
         }
-        Stepped { reply: effects.reply, stopped: effects.stopped }
+        (effects.reply, effects.stopped)
     }
 
     fn me(&self) -> NodeId {

@@ -119,7 +119,7 @@ impl<C: Clone> Engine<C> {
     pub fn step(&mut self, now: Instant, mail: Mail<C>) -> Output<C> {
         assert!(now >= self.stepped_at, "time went back: {now:?} after {:?}", self.stepped_at);
         self.stepped_at = now;
-        let mut out = Output::default();
+        let mut out = Output { save: None, role_changed: false, effects: Effects::default() };
         self.note_lateness(now, &mut out.effects);
         let is_program = matches!(mail, Mail::Program(_));
         match mail {

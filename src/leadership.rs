@@ -23,9 +23,10 @@ mod state;
 pub use lead::{Leading, Next, WorkResult};
 pub(crate) use lead::{NodeHandle, lead, wait};
 pub use lease::Lease;
+pub(crate) use lease::Nudge;
 pub use options::{HealthCheck, LeadOptions, OnOverrun};
 pub use remaining::Remaining;
-pub(crate) use state::{LONGEST_WAIT, Leadership, Nudge};
+pub(crate) use state::{LONGEST_WAIT, Leadership};
 
 #[cfg(test)]
 mod tests;

@@ -175,12 +175,6 @@ impl<C> Output<C> {
     }
 }
 
-impl<C> Default for Output<C> {
-    fn default() -> Self {
-        Output { save: None, role_changed: false, effects: Effects::default() }
-    }
-}
-
 impl<C> Default for Effects<C> {
     fn default() -> Self {
         Effects {

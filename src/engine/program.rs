@@ -63,12 +63,11 @@ impl<C: Clone> Engine<C> {
 
     /// From when on the work counts as silent. Never, once it was told to stop.
     fn silent_at(&self) -> Instant {
-        let works = self.program.work.filter(|work| !work.told_to_stop && self.is_current(work.term));
+        let works = self
+            .program
+            .work
+            .filter(|work| !work.told_to_stop && self.leases.get(&work.term).is_some_and(|lease| !lease.ended));
         works.map_or(Instant::NEVER, |work| work.silent_at)
-    }
-
-    fn is_current(&self, term: Term) -> bool {
-        self.leases.get(&term).is_some_and(|lease| !lease.ended)
     }
 
     fn work_is_silent(&mut self, now: Instant, out: &mut Output<C>) {

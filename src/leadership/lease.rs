@@ -70,13 +70,22 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let last = self.state.held.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.state.ended().is_some() {
-            (self.state.on_free)(self.state.token);
+            (self.state.tell)(Nudge::LeaseFree(self.state.token));
         }
     }
 }
 
-/// Called with the term of a lease that was taken away, when its last guard is dropped.
-pub(crate) type OnFree = std::sync::Arc<dyn Fn(Term) + Send + Sync>;
+/// What the node is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nudge {
+    /// What the program is and wants has changed.
+    Program,
+    /// The last guard of this lease, which was taken away, is gone.
+    LeaseFree(Term),
+}
+
+/// How the node is told, from any thread.
+pub(crate) type Tell = std::sync::Arc<dyn Fn(Nudge) + Send + Sync>;
 
 /// The lease of one term, as threads share it.
 pub(crate) struct LeaseState {
@@ -88,18 +97,18 @@ pub(crate) struct LeaseState {
     /// Zero while the lease was not taken away, then one more than the place in [`EndReason::ALL`]. Written once.
     ended: AtomicU8,
     held: AtomicUsize,
-    on_free: OnFree,
+    tell: Tell,
 }
 
 impl LeaseState {
-    pub(crate) fn new(Deadline { token, until }: Deadline, on_free: OnFree) -> Self {
+    pub(crate) fn new(Deadline { token, until }: Deadline, tell: Tell) -> Self {
         LeaseState {
             token,
             until: AtomicU64::new(until.as_nanos()),
             silent_at: AtomicU64::new(Instant::NEVER.as_nanos()),
             ended: AtomicU8::new(0),
             held: AtomicUsize::new(0),
-            on_free,
+            tell,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::lease::{Lease, LeaseState, OnFree};
+use super::lease::{Lease, LeaseState, Nudge, Tell};
 use super::options::{OnOverrun, WorkPolicy};
 use crate::election::{Deadline, EndReason, Instant, Term};
 use crate::engine::{Health, Program, Work};
@@ -19,15 +19,6 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How the clock is read by those who wait.
 pub(crate) type Clock = fn() -> Instant;
 
-/// What the node is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nudge {
-    /// [`Leadership::program`] has changed.
-    Program,
-    /// The last guard of this lease, which was taken away, is gone.
-    LeaseFree(Term),
-}
-
 /// See the [module](self).
 pub(crate) struct Leadership {
     inner: Mutex<Inner>,
@@ -36,8 +27,6 @@ pub(crate) struct Leadership {
     /// How long work has to end, at most, once the lease was taken away.
     grace: Duration,
 }
-
-type Tell = std::sync::Arc<dyn Fn(Nudge) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
@@ -98,18 +87,13 @@ impl Leadership {
         if let Some(lease) = lease {
             match inner.leases.last().filter(|state| is_current(state)) {
                 Some(state) => state.extend(lease.until),
-                None => inner.leases.push(Arc::new(LeaseState::new(lease, self.on_free()))),
+                None => inner.leases.push(Arc::new(LeaseState::new(lease, self.tell.clone()))),
             }
         }
         if news {
             self.changed.notify_all();
         }
         free
-    }
-
-    fn on_free(&self) -> OnFree {
-        let tell = self.tell.clone();
-        std::sync::Arc::new(move |term| tell(Nudge::LeaseFree(term)))
     }
 
     /// What the program is and wants now.

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::lease::Lease;
+use super::lease::{Lease, Nudge};
 use super::options::WorkPolicy;
-use super::state::Nudge;
 use super::{LeadOptions, Leadership, OnOverrun, Remaining};
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term, Timing, TimingSpec};

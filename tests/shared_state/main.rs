@@ -29,9 +29,9 @@ use std::time::Duration;
 use leadelect::election::{Deadline, EndReason, Instant, Term};
 use leadelect::{election, engine};
 
-use leadership::lease::Lease;
+use leadership::lease::{Lease, Nudge};
 use leadership::options::{OnOverrun, WorkPolicy};
-use leadership::state::{Leadership, Nudge};
+use leadership::state::Leadership;
 use sync::Arc;
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000);
