@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::election::{NodeId, Reply, Request};
 use crate::engine::{Answer, Call, Mail};
 
-/// Far more than 64 nodes and their programs ever have under way at once, and a megabyte at most.
+/// Far more than 64 nodes and their programs ever have under way at once.
 const MOST_WAITING: usize = 4096;
 
 /// How a caller is answered.

@@ -45,13 +45,11 @@ impl<C: Clone> Engine<C> {
             Some(true) => None,
             Some(false) => Some(TransferError::NotEligible(id)),
             // One that has just started answers, and promises nothing.
-            None if self.heard_lately(now, id) => Some(TransferError::NotEligible(id)),
-            None => Some(TransferError::Silent(id)),
+            None => match self.heard.get(&id) {
+                Some(at) if now.since(*at) < self.timing().election_timeout() => Some(TransferError::NotEligible(id)),
+                Some(_) | None => Some(TransferError::Silent(id)),
+            },
         }
-    }
-
-    fn heard_lately(&self, now: Instant, id: NodeId) -> bool {
-        self.heard.get(&id).is_some_and(|at| now.since(*at) < self.timing().election_timeout())
     }
 
     /// Gives leadership up, unless that is under way. The lease is gone with this step; leadership is released when

@@ -84,7 +84,7 @@ impl Leading<'_> {
         let lease = self.lease.state();
         if self.handle.leadership.revoke(lease, reason, clock::now()) {
             let hold_off = if reason == EndReason::WorkSilent { self.policy.hold_off } else { Duration::ZERO };
-            drop(self.handle.work_ends(lease.token(), reason, hold_off));
+            drop(self.handle.work_ends(lease.token, reason, hold_off));
         }
         lease.ended().unwrap_or(reason)
     }
@@ -94,7 +94,7 @@ impl Leading<'_> {
     fn give_up(self, reason: EndReason, hold_off: Duration) -> Answers {
         let lease = self.lease.state();
         self.handle.leadership.revoke(lease, reason, clock::now());
-        self.handle.work_ends(lease.token(), reason, hold_off)
+        self.handle.work_ends(lease.token, reason, hold_off)
     }
 }
 

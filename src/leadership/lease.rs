@@ -89,7 +89,7 @@ pub(crate) type Tell = std::sync::Arc<dyn Fn(Nudge) + Send + Sync>;
 
 /// The lease of one term, as threads share it.
 pub(crate) struct LeaseState {
-    token: Term,
+    pub(crate) token: Term,
     /// The hard deadline: another node may lead from then on.
     until: AtomicU64,
     /// From when on the work counts as silent.
@@ -110,10 +110,6 @@ impl LeaseState {
             held: AtomicUsize::new(0),
             tell,
         }
-    }
-
-    pub(crate) fn token(&self) -> Term {
-        self.token
     }
 
     /// The hard deadline.

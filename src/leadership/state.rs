@@ -73,7 +73,7 @@ impl Leadership {
     /// nothing.
     pub(crate) fn publish(&self, lease: Option<Deadline>, reason: EndReason, now: Instant) -> Vec<Term> {
         let mut inner = self.inner();
-        let is_current = |state: &LeaseState| lease.is_some_and(|lease| lease.token == state.token());
+        let is_current = |state: &LeaseState| lease.is_some_and(|lease| lease.token == state.token);
         let mut news = inner.waiting;
         for other in inner.leases.iter().filter(|state| !is_current(state)) {
             news |= other.revoke(reason, now + self.grace);
@@ -81,7 +81,7 @@ impl Leadership {
         let mut free = Vec::new();
         inner.leases.retain(|state| {
             let gone = !is_current(state) && state.is_free();
-            free.extend(gone.then_some(state.token()));
+            free.extend(gone.then_some(state.token));
             !gone
         });
         if let Some(lease) = lease {
@@ -111,7 +111,7 @@ impl Leadership {
     /// What the running work wants done when it overruns.
     pub(crate) fn on_overrun(&self, term: Term) -> OnOverrun {
         let inner = self.inner();
-        let running = inner.running.as_ref().filter(|running| running.lease.token() == term);
+        let running = inner.running.as_ref().filter(|running| running.lease.token == term);
         running.map(|running| running.on_overrun.clone()).unwrap_or_default()
     }
 
@@ -152,7 +152,7 @@ impl Leadership {
         inner.recalled = true;
         let running = inner.running.as_ref();
         let ended = running.filter(|running| running.lease.revoke(EndReason::Resigned, now + self.grace));
-        let term = ended.map(|running| running.lease.token());
+        let term = ended.map(|running| running.lease.token);
         self.changed.notify_all();
         (true, term)
     }
@@ -292,14 +292,14 @@ impl Inner {
             hold_off_until: self.hold_off_until,
             health: self.health,
             work: self.running.as_ref().map(Running::work),
-            kept: held.map(|lease| lease.token()),
+            kept: held.map(|lease| lease.token),
         }
     }
 
     /// A lease of a term after `last` under which work may begin now.
     fn next(&self, last: Term, drain: Duration, now: Instant) -> Option<Lease> {
         let current = self.leases.last()?;
-        let begins = current.token() > last && current.soft_deadline(now, drain).is_ok();
+        let begins = current.token > last && current.soft_deadline(now, drain).is_ok();
         begins.then(|| current.take(now)).flatten()
     }
 
@@ -311,7 +311,7 @@ impl Inner {
 impl Running {
     fn work(&self) -> Work {
         Work {
-            term: self.lease.token(),
+            term: self.lease.token,
             until: self.lease.until(),
             silent_at: self.lease.silent_at(),
             told_to_stop: self.lease.ended().is_some(),
