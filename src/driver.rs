@@ -21,7 +21,6 @@ use crate::transport::Transport;
 
 pub(crate) use self::storage::Storage;
 
-/// What the election thread owns and reaches.
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) engine: Engine<Caller>,
@@ -50,7 +49,6 @@ impl Drop for Ending {
 type Stepped = (Option<Reply>, bool);
 
 impl Driver {
-    /// Runs until the node has stopped.
     pub(crate) fn run(mut self) {
         let ending = Ending { leadership: self.leadership.clone(), board: self.board.clone() };
         self.step(Mail::Program(self.leadership.program()));

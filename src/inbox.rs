@@ -13,9 +13,8 @@ use crate::engine::{Answer, Call, Mail};
 /// Far more than 64 nodes and their programs ever have under way at once.
 const MOST_WAITING: usize = 4096;
 
-/// How a caller is answered.
 pub(crate) type Caller = Sender<Answer>;
-/// Where a caller hears its answers. It ends with the last one, or when the node stops.
+/// Where a caller hears its answers. It ends when the node stops.
 pub(crate) type Answers = Receiver<Answer>;
 
 /// One thing for the election thread.

@@ -1,6 +1,4 @@
 //! Long reads: how it works, what it assumes, how to run it, and how it is built.
-//!
-//! These pages hold no code.
 
 #[doc = include_str!("manual/protocol.md")]
 pub mod protocol {}

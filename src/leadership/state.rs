@@ -16,9 +16,6 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, ThreadId, curren
 /// The longest wait without a look at the clock. Threads wait on a clock that stops while the host is suspended.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How the clock is read by those who wait.
-pub(crate) type Clock = fn() -> Instant;
-
 /// See the [module](self).
 pub(crate) struct Leadership {
     inner: Mutex<Inner>,
@@ -159,7 +156,7 @@ impl Leadership {
 
     /// Waits for the lease of a term after `last`, and notes that the calling thread works under it. Returns none when
     /// the node has stopped, the caller was called back, or its time is up.
-    pub(crate) fn begin(&self, last: Term, policy: &WorkPolicy, clock: Clock) -> Option<Lease> {
+    pub(crate) fn begin(&self, last: Term, policy: &WorkPolicy, clock: fn() -> Instant) -> Option<Lease> {
         let mut inner = self.inner();
         inner.waiting = true;
         loop {
@@ -223,7 +220,7 @@ impl Leadership {
         lease: &LeaseState,
         policy: &WorkPolicy,
         until: Instant,
-        clock: Clock,
+        clock: fn() -> Instant,
     ) -> Result<(), EndReason> {
         let mut inner = self.inner();
         loop {
