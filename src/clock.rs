@@ -11,8 +11,7 @@
 //! - `CLOCK_MONOTONIC_RAW` is never slewed, but stops in suspend.
 //!
 //! So [`now`] is put together: `MONOTONIC_RAW + (BOOTTIME - MONOTONIC)`. The bracket is exactly the time in suspend,
-//! because both of its clocks are slewed in the same way. It needs Linux 2.6.39. There is no fallback at run time,
-//! because a program built by Rust's own toolchain runs on no older kernel.
+//! because both of its clocks are slewed in the same way. It needs Linux 2.6.39, and Rust itself runs on no older one.
 //!
 //! Three clocks cannot be read at once. They are read in the order boottime, monotonic, raw. Then a delay or a suspend
 //! between the reads makes the sum late by at most that delay: the result is the true sum at some moment inside the
@@ -55,10 +54,14 @@ pub(crate) fn wall_seconds() -> u64 {
     since_1970.map_or(0, |span| span.as_secs())
 }
 
-/// How long the kernel of this host has been up, with the time in suspend, if that is known.
-///
-/// The same sum as [`now`], because both of its counters start with the kernel and because `CLOCK_BOOTTIME` alone is
-/// slewed.
+/// Whole days from now until `end`, in seconds since 1970. Negative if that is in the past.
+pub(crate) fn days_until(end: u64) -> i64 {
+    let left = i128::from(end) - i128::from(wall_seconds());
+    i64::try_from(left.div_euclid(24 * 60 * 60)).unwrap_or(i64::MAX)
+}
+
+/// How long the kernel of this host has been up, with the time in suspend, if that is known. The same sum as [`now`],
+/// because both of its counters start with the kernel and because `CLOCK_BOOTTIME` alone is slewed.
 pub(crate) fn uptime() -> Option<Duration> {
     source::STARTS_AT_BOOT.then(|| now().since(Instant::ZERO))
 }
@@ -144,6 +147,12 @@ mod tests {
 
         let slewed = longest / 100;
         assert!(shortest <= ours + slewed && ours <= longest + slewed, "{shortest:?} {ours:?} {longest:?}");
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_after_the_end() {
+        assert_eq!(days_until(wall_seconds() + 86_400 * 3 + 3600), 3);
+        assert_eq!(days_until(wall_seconds() - 1), -1);
     }
 
     #[test]

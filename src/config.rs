@@ -46,7 +46,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ pub struct Config {
     certs: Option<CertFiles>,
     state_dir: Option<PathBuf>,
     timing: Timing,
-    rpc_timeout: Duration,
-    members: BTreeMap<NodeId, Member>,
+    pub(crate) rpc_timeout: Duration,
+    pub(crate) members: BTreeMap<NodeId, Member>,
 }
 
 impl Config {
@@ -115,14 +115,6 @@ impl Config {
         self.timing
     }
 
-    pub(crate) fn rpc_timeout(&self) -> Duration {
-        self.rpc_timeout
-    }
-
-    pub(crate) fn member(&self, id: NodeId) -> Option<&Member> {
-        self.members.get(&id)
-    }
-
     /// What a client shows and trusts. Nothing if the config says `insecure: true`.
     pub(crate) fn client_credentials(&self) -> Result<Option<Credentials>, ConfigError> {
         let Some(files) = &self.certs else {
@@ -146,7 +138,7 @@ impl Config {
             }
         };
         let id: NodeId = id.try_into().map_err(|error| unknown(error.into().found()))?;
-        let own = self.member(id).ok_or_else(|| unknown(id.as_str()))?;
+        let own = self.members.get(&id).ok_or_else(|| unknown(id.as_str()))?;
         let load = |files: &CertFiles| Identity::load(files.clone(), own.name()).map(Arc::new);
         let identity = self.certs.as_ref().map(load).transpose().map_err(|error| self.cert_fault(error))?;
         let warnings = self.warnings(id, identity.as_deref());
@@ -199,21 +191,18 @@ impl Config {
                 listed(same.iter().map(|(id, _)| id), "and")
             ));
         }
-        match credentials.ca_days_left() {
-            Some(days) if days < 0 => warnings.push(format!(
+        let soon = |days: &i64| *days < EXPIRY_WARNING_DAYS;
+        warnings.extend(credentials.ca_days_left().filter(soon).map(|days| match days {
+            ..0 => format!(
                 "the CA certificate has ended {} days ago: nodes still accept what it has signed, but nothing new \
                  should be signed with it; make a new CA (see gen_cert.sh)",
                 days.unsigned_abs()
-            )),
-            Some(days) if days < EXPIRY_WARNING_DAYS => warnings
-                .push(format!("the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)")),
-            _ => {}
-        }
-        match credentials.days_left() {
-            Some(days) if days < EXPIRY_WARNING_DAYS => warnings
-                .push(format!("the certificate of node {id} ends in {days} days: replace the file, it is read again")),
-            _ => {}
-        }
+            ),
+            _ => format!("the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)"),
+        }));
+        warnings.extend(credentials.days_left().filter(soon).map(|days| {
+            format!("the certificate of node {id} ends in {days} days: replace the file, it is read again")
+        }));
         warnings
     }
 }
@@ -221,12 +210,13 @@ impl Config {
 /// A config for one node, ready for `Node::start`. Its certificates are loaded and are such that peers accept them.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    cluster: String,
-    state_dir: Option<PathBuf>,
+    pub(crate) cluster: String,
+    pub(crate) state_dir: Option<PathBuf>,
     timing: Timing,
-    rpc_timeout: Duration,
-    members: Members,
-    identity: Option<Arc<Identity>>,
+    pub(crate) rpc_timeout: Duration,
+    pub(crate) members: Members,
+    /// What this node shows and trusts. Nothing if the config says `insecure: true`.
+    pub(crate) identity: Option<Arc<Identity>>,
     warnings: Vec<String>,
 }
 
@@ -237,37 +227,16 @@ impl NodeConfig {
         self.members.me()
     }
 
-    pub(crate) fn cluster(&self) -> &str {
-        &self.cluster
-    }
-
     /// How fast leadership fails over.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.timing
     }
 
-    pub(crate) fn rpc_timeout(&self) -> Duration {
-        self.rpc_timeout
-    }
-
-    pub(crate) fn state_dir(&self) -> Option<&Path> {
-        self.state_dir.as_deref()
-    }
-
-    pub(crate) fn members(&self) -> &Members {
-        &self.members
-    }
-
     /// The host and port to listen on.
     pub(crate) fn listen(&self) -> (String, u16) {
         let own = self.members.own();
         (own.listen.map_or_else(|| own.addr.clone(), |ip| ip.to_string()), own.port)
-    }
-
-    /// What this node shows and trusts; nothing means that the config says `insecure: true`.
-    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
-        self.identity.as_ref()
     }
 
     /// What is allowed and may not be meant, a sentence each. The node says them once in its log when it starts.

@@ -32,6 +32,9 @@
 //!
 //! Messages may be lost, late, repeated and reordered. A request is answered on the connection it came from. The sender
 //! of a message is the peer that its connection has authenticated.
+//!
+//! [`Input`], [`Request`], [`Reply`], [`Refusal`], [`Recovery`] and [`Role`] are exhaustive on purpose: a driver or a
+//! wire format that does not know one of their variants must not compile.
 
 mod candidate;
 #[cfg(feature = "checkers")]
@@ -51,7 +54,6 @@ mod time;
 mod timing;
 mod voter;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(feature = "checkers")]
@@ -226,7 +228,7 @@ impl Election {
         self.setup.me
     }
 
-    /// Whether the node is eligible, as it was last told: see [`Input::Eligible`].
+    /// What [`Input::Eligible`] told last.
     #[must_use]
     pub fn is_eligible(&self) -> bool {
         self.eligible
@@ -277,19 +279,6 @@ impl Election {
             State::Leader(leader) if leader.is_stepping_down() => Some(self.hard.term),
             _ => self.work.map(|work| work.token),
         }
-    }
-
-    /// The peers whose promises to this leader last at `now`, and whether each is eligible. Empty on a node that does
-    /// not lead.
-    #[must_use]
-    pub fn backers(&self, now: Instant) -> BTreeMap<NodeId, bool> {
-        let backers = match &self.state {
-            State::Leader(leader) => Some(&leader.backers),
-            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => None,
-        };
-        let fresh = backers.into_iter().flatten();
-        let fresh = fresh.filter(|(_, backer)| now < backer.until);
-        fresh.map(|(id, backer)| (*id, backer.eligible)).collect()
     }
 
     fn tick(&mut self, now: Instant, out: &mut Effects) {

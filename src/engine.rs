@@ -15,10 +15,11 @@
 //! 3. Call [`Engine::step`] with what came. When the queue is empty, step [`Mail::Wake`].
 //! 4. Make the state durable with [`Output::store`]. That is the only way to the effects. If it fails, step
 //!    [`Mail::StorageFailed`].
-//! 5. Carry out the [`Effects`] in their order: publish the lease, reply, send, tell the events, answer the calls.
+//! 5. Carry out the [`Effects`]: first tell of an overrun, then publish the lease, then everything else.
 //! 6. Step [`Mail::LeaseFree`] for each term whose lease was taken away and guards nothing any more.
 //!
-//! `C` names a caller, so that its answer finds it: a channel in a node, a number in the simulation.
+//! `C` names a caller, so that its answer finds it: a channel in a node, a number in the simulation. The enums are
+//! exhaustive on purpose: a loop that does not know one of their variants must not compile.
 
 mod calls;
 #[cfg(feature = "checkers")]
@@ -70,6 +71,8 @@ pub struct Engine<C> {
     promised: BTreeMap<NodeId, Duration>,
     /// The last timer that was found late.
     late_for: Instant,
+    /// When it was last stepped.
+    stepped_at: Instant,
 }
 
 /// A lease that was published.
@@ -104,6 +107,7 @@ impl<C: Clone> Engine<C> {
             reported: BTreeMap::new(),
             promised: BTreeMap::new(),
             late_for: Instant::NEVER,
+            stepped_at: Instant::ZERO,
         }
     }
 
@@ -113,6 +117,8 @@ impl<C: Clone> Engine<C> {
     ///
     /// If `now` is before the moment of an earlier step.
     pub fn step(&mut self, now: Instant, mail: Mail<C>) -> Output<C> {
+        assert!(now >= self.stepped_at, "time went back: {now:?} after {:?}", self.stepped_at);
+        self.stepped_at = now;
         let mut out = Output::default();
         self.note_lateness(now, &mut out.effects);
         let is_program = matches!(mail, Mail::Program(_));

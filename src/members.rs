@@ -85,7 +85,6 @@ impl Members {
         self.all.iter().map(|(id, member)| (*id, member))
     }
 
-    /// Every node but this one.
     pub(crate) fn peers(&self) -> impl Iterator<Item = (NodeId, &Member)> {
         self.iter().filter(|(id, _)| *id != self.me)
     }

@@ -3,7 +3,7 @@
 mod start;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::inbox::Post;
 use crate::leadership::{self, LeadOptions, Leading, Lease, NodeHandle, WorkResult};
 use crate::members::Members;
 use crate::status::{Board, Events, Status};
+use crate::sync::lock;
 
 /// One of the nodes that elect a leader, running on threads of its own.
 ///
@@ -99,13 +100,7 @@ impl Node {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// # Errors
-    ///
-    /// As [`Node::lead_with`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Node::lead_with`].
+    /// Its errors and panics are those of [`Node::lead_with`].
     pub fn lead<R: WorkResult>(&self, work: impl FnMut(&Leading<'_>) -> R) -> R::Ended {
         self.lead_with(&LeadOptions::default(), work)
     }
@@ -200,10 +195,6 @@ impl Node {
     }
 
     /// As [`Node::resign`], but this node holds off for `hold_off`, if that is longer than the election timeout.
-    ///
-    /// # Errors
-    ///
-    /// When the node does not lead.
     pub fn resign_for(&self, hold_off: Duration) -> Result<(), NotLeader> {
         self.hand_over(None, hold_off).map_err(|_| NotLeader)
     }
@@ -222,11 +213,8 @@ impl Node {
     }
 
     /// As [`Node::transfer_to`], and then waits until this node knows the next leader: usually `id`, but another node
-    /// may win. Returns that leader, or `None` if no leader is known within `limit` after the hand-over.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::transfer_to`].
+    /// may win. Returns that leader, or `None` if no leader is known within `limit` after the hand-over. Fails as
+    /// [`Node::transfer_to`].
     pub fn transfer_and_wait(
         &self,
         id: impl TryInto<NodeId, Error: Into<NodeIdError>>,
@@ -290,8 +278,7 @@ impl Node {
             return false;
         }
         let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = thread.take();
+        let thread = lock(&self.thread).take();
         if !ended {
             log::warn!("node {}: has not stopped within {limit:?}; it goes on to stop", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
@@ -303,8 +290,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let left = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if left.is_some() {
+        if lock(&self.thread).is_some() {
             self.shutdown();
         }
     }

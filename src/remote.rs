@@ -27,9 +27,9 @@ use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::election::{NodeId, NodeIdError, Role, Term};
 use crate::leadership::Remaining;
-use crate::status::{PeerStatus, days_until};
+use crate::status::PeerStatus;
 use crate::transport::LinkError;
-use crate::transport::client::{CallError, Caller, NodeReply};
+use crate::transport::client::{Caller, NodeReply};
 use crate::transport::wire::{ClientCall, ClientReply};
 
 /// Calls the nodes of one cluster. Every call makes a connection of its own and waits for the reply.
@@ -60,7 +60,7 @@ impl Client {
         let caller = Caller {
             cluster: config.cluster().to_owned(),
             timing: config.timing(),
-            rpc_timeout: config.rpc_timeout(),
+            rpc_timeout: config.rpc_timeout,
             credentials: config.client_credentials()?.map(Arc::new),
         };
         Ok(Client { config, caller })
@@ -84,15 +84,12 @@ impl Client {
     /// The status of every node, in the order of their ids. All are asked at once.
     #[must_use]
     pub fn status_of_all(&self) -> Vec<(NodeId, Result<NodeStatus, RemoteError>)> {
-        let ids: Vec<NodeId> = self.config.nodes().map(|(id, _)| id).collect();
         thread::scope(|scope| {
-            let asked: Vec<_> = ids
-                .into_iter()
-                .map(|id| {
-                    let thread = thread::Builder::new().name(format!("ask-{id}"));
-                    (id, thread.spawn_scoped(scope, move || self.status(id)))
-                })
-                .collect();
+            let ask = |(id, _)| {
+                let thread = thread::Builder::new().name(format!("ask-{id}"));
+                (id, thread.spawn_scoped(scope, move || self.status(id)))
+            };
+            let asked: Vec<_> = self.config.nodes().map(ask).collect();
             let answered = asked.into_iter().map(|(id, asked)| {
                 let status = match asked.map(|thread| thread.join()) {
                     Ok(Ok(status)) => status,
@@ -165,17 +162,15 @@ impl Client {
     }
 
     fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
-        let Some(member) = self.config.member(id) else {
+        let Some(member) = self.config.members.get(&id) else {
             return Err(RemoteError::UnknownNode { id: id.to_string() });
         };
         let in_doubt = match call {
             ClientCall::Status => "",
             ClientCall::Resign { .. } | ClientCall::Transfer { .. } => IN_DOUBT,
         };
-        self.caller.call(id, member, call).map_err(|error| match error {
-            CallError::NotSent(error) => RemoteError::new(&error, ""),
-            CallError::NotAnswered(error) => RemoteError::new(&error, in_doubt),
-        })
+        let stream = self.caller.dial(member).map_err(|error| RemoteError::new(error, ""))?;
+        self.caller.exchange(stream, id, call).map_err(|error| RemoteError::new(error, in_doubt))
     }
 
     fn read_status(&self, id: NodeId, reply: NodeReply) -> Result<NodeStatus, RemoteError> {
@@ -188,7 +183,7 @@ impl Client {
             let ClientReply::Peer(mut peer) = part else {
                 return Err(unexpected());
             };
-            peer.addr = self.config.member(peer.id).map_or_else(String::new, ToString::to_string);
+            peer.addr = self.config.members.get(&peer.id).map_or_else(String::new, ToString::to_string);
             peers.push(peer);
         }
         self.check_nodes(id, &peers)?;
@@ -203,7 +198,7 @@ impl Client {
             version,
             uptime,
             round_trip: reply.round_trip,
-            certificate_days: reply.certificate_ends.map(|end| days_until(end, clock::wall_seconds())),
+            certificate_days: reply.certificate_ends.map(clock::days_until),
         })
     }
 
@@ -290,11 +285,11 @@ const IN_DOUBT: &str = "; it may still do what it was asked for: see who leads b
 
 impl RemoteError {
     /// Adds `doubt` unless the node has refused.
-    fn new(error: &LinkError, doubt: &str) -> Self {
+    fn new(error: LinkError, doubt: &str) -> Self {
         match error {
             LinkError::Gone(_) => RemoteError::Unreachable(format!("{error}{doubt}")),
             LinkError::Silent { .. } => RemoteError::Silent(format!("{error}{doubt}")),
-            LinkError::Refused(why) => RemoteError::Refused(why.clone()),
+            LinkError::Refused(why) => RemoteError::Refused(why),
         }
     }
 }

@@ -20,7 +20,7 @@ mod recorder;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use self::board::{Board, days_until};
+pub(crate) use self::board::Board;
 pub use self::counters::{Counters, LeasesLost, Measured, PreVotesRefused};
 pub use self::events::Events;
 #[cfg(feature = "serialize")]

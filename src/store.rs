@@ -1,12 +1,12 @@
 //! The vote file: the state that a node must not forget, in a form that a power cut cannot destroy.
 //!
 //! A node that forgets its vote may vote twice. So a vote is durable before it is said. That makes this write a part of
-//! every failover, and the file is made for one thing: **one block overwritten in place, one flush**. The usual way, to
-//! write a new file and rename it, needs a flush of the file, a flush of its folder and a journal commit for each. Here
-//! the file gets its full size and a first record once. Then two slots take turns: even records go to the first, odd
+//! every failover, and the file is made for one thing: **one block overwritten in place, one flush**. To write a new
+//! file and rename it would take a flush of the file, a flush of its folder and a journal commit for each. Here the
+//! file gets its full size and a first record once. Then two slots take turns: even records go to the first, odd
 //! records to the second. A power cut can tear only the slot that is being written. The other slot still holds the
-//! state before. A record is shorter than the smallest sector of a disk, 512 bytes, so a torn slot is rare. If it
-//! happens, the checksum shows it.
+//! state before. A record is shorter than the smallest sector of a disk, 512 bytes, so a torn slot is rare. The
+//! checksum shows it.
 //!
 //! **A state that was read is not yet durable.** A process that is killed between write and flush leaves a record. Its
 //! successor can read it, and a power cut can still remove it. A failed flush is worse: Linux marks the lost pages
@@ -15,26 +15,22 @@
 //! after the first failed write nothing is written any more.
 //!
 //! **A damaged slot puts the state of the other slot in doubt.** The damage may be a write that did not end: then no
-//! message relies on it. Or it may be the newest state gone bad: then the other slot holds an older state. Nothing
-//! tells these cases apart, so the node has to wait as if it had forgotten a vote ([`HardState::in_doubt`]). The doubt
-//! is written with every later state until the node has waited. Otherwise a restart would cut the wait short. An empty
-//! slot where there must have been a record counts as damaged. A new file gets its first record, the state of a node
-//! that has done nothing, before anything else is done. So an empty file was damaged, or its creation did not end: that
-//! is a doubt too.
+//! message relies on it. Or it may be the newest state gone bad. Nothing tells these cases apart, so the node has to
+//! wait as if it had forgotten a vote ([`HardState::in_doubt`]). The doubt is written with every later state until the
+//! node has waited, so that a restart does not cut the wait short. An empty slot where there must have been a record
+//! counts as damaged. A new file gets its first record before anything else is done. So an empty file was damaged, or
+//! its creation did not end: that is a doubt too.
 //!
 //! **How long a node has been down** is known only after a reboot. Then the boot id differs, and the node did not run
-//! during the uptime of the host. That holds only if the host is the same one. A folder on a network volume may have
-//! moved to another host. The boot id of that host differs too, and its long uptime proves nothing: hence the machine
-//! id. Inside a container both ids prove nothing. LXC and systemd-nspawn make up a boot id for every start of a
-//! container, on a host that never went down, and the machine id belongs to the image. So only a process in the host's
-//! own PID namespace may count the uptime, and only at the first start after a boot. The second start finds the new
-//! boot id in the file.
+//! during the uptime of the host. A folder on a network volume may have moved to another host, whose uptime proves
+//! nothing: hence the machine id. Inside a container both ids prove nothing: LXC and systemd-nspawn make up a boot id
+//! for every start of a container, and the machine id belongs to the image. So only a process in the host's own PID
+//! namespace may count the uptime, and only at the first start after a boot. The second start finds the new boot id in
+//! the file.
 //!
 //! If the file is **removed while the node runs**, the next write notices and fails. If its folder is renamed, no harm
-//! is done.
-//!
-//! This file cannot see a disk that confirms a flush and loses the data, a snapshot that is put back, or two hosts that
-//! are cloned with one machine id.
+//! is done. This file cannot see a disk that confirms a flush and loses the data, a snapshot that is put back, or two
+//! hosts that are cloned with one machine id.
 
 mod slot;
 
@@ -58,10 +54,8 @@ pub(crate) struct VoteFile {
     disk: Box<dyn Disk>,
     owner: Owner,
     host: Host,
-    /// The number of the next record.
     next: u64,
     last: HardState,
-    /// Why nothing is written any more.
     failure: Option<String>,
     /// What the operator should know of the file as it was found.
     warning: Option<String>,
@@ -80,38 +74,38 @@ impl VoteFile {
 
     fn open_on(host: Host, state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
         let path = state_dir.join(file_name(node));
-        let cluster = cluster.to_owned();
-        Self::recover(&path, Owner { node, cluster }, host).map_err(|why| StoreError { path, why })
-    }
-
-    fn recover(path: &Path, owner: Owner, host: Host) -> Result<(VoteFile, Recovery), Why> {
-        if owner.cluster.len() > LONGEST_CLUSTER {
-            return Err(Why::LongCluster(owner.cluster.len()));
+        if cluster.len() > LONGEST_CLUSTER {
+            let (found, path) = (cluster.len(), path.display());
+            return Err(StoreError::unusable(format!(
+                "the name of the cluster has {found} bytes, at most {LONGEST_CLUSTER} fit into {path}: shorten it on \
+                 every node"
+            )));
         }
-        let (file, created) = open_locked(path)?;
+        let owner = Owner { node, cluster: cluster.to_owned() };
+        let (file, created) = open_locked(&path)?;
         let mut bytes = Vec::with_capacity(2 * SLOT);
         let read = (&file).take(2 * SLOT as u64).read_to_end(&mut bytes);
-        read.map_err(Why::io("read"))?;
+        read.map_err(StoreError::io("read", &path))?;
 
-        let found = newest(&bytes, &owner).map_err(Why::Unreadable)?;
+        let found = newest(&bytes, &owner).map_err(|why| StoreError::unreadable(&path, &why))?;
         match found {
-            None => fill(&file, path).map_err(Why::io("create"))?,
+            None => fill(&file, &path).map_err(StoreError::io("create", &path))?,
             // The slot that is overwritten next may be the only durable one. So first make the other one durable.
-            Some(_) => file.sync_data().map_err(Why::io("flush"))?,
+            Some(_) => file.sync_data().map_err(StoreError::io("flush", &path))?,
         }
         // A file that existed and is empty may have had records: then nobody knows what is lost.
         let in_doubt = found.is_none() && !created;
         let new = HardState { in_doubt, ..HardState::default() };
         let state = found.map_or(new, |found| found.record.state);
         let mut vote_file = VoteFile {
-            path: path.to_owned(),
+            warning: warning(&path, found.as_ref(), state),
+            path,
             disk: Box::new(file),
             owner,
             host,
             next: found.map_or(0, |found| found.record.number + 1),
             last: state,
             failure: None,
-            warning: warning(path, found.as_ref(), state),
         };
         vote_file.write(state)?;
         if state == HardState::default() {
@@ -121,19 +115,25 @@ impl VoteFile {
         Ok((vote_file, Recovery::Restored { state, down_for }))
     }
 
-    fn write(&mut self, state: HardState) -> Result<(), Why> {
+    fn write(&mut self, state: HardState) -> Result<(), StoreError> {
+        let path = self.path.display();
         if let Some(first) = &self.failure {
-            return Err(Why::Stopped(first.clone()));
+            return Err(StoreError::unusable(format!(
+                "{path} is not written any more, because a write failed ({first}): repair the disk and restart"
+            )));
         }
         let record = Record { number: self.next, state, machine: self.host.machine, boot: self.host.boot };
         let slot = record.encode(&self.owner);
         if let Err(error) = self.disk.write_durably(&slot, record.offset()) {
-            let why = match error.kind() {
-                ErrorKind::NotFound => Why::Removed,
-                _ => Why::Io("write", error),
-            };
-            self.failure = Some(why.reason());
-            return Err(why);
+            if error.kind() != ErrorKind::NotFound {
+                self.failure = Some(error.to_string());
+                return Err(StoreError::io("write", &self.path)(error));
+            }
+            self.failure = Some("the file was removed".into());
+            return Err(StoreError::unusable(format!(
+                "{path} was removed or replaced while the node runs, and with it what the node may have voted: stop \
+                 the node for at least two election timeouts, put the file back if you can, and start the node again"
+            )));
         }
         self.next += 1;
         self.last = state;
@@ -151,7 +151,7 @@ impl Store for VoteFile {
         assert!(state.term >= last.term, "TermDurable: {state:?} after {last:?}");
         assert!(same_vote || may_vote, "VoteOnce: {state:?} after {last:?}");
 
-        self.write(*state).map_err(|why| StoreError { path: self.path.clone(), why })
+        self.write(*state)
     }
 }
 
@@ -192,10 +192,11 @@ fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<Strin
 
 /// The file, and whether it is a new one. The lock is on the vote file itself, which is never replaced. The lock ends
 /// with the process, in whatever way that ends.
-fn open_locked(path: &Path) -> Result<(File, bool), Why> {
+fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
+    let failed = |doing| StoreError::io(doing, path);
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(Why::io("create the folder of"))?;
+        made.map_err(failed("create the folder of"))?;
     }
     let mut options = OpenOptions::new();
     // A pipe or a device must not make the open wait, before it can be refused.
@@ -204,17 +205,25 @@ fn open_locked(path: &Path) -> Result<(File, bool), Why> {
     let (file, created) = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = options.create(true).truncate(false).open(path);
-            (made.map_err(Why::io("create"))?, true)
+            (made.map_err(failed("create"))?, true)
         }
-        opened => (opened.map_err(Why::io("open"))?, false),
+        opened => (opened.map_err(failed("open"))?, false),
     };
-    if !file.metadata().map_err(Why::io("look at"))?.is_file() {
-        return Err(Why::NoFile);
+    let shown = path.display();
+    if !file.metadata().map_err(failed("look at"))?.is_file() {
+        return Err(StoreError::unusable(format!(
+            "{shown} is a pipe, a device or the like, expected a file: move it away, or correct the state folder"
+        )));
     }
     match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
         Ok(()) => Ok((file, created)),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Why::Locked),
-        Err(error) => Err(Why::Io("lock", error)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let text = format!(
+                "another process uses this state: {shown}: stop it, or give this node a state folder of its own"
+            );
+            Err(StoreError { problem: StateProblem::Locked, text, source: None })
+        }
+        Err(error) => Err(failed("lock")(error)),
     }
 }
 
@@ -248,7 +257,6 @@ fn file_name(node: NodeId) -> String {
     name + ".vote"
 }
 
-/// What is known of the host on which this process runs.
 #[derive(Debug, Clone, Copy)]
 struct Host {
     machine: Option<u128>,
@@ -309,109 +317,62 @@ pub enum StateProblem {
 /// Why a node's state cannot be read or made durable, and what to do.
 #[derive(Debug)]
 pub(crate) struct StoreError {
-    path: PathBuf,
-    why: Why,
-}
-
-#[derive(Debug)]
-enum Why {
-    /// What was being done to the file.
-    Io(&'static str, io::Error),
-    /// Something that is no file has its name, such as a pipe or a device.
-    NoFile,
-    /// The file was removed.
-    Removed,
-    Locked,
-    Unreadable(Unreadable),
-    LongCluster(usize),
-    /// The first failure.
-    Stopped(String),
-}
-
-impl Why {
-    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Why {
-        move |error| Why::Io(doing, error)
-    }
-
-    /// Why nothing can be written any more, in a few words.
-    fn reason(&self) -> String {
-        match self {
-            Why::Io(_, error) => error.to_string(),
-            _ => "the file was removed".to_owned(),
-        }
-    }
+    pub(crate) problem: StateProblem,
+    text: String,
+    source: Option<io::Error>,
 }
 
 impl StoreError {
-    pub(crate) fn problem(&self) -> StateProblem {
-        match &self.why {
-            Why::Locked => StateProblem::Locked,
-            Why::Unreadable(Unreadable::Damaged) => StateProblem::Damaged,
-            Why::Unreadable(Unreadable::Foreign { .. }) => StateProblem::Foreign,
-            Why::Unreadable(Unreadable::NewerFormat { .. }) => StateProblem::NewerFormat,
-            Why::Io(_, error) if error.kind() == ErrorKind::StorageFull => StateProblem::Full,
-            Why::Io(..) | Why::NoFile | Why::Removed | Why::LongCluster(_) | Why::Stopped(_) => StateProblem::Unusable,
+    fn unusable(text: String) -> StoreError {
+        StoreError { problem: StateProblem::Unusable, text, source: None }
+    }
+
+    /// `doing` says what was being done to the file.
+    fn io(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let failed = format!("cannot {doing} {}", path.display());
+        move |error| {
+            let (problem, advice) = match error.kind() {
+                ErrorKind::StorageFull => (StateProblem::Full, "free some space and start the node again"),
+                _ => (StateProblem::Unusable, "the node needs a folder it may write to, on a disk that works"),
+            };
+            StoreError { problem, text: format!("{failed}: {error}: {advice}"), source: Some(error) }
         }
+    }
+
+    fn unreadable(path: &Path, why: &Unreadable) -> StoreError {
+        let path = path.display();
+        let (problem, text) = match why {
+            Unreadable::Damaged => (
+                StateProblem::Damaged,
+                format!(
+                    "{path} is damaged: neither of its two records is whole. If this node's state is really lost, \
+                     keep the node stopped for at least two election timeouts, remove the file and start the node again"
+                ),
+            ),
+            Unreadable::Foreign { found, expected } => (
+                StateProblem::Foreign,
+                format!("{path} is the state of {found}, expected {expected}: correct the config or the state folder"),
+            ),
+            Unreadable::NewerFormat { found } => (
+                StateProblem::NewerFormat,
+                format!(
+                    "{path} has format {found}, this program knows formats up to {FORMAT}: run the newer program again"
+                ),
+            ),
+        };
+        StoreError { problem, text, source: None }
     }
 }
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.why {
-            Why::Io(_, error) => Some(error),
-            Why::NoFile | Why::Removed | Why::Locked | Why::Unreadable(_) | Why::LongCluster(_) | Why::Stopped(_) => {
-                None
-            }
-        }
+        Some(self.source.as_ref()?)
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.why {
-            Why::Io(doing, error) if error.kind() == ErrorKind::StorageFull => {
-                write!(f, "cannot {doing} {path}: {error}: free some space and start the node again")
-            }
-            Why::Io(doing, error) => write!(
-                f,
-                "cannot {doing} {path}: {error}: the node needs a folder it may write to, on a disk that works"
-            ),
-            Why::NoFile => write!(
-                f,
-                "{path} is a pipe, a device or the like, expected a file: move it away, or correct the state folder"
-            ),
-            Why::Removed => write!(
-                f,
-                "{path} was removed or replaced while the node runs, and with it what the node may have voted: stop \
-                 the node for at least two election timeouts, put the file back if you can, and start the node again"
-            ),
-            Why::Locked => write!(
-                f,
-                "another process uses this state: {path}: stop it, or give this node a state folder of its own"
-            ),
-            Why::Unreadable(Unreadable::Damaged) => write!(
-                f,
-                "{path} is damaged: neither of its two records is whole. If this node's state is really lost, keep \
-                 the node stopped for at least two election timeouts, remove the file and start the node again"
-            ),
-            Why::Unreadable(Unreadable::Foreign { found, expected }) => {
-                write!(f, "{path} is the state of {found}, expected {expected}: correct the config or the state folder")
-            }
-            Why::Unreadable(Unreadable::NewerFormat { found }) => write!(
-                f,
-                "{path} has format {found}, this program knows formats up to {FORMAT}: run the newer program again"
-            ),
-            Why::LongCluster(found) => write!(
-                f,
-                "the name of the cluster has {found} bytes, at most {LONGEST_CLUSTER} fit into {path}: shorten it on \
-                 every node"
-            ),
-            Why::Stopped(first) => write!(
-                f,
-                "{path} is not written any more, because a write failed ({first}): repair the disk and restart"
-            ),
-        }
+        f.write_str(&self.text)
     }
 }
 

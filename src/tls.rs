@@ -3,14 +3,12 @@
 //! Every connection is TLS 1.3. Both sides show a certificate, and the cluster's CA has signed both. That proves that
 //! the other end belongs to the cluster. It does not prove yet which node it is. A dialler checks the name of the node
 //! it dialled within the handshake. The node that was dialled calls [`Certificate::check_name`] afterwards, when the
-//! other side has said who it claims to be.
+//! other side has said who it claims to be. Sessions are never resumed: a resumed session would not show its
+//! certificate again.
 //!
 //! [`Credentials`] are what a node shows and trusts. An [`Identity`] loads them again when their files are replaced. A
-//! [`Stream`] is a connection.
-//!
-//! Sessions are never resumed: a resumed session would not show its certificate again.
-//!
-//! No other module knows rustls. Validity is judged by the wall clock, because certificates are written in it.
+//! [`Stream`] is a connection. No other module knows rustls. Validity is judged by the wall clock, because certificates
+//! are written in it.
 
 mod credentials;
 mod deadline;
@@ -49,11 +47,8 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 pub(crate) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Checks that this is the certificate of the host `name`, an IP address or a DNS name.
-    ///
-    /// # Errors
-    ///
-    /// If it is not. The text is a sentence without its subject, with the name and the names in the certificate.
+    /// Checks that this is the certificate of the host `name`, an IP address or a DNS name. If not, the error is a
+    /// sentence without its subject, with the name and the names in the certificate.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), String> {
         let expected =
             ServerName::try_from(name).map_err(|_| format!("cannot be for {name:?}, which is no name of a host"))?;

@@ -3,9 +3,7 @@
 //! Every peer has one thread. It owns the connection that this node dialled to the peer, and sends this node's requests
 //! ([`dial`]). Every accepted connection has one thread. It answers the requests of the other side. One more thread
 //! accepts connections ([`accept`]). So a peer that hangs delays no other, and one working direction of dialling is
-//! enough to lead.
-//!
-//! A client, such as the program `leadelect`, is no node: it sends one request ([`client`]) and gets a reply
+//! enough to lead. A client, such as the program `leadelect`, sends one request ([`client`]) and gets a reply
 //! ([`admin`]).
 //!
 //! Frames carry no sender. The first frame of a connection says who speaks, and the certificate has to agree.
@@ -25,7 +23,7 @@ pub(crate) mod wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -35,6 +33,7 @@ use crate::inbox::Inbox;
 use crate::leadership::Leadership;
 use crate::members::Members;
 use crate::status::Board;
+use crate::sync::lock;
 use crate::tls::{Credentials, Identity};
 
 use accept::Acceptor;
@@ -109,24 +108,18 @@ impl Local {
                 if renewed {
                     log::info!("node {}: read the renewed certificates", self.me());
                 }
-                self.last_problem().clear();
+                lock(&self.last_problem).clear();
             }
-            Err(error) => self.warn_of_renewal(&error.to_string()),
+            Err(error) => {
+                // Said once: the files are read again for every connection.
+                let (problem, mut last) = (error.to_string(), lock(&self.last_problem));
+                if *last != problem {
+                    log::warn!("node {}: keeps its old certificates: {problem}", self.me());
+                    *last = problem;
+                }
+            }
         }
         Some(identity.current())
-    }
-
-    /// Once: the files are read again for every connection.
-    fn warn_of_renewal(&self, problem: &str) {
-        let mut last = self.last_problem();
-        if *last != problem {
-            log::warn!("node {}: keeps its old certificates: {problem}", self.me());
-            *last = problem.to_owned();
-        }
-    }
-
-    fn last_problem(&self) -> MutexGuard<'_, String> {
-        self.last_problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +127,6 @@ fn handshake_deadline(timing: Timing) -> Instant {
     clock::now() + timing.election_timeout().max(SHORTEST_HANDSHAKE)
 }
 
-/// Everything that speaks with the other nodes.
 #[derive(Debug)]
 pub(crate) struct Transport {
     local: Arc<Local>,
@@ -156,13 +148,11 @@ impl Transport {
             threads: Vec::new(),
             local,
         };
-        let acceptor =
-            Acceptor::new(transport.local.clone(), transport.connections.clone(), transport.outboxes.clone());
+        let acceptor = Acceptor::new(&transport);
         let name = format!("le{}-listen", transport.local.me());
         transport.threads.push(spawn(&name, move || acceptor.run(&listener))?);
         for id in transport.outboxes.keys().copied().collect::<Vec<_>>() {
-            let dialler =
-                Dialler::new(transport.local.clone(), id, transport.outboxes.clone(), transport.connections.clone());
+            let dialler = Dialler::new(&transport, id);
             let name = format!("le{}-peer-{id}", transport.local.me());
             transport.threads.push(spawn(&name, move || dialler.run())?);
         }
@@ -249,7 +239,7 @@ mod tests {
         let local = Local { identity, ..local(["one.example"]) };
         let problem = || {
             local.credentials().expect("the old ones at least");
-            local.last_problem().clone()
+            lock(&local.last_problem).clone()
         };
         for _ in 0..2 {
             fs::write(&files.cert, "half writ").expect("written");

@@ -258,7 +258,7 @@ impl Cluster {
             .arg(config)
             // Ctrl-C is for the demo alone. If the demo dies while a node is paused, the system wakes that node up.
             .process_group(0)
-            // It closes when the demo ends, in whatever way. Then the node ends, too.
+            // It closes when the demo ends, also by a crash. Then the node ends, too.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -91,9 +91,9 @@ impl<I: TryInto<NodeId, Error: Into<NodeIdError>>, A: Into<String>> From<(I, A, 
 /// assert_eq!(config.nodes().count(), 3);
 /// # Ok::<(), leadelect::config::ConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConfigBuilder {
-    pub(super) cluster: String,
+    pub(super) cluster: Option<String>,
     pub(super) certs: Option<CertFiles>,
     pub(super) insecure: bool,
     pub(super) nodes: Vec<NodeSpec>,
@@ -102,25 +102,11 @@ pub struct ConfigBuilder {
     pub(super) rpc_timeout: Option<Duration>,
 }
 
-impl Default for ConfigBuilder {
-    fn default() -> Self {
-        ConfigBuilder {
-            cluster: "leadelect".into(),
-            certs: None,
-            insecure: false,
-            nodes: Vec::new(),
-            state_dir: None,
-            timing: TimingSpec::default(),
-            rpc_timeout: None,
-        }
-    }
-}
-
 impl ConfigBuilder {
     /// The cluster's name, `leadelect` unless set: 1 to 64 visible ASCII characters.
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.cluster = Some(name.into());
         self
     }
 
@@ -187,7 +173,7 @@ impl ConfigBuilder {
     ///
     /// Names the first place that is not as it should be, in the words of the YAML file.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let cluster = self.cluster;
+        let cluster = self.cluster.unwrap_or_else(|| "leadelect".into());
         let visible = cluster.bytes().all(|byte| byte.is_ascii_graphic());
         if cluster.is_empty() || cluster.len() > MAX_CLUSTER_LEN || !visible {
             let expected = format!("expected 1 to {MAX_CLUSTER_LEN} visible ASCII characters");

@@ -56,13 +56,13 @@ fn the_classic_file_is_read_as_it_is_and_its_paths_count_from_its_folder() {
     let ports: Vec<_> = config.nodes().map(|(id, member)| (id.to_string(), member.port)).collect();
     assert_eq!(ports, [("1".into(), 50001), ("2".into(), 50002), ("3".into(), 50003)]);
     let node = config.for_node("2").expect("a node");
-    assert_eq!((node.id(), node.cluster()), (id("2"), "leadelect"));
+    assert_eq!((node.id(), node.cluster.as_str()), (id("2"), "leadelect"));
     assert_eq!(node.timing(), Timing::default());
-    assert_eq!(node.rpc_timeout(), Duration::from_millis(250));
-    assert_eq!(node.state_dir(), None);
+    assert_eq!(node.rpc_timeout, Duration::from_millis(250));
+    assert_eq!(node.state_dir, None);
     assert_eq!(node.listen(), ("127.0.0.1".into(), 50002));
-    assert_eq!(node.members().iter().count(), 3);
-    assert!(node.identity().is_some());
+    assert_eq!(node.members.iter().count(), 3);
+    assert!(node.identity.is_some());
     let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
     assert!(warning.ends_with("not told apart: that of node 2 is valid for the nodes 1, 2 and 3"), "{warning}");
 }
@@ -80,20 +80,20 @@ nodes:
   db-east: { addr: 10.0.0.3, port: 7000, priority: 2147483647, witness: false }
 "#;
     let node = Config::from_yaml_str(text).and_then(|config| config.for_node("10")).expect("a node");
-    let voters: Vec<_> = node.members().iter().map(|(id, _)| id.to_string()).collect();
+    let voters: Vec<_> = node.members.iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(voters, ["2", "10", "db-east"]);
-    assert_eq!((node.cluster(), node.state_dir()), ("orders", Some(Path::new("state"))));
+    assert_eq!((node.cluster.as_str(), node.state_dir.as_deref()), ("orders", Some("state".as_ref())));
     let spec = TimingSpec {
         heartbeat_interval: Duration::from_millis(30),
         election_timeout: Duration::from_millis(120),
         clock_drift_ppm: 200,
     };
     assert_eq!(node.timing(), Timing::new(spec).expect("valid"));
-    assert_eq!(node.rpc_timeout(), Duration::from_micros(40_500));
+    assert_eq!(node.rpc_timeout, Duration::from_micros(40_500));
     assert_eq!(node.listen(), ("0.0.0.0".into(), 7000));
-    let ten = node.members().get(id("10")).expect("a member");
+    let ten = node.members.get(id("10")).expect("a member");
     assert_eq!((ten.name(), ten.priority, ten.witness), ("ten.example", -3, false));
-    let two = node.members().get(id("2")).expect("a member");
+    let two = node.members.get(id("2")).expect("a member");
     assert_eq!((two.addr.as_str(), two.name(), two.witness), ("2001:db8::2", "2001:db8::2", true));
     let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
     assert!(warning.contains("nothing is encrypted"), "{warning}");

@@ -82,9 +82,7 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
         serde_yaml::from_str(text).map_err(|error| syntax(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
     let timing = yaml.timing.unwrap_or_default();
     let mut builder = Config::builder();
-    if let Some(name) = yaml.cluster {
-        builder.cluster = name;
-    }
+    builder.cluster = yaml.cluster;
     builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
     builder.certs = yaml.certs.map(|certs| CertFiles {
         ca: folder.join(certs.ca),

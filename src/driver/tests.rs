@@ -20,10 +20,10 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
     let board = Arc::new(Board::new(config.id(), []));
     let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), |_| {}));
     let local = Local {
-        cluster: config.cluster().to_owned(),
-        members: config.members().clone(),
+        cluster: config.cluster.clone(),
+        members: config.members.clone(),
         timing: config.timing(),
-        rpc_timeout: config.rpc_timeout(),
+        rpc_timeout: config.rpc_timeout,
         identity: None,
         instance: 1,
         last_problem: Mutex::default(),
@@ -33,9 +33,9 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         inbox,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let setup = Setup { me: config.id(), voters: config.members().voters(), timing: config.timing() };
+    let setup = Setup { me: config.id(), voters: config.members.voters(), timing: config.timing() };
     let driver = Driver {
-        engine: Engine::new(Election::new(setup, Recovery::Fresh, clock::now(), 1), config.rpc_timeout()),
+        engine: Engine::new(Election::new(setup, Recovery::Fresh, clock::now(), 1), config.rpc_timeout),
         storage,
         inbox: posts,
         leadership: leadership.clone(),

@@ -106,7 +106,7 @@ impl Election {
 
     pub(super) fn pre_candidate_tick(&mut self, now: Instant, out: &mut Effects) {
         let State::PreCandidate(asking) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for pre-votes");
         };
         let round_ends = asking.round_ends;
         if asking.hint.is_some_and(|hint| now >= hint.until) {
@@ -139,7 +139,7 @@ impl Election {
 
     fn campaign_when_due(&mut self, now: Instant, out: &mut Effects) {
         let State::PreCandidate(asking) = &self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for pre-votes");
         };
         let due = self.campaign_at(asking);
         if now < due {
@@ -175,7 +175,7 @@ impl Election {
         if verdict.is_ok() {
             let free_at = now + self.setup.timing.wait_for(wait);
             let State::PreCandidate(asking) = &mut self.state else {
-                return;
+                unreachable!("the caller knows that this node asks for pre-votes");
             };
             asking.grants.insert(from, free_at);
             self.campaign_when_due(now, out);
@@ -242,7 +242,7 @@ impl Election {
 
     pub(super) fn candidate_tick(&mut self, now: Instant, out: &mut Effects) {
         let State::Candidate(candidate) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for votes");
         };
         if now >= candidate.ends_at {
             self.lose(now, out);
@@ -271,7 +271,7 @@ impl Election {
         }
         let timing = self.setup.timing;
         let State::Candidate(candidate) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for votes");
         };
         match verdict {
             // Rule 11: a grant counts only while its voter is certain to remember it.
@@ -300,7 +300,7 @@ impl Election {
 
     fn count_votes(&mut self, now: Instant, out: &mut Effects) {
         let State::Candidate(candidate) = &self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for votes");
         };
         if candidate.votes.len() >= self.majority() {
             let votes = candidate.votes.iter().copied().collect();
@@ -313,7 +313,7 @@ impl Election {
 
     fn lose(&mut self, now: Instant, out: &mut Effects) {
         let State::Candidate(candidate) = &self.state else {
-            return;
+            unreachable!("the caller knows that this node asks for votes");
         };
         let votes = candidate.votes.iter().copied().collect();
         self.failed = true;

@@ -86,6 +86,19 @@ impl Leader {
 }
 
 impl Election {
+    /// The peers whose promises to this leader last at `now`, and whether each is eligible. Empty on a node that does
+    /// not lead.
+    #[must_use]
+    pub fn backers(&self, now: Instant) -> BTreeMap<NodeId, bool> {
+        let backers = match &self.state {
+            State::Leader(leader) => Some(&leader.backers),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => None,
+        };
+        let fresh = backers.into_iter().flatten();
+        let fresh = fresh.filter(|(_, backer)| now < backer.until);
+        fresh.map(|(id, backer)| (*id, backer.eligible)).collect()
+    }
+
     pub(super) fn win(&mut self, now: Instant, votes: Vec<NodeId>, lease_won_by: Instant, out: &mut Effects) {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_takeover(now, self.setup.me, true);
@@ -127,7 +140,7 @@ impl Election {
 
     pub(super) fn leader_tick(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         if leader.is_stepping_down() || now < leader.next_heartbeat || self.hand_to_preferred(now, out) {
             return;
@@ -139,7 +152,7 @@ impl Election {
         let timing = self.setup.timing;
         let succession = self.succession_list(now);
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         leader.seq += 1;
         leader.next_heartbeat = now + timing.heartbeat_interval();
@@ -172,7 +185,7 @@ impl Election {
         }
         let timing = self.setup.timing;
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         let Some(sent) = leader.sent.get(&seq).copied().filter(|_| term == self.hard.term) else {
             return;
@@ -188,7 +201,7 @@ impl Election {
     fn extend(&mut self, now: Instant, out: &mut Effects) {
         let majority = self.majority();
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
         let Some(until) = leader.quorum_until(majority) else {
             return;
@@ -254,11 +267,9 @@ impl Election {
 
     fn release(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &mut self.state else {
-            return;
+            unreachable!("the caller knows that this node leads");
         };
-        let Some(successor) = leader.stepping_down.as_ref().map(|asked| asked.successor) else {
-            return;
-        };
+        let successor = leader.stepping_down.as_ref().expect("a leader steps down before it releases").successor;
         let seq = leader.seq;
         let request = Request::Release { term: self.hard.term, seq, successor };
         self.broadcast(&request, out);

@@ -56,7 +56,7 @@ impl Election {
         let preferred = self.preferred(now);
         let wait = preferred.map_or(Duration::ZERO, |id| self.wait_for_preferred(id));
         let State::Leader(leader) = &mut self.state else {
-            return false;
+            unreachable!("the caller knows that this node leads");
         };
         let Some(id) = preferred else {
             leader.preferred = None;

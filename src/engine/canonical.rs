@@ -33,6 +33,7 @@ impl<C: Clone> Engine<C> {
             reported,
             promised,
             late_for,
+            stepped_at,
         } = self;
         assert!(stop_by.is_none(), "no node is stopped");
         election.canonicalize(now, origin, names);
@@ -73,6 +74,7 @@ impl<C: Clone> Engine<C> {
         releases.clear();
         (*heard, *reported, *promised) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         *late_for = Instant::NEVER;
+        *stepped_at = origin;
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Output<C> {
     pub(super) effects: Effects<C>,
 }
 
-/// What a step wants done, in this order.
+/// What a step wants done. An overrun and the lease come first; the rest needs no order.
 #[derive(Debug)]
 pub struct Effects<C> {
     /// What the program may rest on from now on. Not a change: the whole truth after this step. Every other lease is

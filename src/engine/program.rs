@@ -22,8 +22,8 @@ impl<C: Clone> Engine<C> {
 
     /// `is_news`: what is known of the program is what it is at this moment.
     pub(super) fn look_at_program(&mut self, now: Instant, is_news: bool, out: &mut Output<C>) {
-        // First what rests on the news alone: what the election does below may take a lease away, and the program that is
-        // known here has not seen it.
+        // First what rests on the news alone: what the election does below may take a lease away, and the program that
+        // is known here has not seen it.
         if is_news && now >= self.overruns_at() {
             self.work_overran(out);
         }

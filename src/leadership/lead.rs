@@ -163,7 +163,7 @@ impl<T: Into<Next>, E: Display> WorkResult for Result<T, E> {
     }
 }
 
-/// A running node, as those hold it who lead with it.
+/// What [`lead`] needs of a running node.
 #[derive(Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) id: NodeId,

@@ -168,8 +168,8 @@ impl Leadership {
         self.nudge(&mut inner);
     }
 
-    /// Has the one who [attends](Leadership::attend) leave: work that runs has to stop. Returns whether somebody
-    /// attends, and the term of the work whose lease this takes away.
+    /// Makes the call that [attends](Leadership::attend) leave: work that runs has to stop. Returns whether there is
+    /// such a call, and the term of the work whose lease this takes away.
     pub(crate) fn recall(&self, now: Instant) -> (bool, Option<Term>) {
         let mut inner = self.inner();
         if !inner.attended {

@@ -5,7 +5,6 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::Sender;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -18,7 +17,7 @@ use crate::engine::Engine;
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::status::Board;
-use crate::store::{StateProblem, StoreError, VoteFile};
+use crate::store::{StateProblem, VoteFile};
 use crate::transport::{self, Local, Transport};
 
 impl Node {
@@ -48,14 +47,14 @@ impl Node {
                 Nudge::LeaseFree(term) => Post::LeaseFree { term },
             });
         }));
-        let peers = config.members().peers().map(|(peer, member)| (peer, member.to_string()));
+        let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));
         let board = Arc::new(Board::new(id, peers));
         let local = Local {
-            cluster: config.cluster().to_owned(),
-            members: config.members().clone(),
+            cluster: config.cluster.clone(),
+            members: config.members.clone(),
             timing: config.timing(),
-            rpc_timeout: config.rpc_timeout(),
-            identity: config.identity().cloned(),
+            rpc_timeout: config.rpc_timeout,
+            identity: config.identity.clone(),
             instance,
             last_problem: Mutex::default(),
             board: board.clone(),
@@ -64,25 +63,25 @@ impl Node {
             inbox: inbox.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
-        let setup = Setup { me: id, voters: config.members().voters(), timing: config.timing() };
+        let setup = Setup { me: id, voters: config.members.voters(), timing: config.timing() };
         let election = Election::new(setup, recovery, clock::now(), seed);
         let driver = Driver {
-            engine: Engine::new(election, config.rpc_timeout()),
+            engine: Engine::new(election, config.rpc_timeout),
             storage,
             inbox: posts,
             leadership: leadership.clone(),
             board: board.clone(),
             transport,
         };
-        let (ends, stopped) = crossbeam_channel::bounded(0);
+        let (ends, stopped) = crossbeam_channel::bounded::<()>(0);
         let body = move || {
-            let _ends: Sender<()> = ends;
+            let _ends = ends;
             driver.run();
         };
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
         Ok(Node {
             handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
-            members: config.members().clone(),
+            members: config.members.clone(),
             board,
             thread: Mutex::new(Some(thread)),
             stopped,
@@ -94,7 +93,7 @@ impl Node {
 /// Where the node keeps its state, and what it knows of its past.
 fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
-    let Some(folder) = config.state_dir() else {
+    let Some(folder) = &config.state_dir else {
         let wait = config.timing().election_timeout() * 2;
         log::warn!(
             "node {id}: runs without `state_dir`: it gives no vote for {wait:?} after each start, and its tokens grow \
@@ -103,7 +102,8 @@ fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> 
         let first_term = Term(clock::wall_seconds());
         return Ok((Storage::Nowhere, Recovery::Stateless { first_term }));
     };
-    let (file, recovery) = VoteFile::open(folder, id, config.cluster()).map_err(StartError::state)?;
+    let (file, recovery) = VoteFile::open(folder, id, &config.cluster)
+        .map_err(|error| StartError::State { problem: error.problem, error: Box::new(error) })?;
     if let Some(warning) = file.warning() {
         log::warn!("node {id}: {warning}");
     }
@@ -141,12 +141,6 @@ pub enum StartError {
     Threads(io::Error),
     /// The system gives no random numbers.
     Random(io::Error),
-}
-
-impl StartError {
-    fn state(error: StoreError) -> Self {
-        StartError::State { problem: error.problem(), error: Box::new(error) }
-    }
 }
 
 impl fmt::Display for StartError {

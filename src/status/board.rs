@@ -1,7 +1,7 @@
 //! Where the threads of a node write what they see.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::events::{Events, Reader};
@@ -10,6 +10,7 @@ use super::{PeerStatus, Status};
 use crate::clock;
 use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
 use crate::leadership::Remaining;
+use crate::sync::lock;
 
 /// The one place that knows what can be seen of a node. Every method takes the lock for a moment and never waits.
 #[derive(Debug)]
@@ -29,10 +30,9 @@ struct View {
     closed: bool,
 }
 
-/// What is known of a peer.
 #[derive(Debug)]
 struct Peer {
-    /// As it is shown, but for what depends on the moment of the look.
+    /// As it is shown, except what depends on the moment of the look.
     shown: PeerStatus,
     heard_at: Option<Instant>,
     /// In seconds since 1970.
@@ -46,12 +46,12 @@ const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
 /// Another failure of the same peer is logged after this time.
 const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-
 impl Board {
-    /// A board for `me`, whose peers are dialled at these addresses.
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
-        let peers = peers.into_iter().map(|(id, addr)| (id, Peer::new(id, addr)));
+        let peers = peers.into_iter().map(|(id, addr)| {
+            let shown = PeerStatus::unknown(id, addr);
+            (id, Peer { shown, heard_at: None, certificate_ends: None, logged: None })
+        });
         let view = View {
             role: Role::Follower,
             term: Term::default(),
@@ -66,7 +66,7 @@ impl Board {
 
     /// Notes the state of the election after a step, and gives the events of that step to every stream.
     pub(crate) fn show(&self, role: Role, term: Term, leader: Option<NodeId>, events: &[Event]) {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         (view.role, view.term, view.leader) = (role, term, leader);
         for event in events {
             view.recorder.take(event);
@@ -76,47 +76,44 @@ impl Board {
         }
     }
 
-    /// Ends every stream of events.
     pub(crate) fn close(&self) {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         view.closed = true;
         for reader in view.readers.drain(..).filter_map(|reader| reader.upgrade()) {
             reader.close();
         }
     }
 
-    /// The changes from now on.
     pub(crate) fn events(&self) -> Events {
-        self.view().subscribe(&[])
+        lock(&self.view).subscribe(&[])
     }
 
     /// The present state as a first event of [`Cause::Present`], then the changes from it on. No change is lost or
     /// doubled between the two. A node that has stopped has no present state: the stream has ended.
     pub(crate) fn events_with_present(&self) -> Events {
-        let mut view = self.view();
+        let mut view = lock(&self.view);
         let (role, term, leader) = (view.role, view.term, view.leader);
-        let present = Event { role, term, leader, token: view.recorder.token(), cause: Cause::Present };
+        let present = Event { role, term, leader, token: view.recorder.token, cause: Cause::Present };
         view.subscribe(&[present])
     }
 
     /// Counts the node's reply to a peer, if it refuses a pre-vote.
     pub(crate) fn answers(&self, reply: &Reply) {
         if let Reply::PreVote { verdict: Err(refusal), .. } = reply {
-            self.view().recorder.refused(*refusal);
+            lock(&self.view).recorder.counters.pre_votes_refused.add(*refusal);
         }
     }
 
     /// The election thread woke this long after something was due.
     pub(crate) fn late(&self, by: Duration) {
-        self.view().recorder.counters.lateness.add(by);
+        lock(&self.view).recorder.counters.lateness.add(by);
     }
 
     /// A write of the vote file has ended, well or not.
     pub(crate) fn wrote(&self, took: Duration) {
-        self.view().recorder.counters.writes.add(took);
+        lock(&self.view).recorder.counters.writes.add(took);
     }
 
-    /// A request is on its way to `peer`.
     pub(crate) fn asks(&self, peer: NodeId) {
         self.with_peer(peer, |peer| peer.shown.requests += 1);
     }
@@ -157,9 +154,9 @@ impl Board {
 
     /// The snapshot. The caller reads the lease itself, because a stored one could be out of date.
     pub(crate) fn status(&self, lease: Option<(Term, Remaining)>) -> Status {
-        let (now, wall) = (clock::now(), clock::wall_seconds());
+        let now = clock::now();
         let lease = lease.filter(|(_, left)| !left.is_over());
-        let view = self.view();
+        let view = lock(&self.view);
         Status {
             id: self.me,
             role: view.role,
@@ -167,24 +164,19 @@ impl Board {
             leader: view.leader,
             token: lease.map(|(token, _)| token),
             lease: lease.map_or(Remaining::Over, |(_, left)| left),
-            peers: view.peers.values().map(|peer| peer.status(now, wall)).collect(),
+            peers: view.peers.values().map(|peer| peer.status(now)).collect(),
             counters: view.recorder.counters.clone(),
         }
     }
 
     fn with_peer(&self, peer: NodeId, change: impl FnOnce(&mut Peer)) {
-        if let Some(peer) = self.view().peers.get_mut(&peer) {
+        if let Some(peer) = lock(&self.view).peers.get_mut(&peer) {
             change(peer);
         }
-    }
-
-    fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl View {
-    /// A new stream that begins with the events of `first`.
     fn subscribe(&mut self, first: &[Event]) -> Events {
         let reader = Arc::new(Reader::default());
         if self.closed {
@@ -195,29 +187,18 @@ impl View {
             self.readers.retain(|reader| reader.strong_count() > 0);
             self.readers.push(Arc::downgrade(&reader));
         }
-        Events::of(reader)
+        Events { reader }
     }
 }
 
 impl Peer {
-    fn new(id: NodeId, addr: String) -> Self {
-        Peer { shown: PeerStatus::unknown(id, addr), heard_at: None, certificate_ends: None, logged: None }
-    }
-
-    /// As it is shown at `now`, which is `wall` seconds since 1970.
-    fn status(&self, now: Instant, wall: u64) -> PeerStatus {
+    fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             last_heard: self.heard_at.map(|at| now.since(at)),
-            certificate_days: self.certificate_ends.map(|ends| days_until(ends, wall)),
+            certificate_days: self.certificate_ends.map(clock::days_until),
             ..self.shown.clone()
         }
     }
-}
-
-/// Whole days from `now` to `end`, both in seconds since 1970.
-pub(crate) fn days_until(end: u64, now: u64) -> i64 {
-    let left = i128::from(end) - i128::from(now);
-    i64::try_from(left.div_euclid(i128::from(SECONDS_PER_DAY))).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -271,19 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn days_are_whole_and_negative_after_the_end() {
-        assert_eq!(days_until(86_400 * 3 + 5, 0), 3);
-        assert_eq!(days_until(100, 101), -1);
-    }
-
-    #[test]
     fn a_dropped_reader_is_forgotten_and_a_late_one_ends_at_once() {
         let board = board();
         let (role, term) = (Role::Follower, Term(1));
         let event = Event { role, term, leader: None, token: None, cause: Cause::NoLeader };
         drop(board.events());
         board.show(role, term, None, &[event]);
-        assert!(board.view().readers.is_empty());
+        assert!(lock(&board.view).readers.is_empty());
         board.close();
         assert_eq!(board.events().next(), None);
     }
@@ -294,6 +269,6 @@ mod tests {
         for _ in 0..100 {
             drop(board.events());
         }
-        assert_eq!(board.view().readers.len(), 1);
+        assert_eq!(lock(&board.view).readers.len(), 1);
     }
 }

@@ -8,6 +8,7 @@ use std::{io, os::fd::BorrowedFd};
 
 use super::poll_fd::PollFd;
 use crate::election::Event;
+use crate::sync::lock;
 
 /// The changes of a node, from the call of [`Node::events`](crate::Node::events) until the node stops.
 ///
@@ -17,19 +18,15 @@ use crate::election::Event;
 #[derive(Debug)]
 #[must_use = "a stream that nobody reads shows nothing"]
 pub struct Events {
-    reader: Arc<Reader>,
+    pub(super) reader: Arc<Reader>,
 }
 
 impl Events {
-    pub(super) fn of(reader: Arc<Reader>) -> Events {
-        Events { reader }
-    }
-
     /// Waits for the next event, at most for `timeout`. Returns nothing if there is none by then, or if the node has
     /// stopped: [`Events::has_ended`] tells which.
     #[must_use]
     pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
-        let unread = self.reader.unread();
+        let unread = lock(&self.reader.unread);
         let (unread, _) = self
             .reader
             .changed
@@ -42,13 +39,13 @@ impl Events {
     /// When the number has grown there is a gap before the next event. The state after the gap is right.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.reader.unread().missed
+        lock(&self.reader.unread).missed
     }
 
     /// Whether the node has stopped and every event was read: no event will ever come.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        let unread = self.reader.unread();
+        let unread = lock(&self.reader.unread);
         unread.closed && unread.events.is_empty()
     }
 
@@ -90,7 +87,7 @@ impl Events {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn poll_fd(&self) -> io::Result<BorrowedFd<'_>> {
         // Locked until it is made, so that an event that comes meanwhile finds it.
-        let unread = self.reader.unread();
+        let unread = lock(&self.reader.unread);
         self.reader.poll_fd.fd(!unread.is_empty())
     }
 }
@@ -100,7 +97,7 @@ impl Iterator for Events {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let unread = self.reader.unread();
+        let unread = lock(&self.reader.unread);
         let unread =
             self.reader.changed.wait_while(unread, |unread| unread.is_empty()).unwrap_or_else(PoisonError::into_inner);
         self.reader.take(unread)
@@ -130,7 +127,7 @@ const MOST_UNREAD: usize = 256;
 impl Reader {
     /// Adds events. Drops old ones if the reader is far behind.
     pub(super) fn offer(&self, events: &[Event]) {
-        let mut unread = self.unread();
+        let mut unread = lock(&self.unread);
         unread.events.extend(events.iter().cloned());
         if unread.events.len() > MOST_UNREAD {
             unread.keep_the_last_of_each_term();
@@ -140,7 +137,7 @@ impl Reader {
     }
 
     pub(super) fn close(&self) {
-        let mut unread = self.unread();
+        let mut unread = lock(&self.unread);
         unread.closed = true;
         self.poll_fd.ring();
         self.changed.notify_all();
@@ -152,10 +149,6 @@ impl Reader {
             self.poll_fd.hush();
         }
         event
-    }
-
-    fn unread(&self) -> MutexGuard<'_, Unread> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,7 +204,7 @@ mod tests {
         for term in 1..10_000 {
             board.show(Role::Follower, Term(term), None, &[event(term, Cause::NoLeader)]);
         }
-        assert!(events.reader.unread().events.len() <= MOST_UNREAD);
+        assert!(lock(&events.reader.unread).events.len() <= MOST_UNREAD);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! A status as text for Prometheus.
 //!
-//! Prometheus asks for everything at once, now and then. One snapshot has it all, so the text is made of a snapshot
-//! when it is asked for. The `metrics` facade would need a recorder for the whole process and a second copy of every
-//! number. prometheus-client knows the format (OpenMetrics 1.0) and its escapes. What it could keep between two
-//! questions is not used.
+//! Prometheus asks for everything at once, now and then. So the text is made of a snapshot when it is asked for. The
+//! `metrics` facade would need a recorder for the whole process and a second copy of every number. prometheus-client
+//! knows the format (OpenMetrics 1.0) and its escapes.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,8 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Counters, Measured};
-use super::{PeerStatus, Status};
+use super::{Counters, Measured, PeerStatus, Status};
 use crate::election::Role;
 
 impl Status {
@@ -59,7 +57,6 @@ impl Collector for Snapshot {
     }
 }
 
-/// The text that is being written.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
@@ -72,8 +69,8 @@ fn of(peer: &PeerStatus) -> Label {
     [("peer", peer.id.to_string())]
 }
 
-fn by_reason<const N: usize>(counts: [(&str, u64); N]) -> [(Label, ConstCounter<u64>); N] {
-    counts.map(|(reason, count)| ([("reason", reason.to_owned())], ConstCounter::new(count)))
+fn by_reason((reason, count): (&str, u64)) -> (Label, ConstCounter<u64>) {
+    ([("reason", reason.to_owned())], ConstCounter::new(count))
 }
 
 fn seconds(span: Duration) -> ConstGauge<f64> {
@@ -116,16 +113,14 @@ impl Page<'_> {
         self.count("elections_won", "Elections that the node won", elections_won)?;
         self.count("overruns", "Leases that ended while their work still ran", overruns)?;
         self.count("writes_failed", "Failed writes of the vote file", writes_failed)?;
-        let refused = by_reason([
+        let refused = [
             ("leader_heard", pre_votes_refused.leader_heard),
             ("term_behind", pre_votes_refused.term_behind),
             ("term_too_far", pre_votes_refused.term_too_far),
             ("cannot_store", pre_votes_refused.cannot_store),
-        ]);
-        self.family("pre_votes_refused", "Pre-votes that the node refused to others", None, refused)?;
-        let lost = leases_lost
-            .iter()
-            .map(|(reason, count)| ([("reason", reason.label().to_owned())], ConstCounter::new(count)));
+        ];
+        self.family("pre_votes_refused", "Pre-votes that the node refused to others", None, refused.map(by_reason))?;
+        let lost = leases_lost.iter().map(|(reason, count)| by_reason((reason.label(), count)));
         self.family("leases_lost", "Leases that the node held and lost", None, lost)?;
         self.count("wakes", "How often the election thread had something to do that was due", &lateness.count)?;
         self.measured("lateness", "How late the election thread was then", lateness)?;

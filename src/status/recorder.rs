@@ -1,23 +1,18 @@
 //! Counts the events of a node.
 
 use super::Counters;
-use crate::election::{Cause, Event, NodeId, Refusal, Term};
+use crate::election::{Cause, Event, NodeId, Term};
 
 /// Counts what a node does, and remembers what tells one event from the next.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) counters: Counters,
-    token: Option<Term>,
+    pub(super) token: Option<Term>,
     /// The last leader known, and its term if this node has heard that leader itself.
     leader: Option<(NodeId, Option<Term>)>,
 }
 
 impl Recorder {
-    /// The fencing token as of the last event.
-    pub(super) fn token(&self) -> Option<Term> {
-        self.token
-    }
-
     pub(super) fn take(&mut self, event: &Event) {
         match event.cause {
             Cause::PreVotesWon | Cause::NamedSuccessor { .. } => self.counters.elections += 1,
@@ -35,11 +30,6 @@ impl Recorder {
         if held.is_some() && event.token.is_none() {
             self.counters.leases_lost.add(event.cause.end_reason());
         }
-    }
-
-    /// A pre-vote was refused.
-    pub(super) fn refused(&mut self, refusal: Refusal) {
-        self.counters.pre_votes_refused.add(refusal);
     }
 
     fn note_leader(&mut self, event: &Event) {

@@ -32,7 +32,6 @@ const MAGIC: &[u8] = b"leadvote";
 const FORMAT_AT: Range<usize> = 8..12;
 const CHECKSUM_AT: Range<usize> = 12..16;
 
-/// Whose state a file holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) node: NodeId,
@@ -55,12 +54,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Where in the file the record goes.
     pub(super) fn offset(&self) -> u64 {
         self.number % 2 * SLOT as u64
     }
 
-    /// The bytes of the slot that holds this record.
     pub(super) fn encode(&self, owner: &Owner) -> Vec<u8> {
         let cap = u64::try_from(self.state.cap.as_nanos()).unwrap_or(u64::MAX);
         let voted_for = self.state.voted_for.as_ref().map_or("", NodeId::as_str);
@@ -128,11 +125,8 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 /// Why no state can be read from a file that is not empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// No slot is whole.
     Damaged,
-    /// The file is of another node.
     Foreign { found: String, expected: String },
-    /// The file was written by a newer program.
     NewerFormat { found: u32 },
 }
 
@@ -146,14 +140,12 @@ pub(super) struct Found {
 
 impl Found {
     fn whole(record: Record) -> Found {
-        let damaged = false;
-        Found { record, damaged }
+        Found { record, damaged: false }
     }
 
     fn beside_damage(mut record: Record) -> Found {
         record.state.in_doubt = true;
-        let damaged = true;
-        Found { record, damaged }
+        Found { record, damaged: true }
     }
 }
 

@@ -14,9 +14,10 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVeri
 use rustls::version::TLS13;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::fault::{DAY, explain};
+use super::fault::explain;
 use super::files::{certificates, private_key};
 use super::{ALPN, CertError, CertFile, CertFiles, Certificate};
+use crate::clock;
 
 /// What a node shows and what it trusts. Loaded whole and replaced whole.
 pub(crate) struct Credentials {
@@ -28,20 +29,13 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the files and tries the certificate the way a peer will, as a server's and as a client's.
-    ///
-    /// # Errors
-    ///
-    /// When a peer would refuse it, or a file is not what it should be.
+    /// Reads the files and tries the certificate the way a peer will, as a server's and as a client's. Fails if a peer
+    /// would refuse it, or if a file is not what it should be.
     pub(crate) fn load(files: &CertFiles) -> Result<Credentials, CertError> {
         Credentials::load_as(files, Side::Both)
     }
 
     /// The same for a client: the certificate need not be good for a server.
-    ///
-    /// # Errors
-    ///
-    /// When a node would refuse it, or a file is not what it should be.
     pub(crate) fn load_client(files: &CertFiles) -> Result<Credentials, CertError> {
         Credentials::load_as(files, Side::Client)
     }
@@ -68,20 +62,19 @@ impl Credentials {
         Ok(Credentials { own, ca_not_after, client: Arc::new(client), server: Arc::new(server) })
     }
 
-    /// The certificate that this node shows.
     pub(crate) fn certificate(&self) -> &Certificate {
         &self.own
     }
 
     /// How many whole days are left of the own certificate; negative if it has ended.
     pub(crate) fn days_left(&self) -> Option<i64> {
-        days_until(self.own.not_after()?)
+        Some(clock::days_until(self.own.not_after()?))
     }
 
     /// The same of the CA, or of the CA that lasts longest if there are several. No peer refuses a node because its CA
     /// has ended: the verifier looks only at a CA's name and key. But a CA that has ended should sign nothing more.
     pub(crate) fn ca_days_left(&self) -> Option<i64> {
-        days_until(self.ca_not_after?)
+        Some(clock::days_until(self.ca_not_after?))
     }
 }
 
@@ -89,11 +82,6 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("own", &self.own).finish_non_exhaustive()
     }
-}
-
-fn days_until(end: u64) -> Option<i64> {
-    let left = i128::from(end) - i128::from(UnixTime::now().as_secs());
-    i64::try_from(left.div_euclid(i128::from(DAY))).ok()
 }
 
 pub(super) fn roots(files: &CertFiles, cas: Vec<CertificateDer<'static>>) -> Result<RootCertStore, CertError> {

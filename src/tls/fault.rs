@@ -42,23 +42,17 @@ impl HandshakeError {
 
     pub(super) fn from_tls(error: &rustls::Error) -> Self {
         use rustls::Error as Tls;
-        match error {
-            Tls::AlertReceived(alert) => HandshakeError::RefusedByPeer(explain_alert(*alert)),
-            Tls::InvalidMessage(_) => HandshakeError::BadPeer(
-                "the peer does not speak TLS: another program, or `insecure: true` in its config".into(),
-            ),
-            Tls::InvalidCertificate(_) => {
-                HandshakeError::BadPeer(format!("the peer has a certificate that {}", explain(error)))
+        HandshakeError::BadPeer(match error {
+            Tls::AlertReceived(alert) => return HandshakeError::RefusedByPeer(explain_alert(*alert)),
+            Tls::InvalidMessage(_) => {
+                "the peer does not speak TLS: another program, or `insecure: true` in its config".into()
             }
-            Tls::NoCertificatesPresented => HandshakeError::BadPeer("the peer shows no certificate".into()),
-            Tls::NoApplicationProtocol => {
-                HandshakeError::BadPeer("the peer speaks TLS, but not the protocol leadelect/1 inside".into())
-            }
-            Tls::PeerIncompatible(reason) => {
-                HandshakeError::BadPeer(format!("the peer cannot do the TLS 1.3 that is expected: {reason:?}"))
-            }
-            other => HandshakeError::BadPeer(format!("the peer broke TLS: {other}")),
-        }
+            Tls::InvalidCertificate(_) => format!("the peer has a certificate that {}", explain(error)),
+            Tls::NoCertificatesPresented => "the peer shows no certificate".into(),
+            Tls::NoApplicationProtocol => "the peer speaks TLS, but not the protocol leadelect/1 inside".into(),
+            Tls::PeerIncompatible(reason) => format!("the peer cannot do the TLS 1.3 that is expected: {reason:?}"),
+            other => format!("the peer broke TLS: {other}"),
+        })
     }
 }
 
@@ -122,10 +116,9 @@ pub(super) fn explain(error: &rustls::Error) -> String {
             format!("is not valid before {}, in {ahead}", date(not_before.as_secs()))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented = if presented.is_empty() {
-                "no name".into()
-            } else {
-                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
+            let presented = match presented.as_slice() {
+                [] => "no name".into(),
+                names => names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", "),
             };
             format!("is valid for {presented}, not for {:?}", expected.to_str())
         }

@@ -144,11 +144,8 @@ fn is_encrypted(pem: &[u8]) -> bool {
     })
 }
 
-/// The whole of a file that a config names, unless it is absurdly large.
-///
-/// # Errors
-///
-/// A sentence without the file's name.
+/// The whole of a file that a config names, unless it is absurdly large. An error is a sentence without the file's
+/// name.
 pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let cannot_read = |error: io::Error| io::Error::new(error.kind(), format!("cannot be read: {error}"));
     if fs::metadata(path).map_err(cannot_read)?.is_dir() {

@@ -1,29 +1,28 @@
 //! Certificates end, and are replaced while a node runs.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::files::Stamps;
 use super::{CertError, CertFile, CertFiles, Credentials};
+use crate::sync::lock;
 
 /// A node's credentials over time.
+#[derive(Debug)]
 pub(crate) struct Identity {
     files: CertFiles,
     name: String,
     loaded: Mutex<Loaded>,
 }
 
+#[derive(Debug)]
 struct Loaded {
     stamps: Stamps,
     credentials: Arc<Credentials>,
 }
 
 impl Identity {
-    /// Loads the credentials of the node that its peers dial as `name`.
-    ///
-    /// # Errors
-    ///
-    /// When a peer would refuse them, also for the name.
+    /// Loads the credentials of the node that its peers dial as `name`. Fails if a peer would refuse them, also for the
+    /// name.
     pub(crate) fn load(files: CertFiles, name: &str) -> Result<Identity, CertError> {
         let loaded = Mutex::new(Loaded::load(&files, name)?);
         let name = name.to_owned();
@@ -32,27 +31,19 @@ impl Identity {
 
     /// The credentials for the next connection.
     pub(crate) fn current(&self) -> Arc<Credentials> {
-        self.lock().credentials.clone()
+        lock(&self.loaded).credentials.clone()
     }
 
-    /// Loads the files again if one was replaced since they were last loaded, and tells whether that was so.
-    ///
-    /// # Errors
-    ///
-    /// As [`Identity::load`]. The old credentials stay, and the next call tries again: files are replaced one by one,
-    /// and a clock may be set late.
+    /// Loads the files again if one was replaced since they were last loaded, and tells whether that was so. Fails
+    /// as [`Identity::load`]. Then the old credentials stay, and the next call tries again: files are replaced one by
+    /// one, and a clock may be set late.
     pub(crate) fn refresh(&self) -> Result<bool, CertError> {
-        if self.files.stamps() == self.lock().stamps {
+        if self.files.stamps() == lock(&self.loaded).stamps {
             return Ok(false);
         }
         let loaded = Loaded::load(&self.files, &self.name)?;
-        *self.lock() = loaded;
+        *lock(&self.loaded) = loaded;
         Ok(true)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Loaded> {
-        // The content is replaced whole: a panic elsewhere leaves no half of it.
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,12 +57,6 @@ impl Loaded {
             files.fault(CertFile::Cert, format!("found a certificate that {found}: {expected}"))
         })?;
         Ok(Loaded { stamps, credentials })
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("files", &self.files).field("name", &self.name).finish_non_exhaustive()
     }
 }
 

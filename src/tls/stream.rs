@@ -3,7 +3,6 @@
 //! A handshake is bounded as a whole, not per read. Otherwise a peer that drips one byte at a time could hold a thread
 //! for ever.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -22,15 +21,15 @@ const PARTING_TIME: Duration = Duration::from_millis(100);
 const PARTING_READS: usize = 64;
 
 /// A connection to a peer, its handshake done.
+#[derive(Debug)]
 pub(crate) struct Stream {
     socket: DeadlineSocket,
     /// Absent only where the config says `insecure: true`.
     tls: Option<Box<Connection>>,
 }
 
-/// Does the TLS handshake with a node that was dialled by `name`.
-///
-/// The other side judges our certificate after this returns: its refusal is the error of the first read.
+/// Does the TLS handshake with a node that was dialled by `name`. The other side judges our certificate after this
+/// returns: its refusal is the error of the first read.
 pub(crate) fn connect(
     tcp: TcpStream,
     name: &str,
@@ -107,6 +106,11 @@ impl Stream {
         Some(Certificate(chain.first()?.clone().into_owned()))
     }
 
+    /// When the certificate that the peer showed ends, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Option<u64> {
+        self.peer_certificate()?.not_after()
+    }
+
     /// The socket underneath, for its addresses and options.
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.socket.tcp
@@ -166,12 +170,6 @@ impl Write for Stream {
             Some(tls) => flush_tls(tls, &mut self.socket),
             None => Ok(()),
         }
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 

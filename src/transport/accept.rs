@@ -4,10 +4,11 @@
 //! under way. Each has one deadline for the whole of it.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
 
 use super::admin;
 use super::admission::{Admission, ClientPermit, Handshake, MOST_CLIENTS, Permit};
@@ -15,7 +16,7 @@ use super::connections::Connections;
 use super::link::{LinkError, printable, receive, send};
 use super::outbox::Outbox;
 use super::wire::{ClientRequest, Frame, Hello};
-use super::{Local, PROBE_INTERVAL, handshake_deadline, spawn};
+use super::{Local, PROBE_INTERVAL, Transport, handshake_deadline, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
 use crate::tls::{self, Stream};
@@ -26,7 +27,6 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3 * PROBE_INTERVAL.as_secs
 /// After a failed accept. Most likely there were no file descriptors left.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Accepts connections and answers them.
 pub(super) struct Acceptor {
     local: Arc<Local>,
     connections: Arc<Connections>,
@@ -35,12 +35,10 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        local: Arc<Local>,
-        connections: Arc<Connections>,
-        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(transport: &Transport) -> Arc<Self> {
+        let Transport { local, connections, outboxes, .. } = transport;
         let admission = Admission::new(&local.members, local.timing);
+        let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
         Arc::new(Acceptor { local, connections, outboxes, admission })
     }
 
@@ -75,9 +73,8 @@ impl Acceptor {
     }
 
     fn serve(&self, tcp: TcpStream, addr: IpAddr, handshake: Handshake) -> Result<(), LinkError> {
-        let gone = |error: io::Error| LinkError::Gone(error.to_string());
-        let _registration = self.connections.register(&tcp).map_err(gone)?;
-        tcp.set_nodelay(true).map_err(gone)?;
+        let _registration = self.connections.register(&tcp)?;
+        tcp.set_nodelay(true)?;
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.local.credentials() {
             Some(credentials) => tls::accept(tcp, &credentials, deadline)?,
@@ -90,18 +87,13 @@ impl Acceptor {
                 drop(handshake);
                 return self.answer_client(stream, addr, &request, place);
             }
-            other => {
-                return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}")));
-            }
+            other => return Err(self.refuse(&mut stream, format!("expected a hello, found {other:?}"))),
         };
-        let session =
-            match self.check(&hello, &stream).and_then(|()| self.admission.session(&hello, addr, stream.tcp())) {
-                Ok(session) => session,
-                Err(reason) => return Err(self.refuse(&mut stream, reason)),
-            };
+        let session = self.check(&hello, &stream).and_then(|()| self.admission.session(&hello, addr, stream.tcp()));
+        let session = session.map_err(|reason| self.refuse(&mut stream, reason))?;
         send(&mut stream, &Frame::Welcome(self.local.hello(hello.from)))?;
         drop(handshake);
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.certificate_ends();
         self.local.board.heard(hello.from, None);
         let outbox = &self.outboxes[&hello.from];
         outbox.look();
@@ -142,23 +134,20 @@ impl Acceptor {
                     send(stream, &reply)?;
                 }
                 Frame::Probe => send(stream, &Frame::Alive)?,
-                other => {
-                    return Err(self.refuse(stream, format!("expected a request, found {other:?}")));
-                }
+                other => return Err(self.refuse(stream, format!("expected a request, found {other:?}"))),
             }
         }
     }
 
-    /// Has the election thread answer.
     fn answer(&self, from: NodeId, request: Request) -> Result<Frame, LinkError> {
         self.local.board.heard(from, None);
         match self.local.inbox.request(from, request).recv_timeout(self.local.rpc_timeout) {
             Ok(reply) => Ok(Frame::Reply(reply)),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(LinkError::Silent {
-                waited_for: "this node's own election thread, which may wait for its disk",
-                after: self.local.rpc_timeout,
-            }),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(LinkError::Gone(
+            Err(RecvTimeoutError::Timeout) => {
+                let waited_for = "this node's own election thread, which may wait for its disk";
+                Err(LinkError::Silent { waited_for, after: self.local.rpc_timeout })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(LinkError::Gone(
                 "this node has no answer: it stops, cannot store its vote, or has too much to do".into(),
             )),
         }
@@ -178,20 +167,12 @@ impl Acceptor {
             None => Err(format!("{MOST_CLIENTS} clients are being answered: ask again later")),
         };
         stream.set_deadline(clock::now() + self.local.rpc_timeout);
-        match told {
-            Ok(told) => {
-                for part in told {
-                    send(&mut stream, &Frame::ClientReply(part))?;
-                }
-                stream.close();
-                Ok(())
-            }
-            Err(reason) => {
-                let refused = self.refuse(&mut stream, reason);
-                stream.close();
-                Err(refused)
-            }
-        }
+        let done = match told {
+            Ok(told) => told.into_iter().try_for_each(|part| send(&mut stream, &Frame::ClientReply(part))),
+            Err(reason) => Err(self.refuse(&mut stream, reason)),
+        };
+        stream.close();
+        done
     }
 
     fn refuse(&self, stream: &mut Stream, reason: String) -> LinkError {

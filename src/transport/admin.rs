@@ -15,11 +15,8 @@ use crate::election::NodeId;
 use crate::engine::{Answer, Call};
 use crate::tls::Certificate;
 
-/// Does what `request` asks for, and returns the parts of the reply.
-///
-/// # Errors
-///
-/// The reason to tell the client, if the node refuses or fails.
+/// Does what `request` asks for, and returns the parts of the reply. If it refuses or fails: the reason to tell the
+/// client.
 pub(super) fn answer(
     local: &Local,
     request: &ClientRequest,
@@ -46,25 +43,24 @@ pub(super) fn answer(
 
 /// Returns when this node no longer leads, which is at the latest when its lease has run out.
 fn hand_over(local: &Local, successor: Option<NodeId>, hold_off: Duration) -> Result<Vec<ClientReply>, String> {
-    let stops = || format!("node {} stops, or has too much to do", local.me());
     let answers = local.inbox.call(Call::HandOver { successor, hold_off });
-    let ends_at = clock::now() + local.timing.election_timeout() + local.rpc_timeout;
-    let late = || {
-        let limit = local.timing.election_timeout() + local.rpc_timeout;
-        format!(
-            "node {} has not done it within {limit:?}, and may still do it: see whether its election thread waits for \
-             its disk, and who leads before you ask again",
-            local.me()
-        )
-    };
-    let next = || answers.recv_timeout(ends_at.since(clock::now()));
+    let limit = local.timing.election_timeout() + local.rpc_timeout;
+    let ends_at = clock::now() + limit;
     loop {
-        match next() {
+        match answers.recv_timeout(ends_at.since(clock::now())) {
             Ok(Answer::Refused(refusal)) => return Err(refusal.to_string()),
             Ok(Answer::Begun) => {}
             Ok(Answer::Done) => return Ok(vec![ClientReply::Done]),
-            Err(RecvTimeoutError::Timeout) => return Err(late()),
-            Err(RecvTimeoutError::Disconnected) => return Err(stops()),
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!(
+                    "node {} has not done it within {limit:?}, and may still do it: see whether its election thread \
+                     waits for its disk, and who leads before you ask again",
+                    local.me()
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(format!("node {} stops, or has too much to do", local.me()));
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::PROBE_INTERVAL;
@@ -17,6 +17,7 @@ use super::wire::{Frame, Hello};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::members::Members;
+use crate::sync::lock;
 
 /// Connections that have not said yet who they are: from one address, and from all addresses together at which no
 /// member is known. A member's address has places of its own. Strangers elsewhere cannot take them.
@@ -37,7 +38,6 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// Strangers get at most one line in the log in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives permits, and takes them back.
 pub(super) struct Admission {
     /// The longest promise that this node gives a leader.
     promise: Duration,
@@ -46,15 +46,15 @@ pub(super) struct Admission {
     places: Mutex<Places>,
 }
 
-/// Who is connected, and who is about to be.
 #[derive(Default)]
 struct Places {
     handshakes: BTreeMap<IpAddr, usize>,
     sessions: BTreeMap<NodeId, Session>,
     clients: usize,
-    /// How many connections there have been.
     connections: u64,
-    log: Throttle,
+    next_log: Instant,
+    /// How many lines were not logged since the last.
+    suppressed: u32,
 }
 
 /// The process that last spoke for a node.
@@ -68,16 +68,8 @@ struct Session {
     /// Its one connection, with a number that tells it from those before. A process dials again only after it has
     /// given up the last connection.
     connection: Option<(u64, TcpStream)>,
-    /// What to tell that process: another speaks for the same node.
     contested: Option<String>,
     tell_again_at: Instant,
-}
-
-/// Counts the lines that were not logged.
-#[derive(Default)]
-struct Throttle {
-    next: Instant,
-    suppressed: u32,
 }
 
 impl Admission {
@@ -89,7 +81,7 @@ impl Admission {
 
     /// A place for a connection that has not said yet who it is. `None` if there is no place left.
     pub(super) fn handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         let from_here = places.handshakes.get(&addr).copied().unwrap_or(0);
         if from_here >= MOST_HANDSHAKES_PER_ADDRESS {
             return None;
@@ -109,7 +101,7 @@ impl Admission {
 
     /// A place for a client. `None` if there is no place left.
     pub(super) fn client(&self) -> Option<ClientPermit<'_>> {
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         if places.clients >= MOST_CLIENTS {
             return None;
         }
@@ -117,15 +109,12 @@ impl Admission {
         Some(ClientPermit(self))
     }
 
-    /// Lets a process speak for its node, unless another process does. Ends the connection that it had before.
-    ///
-    /// # Errors
-    ///
-    /// What to tell the process: why not.
+    /// Lets a process speak for its node, unless another process does. Ends the connection that it had before. The
+    /// error is what to tell the process.
     pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
-        let mut places = self.places();
+        let mut places = lock(&self.places);
         places.connections += 1;
         let number = places.connections;
         let fresh = || Session {
@@ -163,11 +152,13 @@ impl Admission {
 
     /// If a line about a stranger may be logged now, the number of lines that were not logged since the last.
     pub(super) fn may_log(&self) -> Option<u32> {
-        self.places().log.admit(clock::now())
-    }
-
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        let (now, mut places) = (clock::now(), lock(&self.places));
+        if now < places.next_log {
+            places.suppressed += 1;
+            return None;
+        }
+        places.next_log = now + LOG_INTERVAL;
+        Some(std::mem::take(&mut places.suppressed))
     }
 }
 
@@ -188,7 +179,6 @@ fn two_processes(node: NodeId, other: IpAddr) -> String {
     format!("two processes run as node {node}, the other one at {other}: stop one of them")
 }
 
-/// The place of a handshake that is under way.
 pub(super) struct Handshake {
     admission: Arc<Admission>,
     addr: IpAddr,
@@ -196,7 +186,7 @@ pub(super) struct Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         if let Some(count) = places.handshakes.get_mut(&self.addr) {
             *count -= 1;
             if *count == 0 {
@@ -206,12 +196,11 @@ impl Drop for Handshake {
     }
 }
 
-/// The place of a client that is being answered.
 pub(super) struct ClientPermit<'a>(&'a Admission);
 
 impl Drop for ClientPermit<'_> {
     fn drop(&mut self) {
-        self.0.places().clients -= 1;
+        lock(&self.0.places).clients -= 1;
     }
 }
 
@@ -223,13 +212,9 @@ pub(super) struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Notes what the process has said.
-    ///
-    /// # Errors
-    ///
-    /// What to tell the process instead of an answer.
+    /// Notes what the process has said. The error is what to tell the process instead of an answer.
     pub(super) fn speak(&self, frame: &Frame) -> Result<(), String> {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         let Some(session) = session else {
             return Err(format!("node {} has another connection", self.node));
@@ -248,22 +233,11 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut places = self.admission.places();
+        let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
         if let Some(session) = session {
             session.connection = None;
         }
-    }
-}
-
-impl Throttle {
-    fn admit(&mut self, now: Instant) -> Option<u32> {
-        if now < self.next {
-            self.suppressed += 1;
-            return None;
-        }
-        self.next = now + LOG_INTERVAL;
-        Some(std::mem::take(&mut self.suppressed))
     }
 }
 

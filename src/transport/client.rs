@@ -16,7 +16,8 @@ use crate::tls::{self, Credentials, HandshakeError, Stream};
 /// far from them. No lease depends on it.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Calls the nodes of one cluster.
+/// Calls the nodes of one cluster. The look-up of a name, the connection, the handshake and the reply have a limit
+/// each. A hand-over also gets the time that a leader has to stop its work.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) cluster: String,
@@ -26,7 +27,6 @@ pub(crate) struct Caller {
     pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
-/// The reply to a call.
 #[derive(Debug)]
 pub(crate) struct NodeReply {
     pub(crate) first: ClientReply,
@@ -38,29 +38,12 @@ pub(crate) struct NodeReply {
     pub(crate) certificate_ends: Option<u64>,
 }
 
-/// Why there is no reply.
-#[derive(Debug)]
-pub(crate) enum CallError {
-    /// The request was not sent.
-    NotSent(LinkError),
-    /// It was sent, as far as this side can tell. The node may do what was asked.
-    NotAnswered(LinkError),
-}
-
 impl Caller {
-    /// Calls the node `to`. The look-up of its name, the connection, the handshake and the reply have a limit each. A
-    /// hand-over also gets the time that a leader has to stop its work.
-    pub(crate) fn call(&self, to: NodeId, member: &Member, call: ClientCall) -> Result<NodeReply, CallError> {
-        let stream = self.dial(member).map_err(CallError::NotSent)?;
-        self.exchange(stream, to, call).map_err(CallError::NotAnswered)
-    }
-
-    /// The limit of each step.
     fn wait(&self) -> Duration {
         self.rpc_timeout.max(SHORTEST_WAIT)
     }
 
-    fn dial(&self, member: &Member) -> Result<Stream, LinkError> {
+    pub(crate) fn dial(&self, member: &Member) -> Result<Stream, LinkError> {
         let wait = self.wait();
         let gives_up_at = clock::now() + wait;
         let given_up = || {
@@ -82,8 +65,9 @@ impl Caller {
         }
     }
 
-    fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+    /// Calls the node `to`. After an error it may still do what was asked.
+    pub(crate) fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
+        let certificate_ends = stream.certificate_ends();
         let time_to_do = match call {
             ClientCall::Status => Duration::ZERO,
             // The limit of the node itself, or longer: the node may be configured differently.

@@ -39,7 +39,7 @@ pub(super) fn connect(
         }
         match TcpStream::connect_timeout(&addr, left) {
             Ok(tcp) => {
-                tcp.set_nodelay(true).map_err(|error| LinkError::Gone(error.to_string()))?;
+                tcp.set_nodelay(true)?;
                 return Ok(tcp);
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// The open connections, so that they can be closed under the threads that wait on them.
+use crate::sync::lock;
+
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: Mutex<Open>,
@@ -32,7 +33,7 @@ impl Connections {
     /// Lists a connection; fails when the node stops.
     pub(super) fn register(self: &Arc<Self>, socket: &TcpStream) -> io::Result<Registration> {
         let socket = socket.try_clone()?;
-        let mut open = self.open();
+        let mut open = lock(&self.open);
         if self.is_stopped() {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this node stops"));
         }
@@ -47,7 +48,7 @@ impl Connections {
     }
 
     pub(super) fn stop(&self) {
-        let open = self.open();
+        let open = lock(&self.open);
         self.stopped.store(true, Ordering::SeqCst);
         for socket in open.sockets.values() {
             // The peer may have closed it already.
@@ -56,25 +57,20 @@ impl Connections {
         self.closed.notify_all();
     }
 
-    /// Waits for `span`, or until the node stops.
     pub(super) fn wait(&self, span: Duration) {
-        let open = self.open();
+        let open = lock(&self.open);
         drop(self.closed.wait_timeout_while(open, span, |_| !self.is_stopped()));
     }
 
     pub(super) fn wait_until_closed(&self) {
-        let open = self.open();
+        let open = lock(&self.open);
         drop(self.closed.wait_while(open, |open| !open.sockets.is_empty()));
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.connections.open().sockets.remove(&self.number);
+        lock(&self.connections.open).sockets.remove(&self.number);
         self.connections.closed.notify_all();
     }
 }

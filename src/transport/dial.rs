@@ -17,19 +17,17 @@ use std::time::Duration;
 use super::connect::connect;
 use super::connections::{Connections, Registration};
 use super::link::{LinkError, printable, receive, send};
-use super::outbox::{Outbox, Task};
+use super::outbox::Outbox;
 use super::wire::Frame;
-use super::{Local, handshake_deadline};
+use super::{Local, Transport, handshake_deadline};
 use crate::clock;
 use crate::election::{Instant, NodeId};
 use crate::inbox::Post;
 use crate::members::Member;
 use crate::tls::{self, Stream};
 
-/// The shortest pause between two dials.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// The thread that asks one peer.
 pub(super) struct Dialler {
     local: Arc<Local>,
     peer: NodeId,
@@ -38,7 +36,6 @@ pub(super) struct Dialler {
     connections: Arc<Connections>,
 }
 
-/// An open connection that this node has dialled.
 struct Link {
     stream: Stream,
     /// Whether a request was answered on it: then it may have died since.
@@ -48,13 +45,10 @@ struct Link {
 }
 
 impl Dialler {
-    pub(super) fn new(
-        local: Arc<Local>,
-        peer: NodeId,
-        outboxes: Arc<BTreeMap<NodeId, Outbox>>,
-        connections: Arc<Connections>,
-    ) -> Self {
+    pub(super) fn new(transport: &Transport, peer: NodeId) -> Self {
+        let Transport { local, connections, outboxes, .. } = transport;
         let member = local.members.peer(peer).expect("there is a dialler for each peer").clone();
+        let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
         Dialler { local, peer, member, outboxes, connections }
     }
 
@@ -62,18 +56,16 @@ impl Dialler {
         let outbox = &self.outboxes[&self.peer];
         let longest_pause = self.local.timing.election_timeout() / 4;
         let mut pause = SHORTEST_PAUSE;
-        let mut open = None;
+        let mut open: Option<Link> = None;
         loop {
             let (result, final_word) = match open.take() {
                 None => (self.dial(), true),
                 Some(link) => match outbox.next() {
-                    Task::Stop => return Link::close(link),
-                    Task::Ask(request, epoch) => {
-                        let frame = Frame::Request(request);
+                    None => return link.stream.close(),
+                    Some((frame, epoch)) => {
                         let final_word = frame.is_release();
                         (self.ask(link, frame, epoch), final_word)
                     }
-                    Task::Probe => (self.ask(link, Frame::Probe, 0), false),
                 },
             };
             match result {
@@ -111,10 +103,7 @@ impl Dialler {
         drop(link);
         let mut fresh = self.dial()?;
         // Dialling takes a while: by now something newer may be waiting.
-        let (frame, epoch) = match outbox.take() {
-            Some((request, epoch)) => (Frame::Request(request), epoch),
-            None => (Frame::Probe, 0),
-        };
+        let (frame, epoch) = outbox.take();
         self.exchange_or_keep(&mut fresh, frame, epoch)?;
         Ok(fresh)
     }
@@ -144,9 +133,7 @@ impl Dialler {
             }
             (Frame::Probe, Frame::Alive) => {}
             (_, Frame::Refused(reason)) => return Err(LinkError::Refused(reason)),
-            (_, other) => {
-                return Err(LinkError::Refused(format!("expected an answer, found {other:?}")));
-            }
+            (_, other) => return Err(LinkError::Refused(format!("expected an answer, found {other:?}"))),
         }
         link.used = true;
         Ok(())
@@ -157,7 +144,7 @@ impl Dialler {
             return Err(LinkError::Gone("this node stops".into()));
         }
         let tcp = self.connect()?;
-        let registration = self.connections.register(&tcp).map_err(|error| LinkError::Gone(error.to_string()))?;
+        let registration = self.connections.register(&tcp)?;
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.local.credentials() {
             Some(credentials) => tls::connect(tcp, self.member.name(), &credentials, deadline)?,
@@ -172,14 +159,10 @@ impl Dialler {
                     return Err(LinkError::Refused(what));
                 }
             }
-            Frame::Refused(reason) => {
-                return Err(LinkError::Refused(format!("refused by {}: {reason}", self.peer)));
-            }
-            other => {
-                return Err(LinkError::Refused(format!("expected a welcome, found {other:?}")));
-            }
+            Frame::Refused(reason) => return Err(LinkError::Refused(format!("refused by {}: {reason}", self.peer))),
+            other => return Err(LinkError::Refused(format!("expected a welcome, found {other:?}"))),
         }
-        let certificate_ends = stream.peer_certificate().and_then(|certificate| certificate.not_after());
+        let certificate_ends = stream.certificate_ends();
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
         log::debug!("node {}: connected to {}", self.local.me(), self.peer);
@@ -207,16 +190,8 @@ impl Dialler {
         }
         match error {
             LinkError::Refused(_) => log::warn!("node {me}: peer {peer}: {text}"),
-            LinkError::Gone(_) | LinkError::Silent { .. } => {
-                log::info!("node {me}: peer {peer}: {text}")
-            }
+            LinkError::Gone(_) | LinkError::Silent { .. } => log::info!("node {me}: peer {peer}: {text}"),
         }
-    }
-}
-
-impl Link {
-    fn close(self) {
-        self.stream.close();
     }
 }
 
@@ -232,10 +207,14 @@ mod tests {
 
     /// Node 1, which dials node 2 at `port`.
     fn dialler(port: u16) -> Dialler {
-        let local = local(["127.0.0.1", "127.0.0.1"]);
         let outboxes = BTreeMap::from([(2.into(), Outbox::default())]);
-        let dialler = Dialler::new(Arc::new(local), 2.into(), Arc::new(outboxes), Arc::default());
-        Dialler { member: Member::new("127.0.0.1", port), ..dialler }
+        Dialler {
+            local: Arc::new(local(["127.0.0.1", "127.0.0.1"])),
+            peer: 2.into(),
+            member: Member::new("127.0.0.1", port),
+            outboxes: Arc::new(outboxes),
+            connections: Arc::default(),
+        }
     }
 
     fn ample() -> Instant {

@@ -4,7 +4,6 @@
 //! huge one. After any error the start of the next frame is unknown, also after a read that timed out in the middle:
 //! the connection is of no further use.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
 /// The longest body. The two longest messages, a heartbeat and a hello, list at most 64 ids of 33 bytes each (2112)
@@ -13,81 +12,54 @@ pub(crate) const MAX_FRAME: usize = 4096;
 
 const HEADER: usize = size_of::<u32>();
 
-/// Why there is no frame.
-#[derive(Debug)]
-pub(crate) enum FrameError {
-    /// The peer closed the connection between two frames.
-    Closed,
-    /// The connection ended inside a header or a body, after `found` of `expected` bytes.
-    Truncated { found: usize, expected: usize },
-    /// The peer announced a frame of no bytes: there is no such message.
-    Empty,
-    /// The peer announced a body of `found` bytes: longer than any message.
-    Oversize { found: u32, limit: usize },
-    /// Reading failed, or did not end in time.
-    Io(io::Error),
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => write!(f, "the peer closed the connection"),
-            Self::Truncated { found, expected } => {
-                write!(f, "the connection ended after {found} of {expected} bytes")
-            }
-            Self::Empty => write!(f, "expected a frame of at least 1 byte, found 0"),
-            Self::Oversize { found, limit } => {
-                write!(f, "expected a frame of at most {limit} bytes, found {found}")
-            }
-            Self::Io(error) => write!(f, "reading a frame failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for FrameError {}
+/// The first two bytes of a TLS handshake.
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 
 /// Writes one frame in one piece: with `TCP_NODELAY`, a header written alone would travel alone.
 pub(crate) fn write_frame(writer: &mut impl Write, body: &[u8]) -> io::Result<()> {
-    if body.is_empty() || body.len() > MAX_FRAME {
-        let found = body.len();
-        let message = format!("expected a frame of 1 to {MAX_FRAME} bytes, found {found}");
-        return Err(io::Error::new(ErrorKind::InvalidInput, message));
-    }
+    check_length(body.len())?;
     let length = body.len() as u32;
     writer.write_all(&[&length.to_be_bytes(), body].concat())
 }
 
-/// Reads one frame into `body`, in place of what was there; after an error that has no meaning.
-pub(crate) fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> Result<(), FrameError> {
+/// Reads one frame into `body`, in place of what was there. After an error `body` has no meaning. The error is
+/// [`ErrorKind::InvalidData`] if this is no frame, and [`ErrorKind::UnexpectedEof`] if the connection has ended.
+pub(crate) fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> io::Result<()> {
     let mut header = [0; HEADER];
-    let (found, expected) = (fill(reader, &mut header)?, HEADER);
+    let found = fill(reader, &mut header)?;
     if found == 0 {
-        return Err(FrameError::Closed);
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the peer closed the connection"));
     }
-    if found < expected {
-        return Err(FrameError::Truncated { found, expected });
+    check_end(found, HEADER)?;
+    if header.starts_with(TLS_HANDSHAKE) {
+        let problem = "the peer speaks TLS, and this node's config says `insecure: true`";
+        return Err(io::Error::new(ErrorKind::InvalidData, problem));
     }
-    let length = u32::from_be_bytes(header);
-    if length == 0 {
-        return Err(FrameError::Empty);
-    }
-    if length > MAX_FRAME as u32 {
-        let (found, limit) = (length, MAX_FRAME);
-        return Err(FrameError::Oversize { found, limit });
-    }
-    body.resize(length as usize, 0);
-    let (found, expected) = (fill(reader, body)?, body.len());
-    if found < expected {
-        return Err(FrameError::Truncated { found, expected });
-    }
-    Ok(())
+    let length = u32::from_be_bytes(header) as usize;
+    check_length(length)?;
+    body.resize(length, 0);
+    check_end(fill(reader, body)?, length)
 }
 
-/// Reads until `buffer` is full or the stream ends, and says how many bytes there were.
-///
-/// rustls reports a peer that ended without a goodbye, a killed one for example, as [`ErrorKind::UnexpectedEof`].
-/// Here that is an end like any other: the lengths tell whether something is missing.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, FrameError> {
+fn check_length(found: usize) -> io::Result<()> {
+    if (1..=MAX_FRAME).contains(&found) {
+        return Ok(());
+    }
+    let problem = format!("expected a frame of at least 1 and at most {MAX_FRAME} bytes, found {found}");
+    Err(io::Error::new(ErrorKind::InvalidData, problem))
+}
+
+fn check_end(found: usize, expected: usize) -> io::Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    let problem = format!("the connection ended after {found} of {expected} bytes");
+    Err(io::Error::new(ErrorKind::UnexpectedEof, problem))
+}
+
+/// Reads until `buffer` is full or the stream ends, and says how many bytes there were. rustls reports a peer that
+/// ended without a goodbye as [`ErrorKind::UnexpectedEof`]. Here that is an end like any other.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
@@ -95,7 +67,7 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, FrameError> 
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(FrameError::Io(error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(filled)
@@ -133,7 +105,7 @@ mod tests {
         bytes
     }
 
-    fn read(reader: &mut impl Read) -> Result<Vec<u8>, FrameError> {
+    fn read(reader: &mut impl Read) -> io::Result<Vec<u8>> {
         let mut body = b"left over".to_vec();
         read_frame(reader, &mut body).map(|()| body)
     }
@@ -156,8 +128,9 @@ mod tests {
             assert_eq!(&read(&mut whole).expect("a frame"), body);
             assert_eq!(&read(&mut trickle).expect("a frame"), body);
         }
-        assert!(matches!(read(&mut whole), Err(FrameError::Closed)));
-        assert!(matches!(read(&mut trickle), Err(FrameError::Closed)));
+        for end in [read(&mut whole), read(&mut trickle)] {
+            assert_eq!(end.expect_err("no more").to_string(), "the peer closed the connection");
+        }
     }
 
     #[test]
@@ -175,10 +148,14 @@ mod tests {
         for length in [MAX_FRAME as u32 + 1, u32::MAX] {
             let mut body = Vec::new();
             let error = read_frame(&mut &length.to_be_bytes()[..], &mut body).expect_err("too long");
-            assert!(matches!(error, FrameError::Oversize { found, limit: MAX_FRAME } if found == length));
+            assert_eq!(
+                error.to_string(),
+                format!("expected a frame of at least 1 and at most 4096 bytes, found {length}")
+            );
             assert_eq!(body.capacity(), 0);
         }
-        assert!(matches!(read(&mut &[0; 8][..]), Err(FrameError::Empty)));
+        let error = read(&mut &[0; 8][..]).expect_err("empty");
+        assert_eq!(error.to_string(), "expected a frame of at least 1 and at most 4096 bytes, found 0");
         assert!(write_frame(&mut Vec::new(), &[]).is_err());
         assert!(write_frame(&mut Vec::new(), &[0; MAX_FRAME + 1]).is_err());
     }
@@ -186,6 +163,6 @@ mod tests {
     #[test]
     fn a_failing_read_is_passed_on() {
         let error = read(&mut Script(vec![Err(ErrorKind::TimedOut)])).expect_err("late");
-        assert!(matches!(error, FrameError::Io(error) if error.kind() == ErrorKind::TimedOut));
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -4,14 +4,11 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::frame::{self, FrameError};
+use super::frame;
 use super::wire::{self, Frame};
 use crate::clock;
 use crate::election::Instant;
 use crate::tls::{HandshakeError, Stream};
-
-/// The first two bytes of a TLS handshake, read as the length of a frame.
-const TLS_HANDSHAKE: u32 = 0x1603;
 
 /// Why a connection is of no more use.
 #[derive(Debug)]
@@ -28,18 +25,17 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Gone(what) | LinkError::Refused(what) => f.write_str(what),
-            LinkError::Silent { waited_for, after } => {
-                write!(f, "waited {after:.0?} for {waited_for}")
-            }
+            LinkError::Silent { waited_for, after } => write!(f, "waited {after:.0?} for {waited_for}"),
         }
     }
 }
 
-/// TLS breaks where it is read, as when the other side refuses this node's certificate.
+/// TLS breaks where it is read, as when the other side refuses this node's certificate. And a frame may be none.
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.downcast::<HandshakeError>() {
             Ok(error) => error.into(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => LinkError::Refused(error.to_string()),
             Err(error) => LinkError::Gone(error.to_string()),
         }
     }
@@ -54,7 +50,6 @@ impl From<HandshakeError> for LinkError {
     }
 }
 
-/// The longest text that is shown, in characters.
 const MOST_SHOWN: usize = 1000;
 
 /// A text for one line of the log. It may hold what a peer has sent.
@@ -63,26 +58,19 @@ pub(super) fn printable(text: &str) -> String {
     shown.map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
-/// Writes one frame.
 pub(super) fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
     frame::write_frame(stream, &wire::encode(frame)).map_err(LinkError::from)
 }
 
-/// Reads one frame, until `deadline`.
 pub(super) fn receive(stream: &mut Stream, waited_for: &'static str, deadline: Instant) -> Result<Frame, LinkError> {
     let started = clock::now();
     let mut body = Vec::new();
     stream.set_deadline(deadline);
     match frame::read_frame(stream, &mut body) {
         Ok(()) => wire::decode(&body).map_err(LinkError::Refused),
-        Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(LinkError::Silent { waited_for, after: clock::now().since(started) })
         }
-        Err(FrameError::Io(error)) => Err(LinkError::from(error)),
-        Err(FrameError::Oversize { found, .. }) if found >> 16 == TLS_HANDSHAKE => {
-            Err(LinkError::Refused("the peer speaks TLS, and this node's config says `insecure: true`".into()))
-        }
-        Err(error @ (FrameError::Empty | FrameError::Oversize { .. })) => Err(LinkError::Refused(error.to_string())),
-        Err(error) => Err(LinkError::Gone(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }

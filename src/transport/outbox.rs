@@ -1,11 +1,12 @@
 //! What waits to be sent to one peer. The election thread puts it here and goes on; the dialler takes it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::PROBE_INTERVAL;
 use super::wire::Frame;
 use crate::election::Request;
+use crate::sync::lock;
 
 /// The newest request to a peer. It has room for one, because a newer request makes an older one pointless. A later
 /// heartbeat asks for a longer promise, a vote follows its pre-vote, and after a release nothing of that term matters.
@@ -15,7 +16,6 @@ pub(super) struct Outbox {
     changed: Condvar,
 }
 
-/// What the dialler has not taken yet.
 #[derive(Debug, Default)]
 struct Waiting {
     request: Option<Request>,
@@ -25,61 +25,47 @@ struct Waiting {
     stop: bool,
 }
 
-/// What to do next with an open connection.
-pub(super) enum Task {
-    /// The request, and the epoch it belongs to.
-    Ask(Request, u64),
-    Probe,
-    Stop,
-}
-
 impl Outbox {
     pub(super) fn put(&self, request: Request) {
-        self.waiting().request = Some(request);
+        lock(&self.waiting).request = Some(request);
         self.changed.notify_all();
     }
 
     /// The peer has come or gone: the dialler is to dial it, or to look whether it is still there.
     pub(super) fn look(&self) {
-        self.waiting().look = true;
+        lock(&self.waiting).look = true;
         self.changed.notify_all();
     }
 
     pub(super) fn stop(&self) {
-        self.waiting().stop = true;
+        lock(&self.waiting).stop = true;
         self.changed.notify_all();
     }
 
-    pub(super) fn next(&self) -> Task {
+    /// What to send next on an open connection, and the epoch it belongs to. `None` if the dialler is to stop.
+    pub(super) fn next(&self) -> Option<(Frame, u64)> {
         let wait = |waiting: &mut Waiting| waiting.request.is_none() && !waiting.look && !waiting.stop;
-        let waiting = self.waiting();
+        let waiting = lock(&self.waiting);
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, PROBE_INTERVAL, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
-        if waiting.stop {
-            return Task::Stop;
-        }
-        let epoch = waiting.epoch;
-        waiting.request.take().map_or(Task::Probe, |request| Task::Ask(request, epoch))
+        if waiting.stop { None } else { Some(waiting.take()) }
     }
 
-    /// The request that waits, and the epoch it belongs to.
-    pub(super) fn take(&self) -> Option<(Request, u64)> {
-        let mut waiting = self.waiting();
-        let epoch = waiting.epoch;
-        waiting.request.take().map(|request| (request, epoch))
+    /// The request that waits, or else a probe, and the epoch it belongs to.
+    pub(super) fn take(&self) -> (Frame, u64) {
+        lock(&self.waiting).take()
     }
 
-    /// Forgets the request that waits.
     pub(super) fn withdraw(&self) {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         waiting.request = None;
         waiting.epoch += 1;
     }
 
     /// Keeps a request that could not be sent, unless something newer waits already or it was withdrawn.
     pub(super) fn put_back(&self, frame: Frame, epoch: u64) {
-        let mut waiting = self.waiting();
+        let mut waiting = lock(&self.waiting);
         if let (Frame::Request(request), true) = (frame, waiting.epoch == epoch) {
             waiting.request.get_or_insert(request);
         }
@@ -88,14 +74,16 @@ impl Outbox {
     /// Waits until it is time to dial again. Returns `true` if the dialler is to stop instead.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let wait = |waiting: &mut Waiting| !waiting.look && !waiting.stop;
-        let waiting = self.waiting();
+        let waiting = lock(&self.waiting);
         let (mut waiting, _) =
             self.changed.wait_timeout_while(waiting, pause, wait).unwrap_or_else(PoisonError::into_inner);
         waiting.look = false;
         waiting.stop
     }
+}
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Waiting {
+    fn take(&mut self) -> (Frame, u64) {
+        (self.request.take().map_or(Frame::Probe, Frame::Request), self.epoch)
     }
 }

@@ -26,13 +26,9 @@ pub(crate) enum Frame {
     Welcome(Hello),
     /// The node that was dialled ends the connection, and says why.
     Refused(String),
-    /// A request of the election.
     Request(Request),
-    /// The reply to it.
     Reply(Reply),
-    /// Is this connection alive?
     Probe,
-    /// It is.
     Alive,
     /// The first frame of a client, which is no node. It sends no other.
     ClientRequest(ClientRequest),
@@ -47,7 +43,6 @@ impl Frame {
     }
 }
 
-/// What a client asks of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClientRequest {
     pub(crate) protocol: u16,
@@ -58,15 +53,11 @@ pub(crate) struct ClientRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ClientCall {
-    /// Tell what you see.
     Status,
-    /// Give leadership up, and hold off for this long.
     Resign { hold_off: Duration },
-    /// Hand leadership over to this node.
     Transfer { to: NodeId },
 }
 
-/// A part of the reply to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ClientReply {
     /// What the node sees of itself. A part for each of the `peers` follows.
@@ -84,7 +75,6 @@ pub(crate) enum ClientReply {
     },
     /// What it sees of one of them.
     Peer(#[serde(with = "PeerBytes")] PeerStatus),
-    /// The node has done what was asked.
     Done,
 }
 
@@ -148,25 +138,18 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Whether `theirs` agrees with this node's own view.
-    ///
-    /// # Errors
-    ///
-    /// The first difference, with both values.
+    /// Whether `theirs` agrees with this node's own view. The error is the first difference, with both values.
     pub(crate) fn agree(&self, theirs: &Hello) -> Result<(), String> {
         same("protocol", &self.protocol, &theirs.protocol)?;
         same("cluster", &self.cluster, &theirs.cluster)?;
-        same("nodes", &List(&self.voters), &List(&theirs.voters))?;
+        same("nodes", &format!("{:?}", self.voters), &format!("{:?}", theirs.voters))?;
         same("clock drift in ppm", &self.clock_drift_ppm, &theirs.clock_drift_ppm)
     }
 }
 
 impl ClientRequest {
-    /// Whether the client means this node of this cluster, in this version of the protocol.
-    ///
-    /// # Errors
-    ///
-    /// The first difference, with both values.
+    /// Whether the client means this node of this cluster, in this version of the protocol. The error is the first
+    /// difference, with both values.
     pub(crate) fn is_for(&self, me: NodeId, cluster: &str) -> Result<(), String> {
         same("protocol", &PROTOCOL, &self.protocol)?;
         same("cluster", &cluster, &self.cluster.as_str())?;
@@ -185,28 +168,14 @@ fn same<T: PartialEq + fmt::Display>(what: &str, ours: &T, theirs: &T) -> Result
     Err(format!("different {what}: here {ours}, there {theirs}; make the configs agree"))
 }
 
-#[derive(PartialEq)]
-struct List<'a>(&'a [NodeId]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
-}
-
 const FORMAT: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
     bincode::config::standard().with_limit::<MAX_FRAME>();
 
-/// The bytes of a frame's body.
 pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
     bincode::serde::encode_to_vec(frame, FORMAT).expect("a frame has only plain fields")
 }
 
-/// The frame in a body.
-///
-/// # Errors
-///
-/// When the bytes are not exactly one frame of this protocol.
+/// The frame in a body. Fails if the bytes are not exactly one frame of this protocol.
 pub(crate) fn decode(body: &[u8]) -> Result<Frame, String> {
     match bincode::serde::decode_from_slice(body, FORMAT) {
         Ok((frame, used)) if used == body.len() => Ok(frame),

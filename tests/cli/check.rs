@@ -21,7 +21,7 @@ fn count(said: &Said, word: &str) -> usize {
 fn a_cluster_in_order_has_no_errors_and_a_shared_certificate_is_a_warning() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
-    // Until everybody is connected with everybody, that is a warning, too.
+    // Until all nodes are connected with each other, that is a warning, too.
     let command = ["check", "--id", "2"];
     let said = in_the_end(&mut cluster, &command, |said| count(said, "warning ") == 1);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
@@ -39,7 +39,7 @@ fn a_cluster_in_order_has_no_errors_and_a_shared_certificate_is_a_warning() {
 }
 
 #[test]
-fn a_node_that_is_down_is_an_error_and_those_who_miss_it_are_named() {
+fn a_node_that_is_down_is_an_error_and_the_nodes_that_miss_it_are_named() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.settled();
     let down = cluster.others(&leader.id)[0].clone();
@@ -73,7 +73,7 @@ fn offline_no_node_is_asked() {
     said.says(&["nobody leads: 0 of 3 nodes can be reached"]);
 }
 
-/// Each has one thing wrong, which is named with its place and what to do.
+/// Each config has one mistake. The error names its place and says what to do.
 #[test]
 fn every_certificate_that_peers_would_refuse_is_an_error() {
     type Slip = fn(&Ca, &mut Certs);
@@ -120,7 +120,7 @@ fn every_certificate_that_peers_would_refuse_is_an_error() {
 }
 
 #[test]
-fn every_slip_in_a_config_is_an_error_with_its_place() {
+fn every_mistake_in_a_config_is_an_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let config: PathBuf = folder.path().join("cfg.yaml");
     let nodes = "nodes:\n  1: { addr: 127.0.0.1, port: 21001 }\n";

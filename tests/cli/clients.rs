@@ -1,4 +1,4 @@
-//! Clients that are not the program: strangers, slips, and many at once. The nodes go on.
+//! Clients other than the program: strangers, mistakes, and many at once. The nodes go on.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -31,7 +31,7 @@ fn a_certificate_of_another_ca_learns_nothing() {
     assert_eq!(said.code, 1, "{said:?}");
     said.says(&["was the CA made anew?", "nobody leads: 0 of 3 nodes can be reached"]);
 
-    // Nor do they trust it, whatever it trusts.
+    // Nor do they trust it, even if it trusts them.
     let own = cluster.plan.certs.clone().unwrap();
     let both = std::fs::read(&own.ca).unwrap();
     let mut cas = std::fs::read(&certs.ca).unwrap();
@@ -53,7 +53,7 @@ fn a_certificate_of_another_ca_learns_nothing() {
 
 /// The shared certificate is that of node 3 too, which does not run.
 #[test]
-fn a_client_is_not_taken_for_the_node_whose_certificate_it_shows() {
+fn a_client_does_not_count_as_the_node_whose_certificate_it_shows() {
     let mut cluster = Cluster::planned(&THREE, CALM);
     cluster.start("1");
     cluster.start("2");
@@ -70,13 +70,13 @@ fn a_client_is_not_taken_for_the_node_whose_certificate_it_shows() {
             assert!(third["last_heard_ms"].is_null(), "{node}");
         }
     }
-    // And the real one is let in.
+    // And the real node is let in.
     cluster.start("3");
     assert!(cluster.is_ready("3"));
     assert_eq!(cluster.leader(), leader);
     for id in ["1", "2"] {
-        let twins = |record: &super::process::Record| record.mentions(&["two processes"]);
-        assert!(!cluster.processes[id].see(twins), "{}", cluster.dump());
+        let two_processes = |record: &super::process::Record| record.mentions(&["two processes"]);
+        assert!(!cluster.processes[id].see(two_processes), "{}", cluster.dump());
     }
     cluster.judge(Claims::Stand);
 }
@@ -106,7 +106,7 @@ fn dial(port: u16) -> TcpStream {
     tcp
 }
 
-/// A client that speaks TLS as it should, and inside it whatever it likes.
+/// A client that speaks correct TLS, and sends any bytes inside it.
 fn dial_tls(certs: &Certs, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -125,7 +125,7 @@ fn dial_tls(certs: &Certs, port: u16) -> StreamOwned<ClientConnection, TcpStream
     StreamOwned::new(connection, dial(port))
 }
 
-/// All that is said until the other side closes.
+/// Everything that the other side sends until it closes.
 #[track_caller]
 fn rest(stream: &mut impl Read) -> Vec<u8> {
     let mut all = Vec::new();
@@ -147,7 +147,7 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), body].concat()
 }
 
-/// What a client asks, as its bytes are: frame 7, the version, the cluster, the node, the question.
+/// The bytes of a client's question: frame 7, the version, the cluster, the node, the question.
 fn question(version: u8, to: &str, question: &[u8]) -> Vec<u8> {
     let mut body = vec![7, version, 4];
     body.extend(b"test");
@@ -158,7 +158,7 @@ fn question(version: u8, to: &str, question: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_closed() {
+fn a_wrong_request_of_a_client_is_refused_with_the_reason_and_ends_the_connection() {
     let cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let certs = cluster.plan.certs.clone().unwrap();
@@ -176,7 +176,7 @@ fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_clo
     assert!(version.contains("different protocol: here 1, there 2"), "{version:?}");
     let other = says(&question(1, "2", &status));
     assert!(other.contains("this is node 1, not node 2"), "{other:?}");
-    // To itself, or to nobody: of the leader or of a node that is none, and never of this one.
+    // A transfer to a node that does not exist. The leader refuses it, and so does a follower.
     let transfer = says(&question(1, &id, &[2, 1, b'9']));
     assert!(transfer.contains("node"), "{transfer:?}");
     // A hold-off that lies about its length, a frame of an answer, and a question in pieces.
@@ -189,9 +189,9 @@ fn what_a_client_says_amiss_is_refused_with_the_reason_and_the_connection_is_clo
     cluster.judge(Claims::Stand);
 }
 
-/// Each says nothing, or asks and does not read.
+/// Each client sends nothing, or asks and does not read the answer.
 #[test]
-fn clients_that_are_silent_or_do_not_read_are_gone_after_a_while() {
+fn clients_that_are_silent_or_do_not_read_are_cut_off_after_a_while() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let certs = cluster.plan.certs.clone().unwrap();
@@ -215,7 +215,7 @@ fn clients_that_are_silent_or_do_not_read_are_gone_after_a_while() {
         let names = std::fs::read_dir(tasks)
             .unwrap()
             .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        // Those of its two peers stay.
+        // The connections of its two peers stay.
         (names.filter(|name| name.contains("accept")).count() <= 2).then_some(())
     });
     cluster.stays(&leader, 0);

@@ -16,7 +16,7 @@ fn started() -> (Cluster, Leader) {
 }
 
 #[test]
-fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
+fn a_leader_that_is_made_to_resign_hands_over_and_the_successor_is_named() {
     let (mut cluster, first) = started();
 
     let said = ask(&mut cluster, &["resign", "--for", "10s"]);
@@ -29,9 +29,9 @@ fn a_leader_that_has_to_resign_hands_over_and_the_successor_is_named() {
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// Far longer than the election timeout, for which it stays behind anyway.
+/// Far longer than the election timeout. For that time the node stays behind anyway.
 #[test]
-fn whoever_resigns_for_a_time_does_not_lead_again_within_it() {
+fn a_node_that_resigns_for_a_time_does_not_lead_again_within_it() {
     let (mut cluster, first) = started();
     let said = ask(&mut cluster, &["resign", "--for", "60s"]);
     assert_eq!(said.code, 0, "{said:?}");
@@ -43,11 +43,11 @@ fn whoever_resigns_for_a_time_does_not_lead_again_within_it() {
 }
 
 #[test]
-fn leadership_is_transferred_to_whom_one_says() {
+fn leadership_is_transferred_to_the_named_node() {
     let (mut cluster, first) = started();
     let mut last = first.clone();
     for to in cluster.others(&first.id) {
-        // Refused for a moment, while the leader has not heard yet that it is able to.
+        // The leader refuses for a moment, until it has heard that this node is eligible.
         let said = wait_for("a transfer", || {
             let said = ask(&mut cluster, &["transfer", &to]);
             let refused = said.err.contains("is not eligible now");
@@ -65,9 +65,9 @@ fn leadership_is_transferred_to_whom_one_says() {
     cluster.judge(Claims::MayBeReleased);
 }
 
-/// It died a moment ago, and its promise still counts.
+/// The node died a moment ago, and its promise still counts.
 #[test]
-fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
+fn a_transfer_has_failed_if_another_node_leads_in_the_end() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let first = cluster.settled();
     let to = cluster.others(&first.id)[0].clone();
@@ -79,7 +79,7 @@ fn if_another_node_leads_in_the_end_the_transfer_has_failed() {
 
 /// A command ends only when the next leader leads, which is not before the work of the last has ended.
 #[test]
-fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
+fn a_node_that_resigns_waits_for_the_work_that_its_lease_guards() {
     let (mut cluster, first) = started();
     cluster.process(&first.id).command("hold");
     cluster.processes[&first.id].wait_until_it_mentions(&["done hold true"]);
@@ -94,7 +94,7 @@ fn whoever_resigns_waits_for_the_work_that_its_lease_guards() {
 }
 
 #[test]
-fn a_node_that_is_not_in_the_config_is_no_goal() {
+fn leadership_is_not_transferred_to_a_node_that_is_not_in_the_config() {
     let (mut cluster, leader) = started();
     ask(&mut cluster, &["transfer", "4"]).fails(2, &["found no node \"4\"", "expected one of 1, 2, 3"]);
     cluster.stays(&leader, 0);
@@ -125,7 +125,7 @@ fn leadership_is_not_transferred_to_a_node_that_is_down_or_hangs() {
 }
 
 #[test]
-fn where_nobody_leads_nothing_is_handed_over() {
+fn without_a_leader_nothing_is_handed_over() {
     let mut cluster = Cluster::planned(&THREE, SWIFT);
     cluster.start("1");
     assert!(cluster.is_ready("1"));
@@ -134,9 +134,9 @@ fn where_nobody_leads_nothing_is_handed_over() {
     }
 }
 
-/// It is the last resort, and the only one.
+/// The node is the last resort, and there is no other node.
 #[test]
-fn a_node_that_is_alone_and_resigns_comes_after_itself_and_has_not_handed_over() {
+fn a_single_node_that_resigns_leads_again_and_has_not_handed_over() {
     let mut cluster = Cluster::started(&["1"], SWIFT);
     let leader = cluster.leader();
     let said = ask(&mut cluster, &["resign", "--for", "20s"]);
@@ -145,7 +145,7 @@ fn a_node_that_is_alone_and_resigns_comes_after_itself_and_has_not_handed_over()
 }
 
 #[test]
-fn with_insecure_anybody_may_have_a_leader_resign() {
+fn with_insecure_anybody_may_make_a_leader_resign() {
     let mut cluster = Cluster::planned(&THREE, CALM);
     cluster.plan.certs = None;
     cluster.start_all();
@@ -156,7 +156,7 @@ fn with_insecure_anybody_may_have_a_leader_resign() {
 }
 
 #[test]
-fn a_certificate_of_the_ca_for_no_node_may_look_and_not_touch() {
+fn a_certificate_for_no_node_may_read_the_status_and_command_nothing() {
     let (mut cluster, leader) = started();
     let mut plan = cluster.plan.clone();
     plan.certs = Some(cluster.ca.sign("operator", &["operator.example"]));

@@ -1,4 +1,4 @@
-//! The program `leadelect`, asked things by a shell while real nodes run.
+//! The program `leadelect`, called as from a shell while real nodes run.
 //!
 //! `cargo test --features cli --test cli`. The clusters are those of [`support`].
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! The program itself, run to its end, and what it needs no cluster for.
+//! The program itself, run to its end, without a cluster.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use super::cluster::{Cluster, Plan};
 use super::process::{AMPLE, try_for};
 use super::skip;
 
-/// What the program has said in the end.
+/// The exit code of the program, and everything that it has printed.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -60,7 +60,7 @@ impl Said {
         }
     }
 
-    /// An error, on stderr and on nothing else.
+    /// An error on stderr, and nothing on stdout.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, parts: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
@@ -89,7 +89,7 @@ fn a_config_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn the_exit_code_is_the_same_though_nothing_can_be_written_to_stderr() {
+fn the_exit_code_is_the_same_if_stderr_cannot_be_written() {
     for arguments in [&["stats"][..], &["status", "--config", "/no/such/file.yaml"], &[]] {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let mut program = program();
@@ -121,7 +121,7 @@ fn there_are_completions_for_every_shell() {
     }
 }
 
-/// A script that the shell itself takes.
+/// The shell itself accepts the script.
 #[test]
 fn bash_completes_a_subcommand() {
     let script = leadelect(&["completions", "bash"]).out;

@@ -136,7 +136,7 @@ fn json_has_one_object_per_configured_node_with_the_documented_names() {
 }
 
 #[test]
-fn the_names_in_json_are_documented_where_one_looks_for_them() {
+fn the_names_in_json_are_documented_in_help_and_manual() {
     let help = leadelect(&["status", "--help"]).out;
     let manual = include_str!("../../src/manual/operations.md");
     for name in NAMES {
@@ -150,7 +150,7 @@ fn the_names_in_json_are_documented_where_one_looks_for_them() {
 }
 
 #[test]
-fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said() {
+fn without_a_quorum_or_any_node_the_exit_code_is_1_and_the_reason_is_shown() {
     let mut cluster = Cluster::started(&THREE, SWIFT);
     let leader = cluster.leader();
     for id in cluster.others(&leader.id) {
@@ -171,9 +171,9 @@ fn without_a_quorum_or_without_anybody_the_exit_code_is_1_and_the_reason_is_said
     assert!(nodes(&json).iter().all(|node| node["reachable"] == false), "{json:?}");
 }
 
-/// Its followers may hear it, but the client cannot tell.
+/// The followers may hear the leader, but the client cannot know that.
 #[test]
-fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
+fn a_leader_without_reachable_followers_is_not_enough() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.leader();
     let mut plan = cluster.plan.clone();
@@ -187,7 +187,7 @@ fn a_leader_whose_followers_cannot_be_asked_is_not_enough() {
 
 /// The config names one node of each of two clusters that have the same settings.
 #[test]
-fn two_leaders_are_no_leader() {
+fn two_leaders_at_once_count_as_no_leader() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let first = cluster.leader();
     let mut other = Cluster::planned(&THREE, CALM);
@@ -211,7 +211,7 @@ fn two_leaders_are_no_leader() {
 
 /// A node that is stopped accepts connections, and answers nothing.
 #[test]
-fn a_node_that_hangs_is_silent_and_keeps_nobody_from_the_others_status() {
+fn a_node_that_hangs_is_silent_and_does_not_hide_the_status_of_the_others() {
     let mut cluster = Cluster::started(&THREE, CALM);
     let leader = cluster.settled();
     let hung = cluster.others(&leader.id)[0].clone();
@@ -235,7 +235,7 @@ fn a_node_that_hangs_is_silent_and_keeps_nobody_from_the_others_status() {
 }
 
 #[test]
-fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
+fn a_node_with_another_config_does_not_count_and_says_so() {
     let mut cluster = Cluster::planned(&THREE, CALM);
     cluster.start("1");
     cluster.start("2");
@@ -251,7 +251,7 @@ fn a_node_that_is_configured_otherwise_does_not_count_and_says_so() {
     assert_eq!(said.code, 0, "{said:?}");
     said.says(&["2 of 3 nodes agree", "refused by the node: different cluster: here elsewhere, there test"]);
 
-    // A fourth node that nobody else knows of: a majority of these four is none of those three.
+    // A fourth node that no other node knows of. A majority of these four need not be a majority of those three.
     let mut plan = cluster.plan.clone();
     let mut fourth = plan.nodes[0].clone();
     (fourth.0, fourth.1) = ("4".into(), "localhost".into());
@@ -287,7 +287,7 @@ fn watching_goes_on_until_ctrl_c_and_ends_with_the_last_exit_code() {
 }
 
 #[test]
-fn a_config_that_is_damaged_while_one_watches_is_named_once_and_the_last_good_one_counts() {
+fn a_watch_names_a_damaged_config_once_and_goes_on_with_the_last_good_one() {
     let mut cluster = Cluster::started(&["1"], CALM);
     cluster.leader();
     let mut plan = cluster.plan.clone();
@@ -312,7 +312,7 @@ fn a_config_that_is_damaged_while_one_watches_is_named_once_and_the_last_good_on
     for _ in 0..3 {
         assert!(reachable());
     }
-    // And the next good one counts again.
+    // And the next good config counts again.
     plan.node("1").2 = free_port();
     std::fs::write(&config, plan.yaml()).unwrap();
     wait_for("a look with the new config", || (!reachable()).then_some(()));
@@ -342,9 +342,9 @@ fn a_reader_that_goes_away_ends_the_watch_without_a_panic() {
     assert!(!err.contains("panicked"), "{ended:?}");
 }
 
-/// It needs no promises.
+/// Such a node needs no promises.
 #[test]
-fn the_lease_of_a_node_that_is_alone_is_endless_in_the_table_and_null_in_json() {
+fn the_lease_of_a_single_node_is_endless_in_the_table_and_null_in_json() {
     let mut cluster = Cluster::started(&["1"], CALM);
     let leader = cluster.leader();
     let said = ask(&mut cluster, &["status"]);
@@ -359,7 +359,7 @@ fn the_lease_of_a_node_that_is_alone_is_endless_in_the_table_and_null_in_json() 
 }
 
 #[test]
-fn the_status_of_one_node_that_is_alone_needs_no_certificate_where_there_is_none() {
+fn the_status_of_a_single_node_without_tls_needs_no_certificate() {
     let mut cluster = Cluster::planned(&["1"], CALM);
     cluster.plan.certs = None;
     cluster.start_all();

@@ -1,5 +1,5 @@
-//! The election without the world: no thread, socket, file, sleep or clock. Only [`mutants`] builds a copy of it, and
-//! runs that in processes of its own.
+//! The election alone: no thread, socket, file, sleep or clock. Only [`mutants`] builds a copy of it and runs that in
+//! processes of its own.
 #![allow(clippy::unwrap_used)]
 
 mod harness;

@@ -1,4 +1,4 @@
-//! The protocol, a sentence at a time.
+//! The protocol, one sentence at a time.
 //!
 //! Each test is one sentence of the Raft paper (Ongaro and Ousterhout 2014), of Ongaro's thesis (2014), of the paper on
 //! leases (Gray and Cheriton 1989), or of one of leadelect's own thirteen rules, and says which. A sentence about time
@@ -12,6 +12,7 @@ mod candidate;
 mod heartbeat;
 mod hint;
 mod lease;
+mod node;
 mod node_id;
 mod pre_vote;
 mod promise;
@@ -39,7 +40,7 @@ const START: Instant = Instant::from_nanos(1_000_000_000_000);
 const D: Duration = Duration::from_millis(500);
 /// The heartbeat interval.
 const ETA: Duration = Duration::from_millis(100);
-/// After so much silence a leader is suspected.
+/// A leader is suspected after this much silence.
 const S: Duration = Duration::from_millis(300);
 /// How much later the next in line starts.
 const STAGGER: Duration = Duration::from_millis(25);
@@ -48,7 +49,7 @@ const LEASE: Duration = Duration::from_nanos(498_000_999);
 /// The smallest step of time.
 const NS: Duration = Duration::from_nanos(1);
 
-/// Chance is never what a paper test is about, unless it says so.
+/// No paper test depends on chance, unless it says so.
 const SEED: u64 = 7;
 
 fn id(number: u16) -> NodeId {
@@ -280,7 +281,7 @@ impl Node {
         self.reply(now, from, ack(self.election.term().0, seq, D))
     }
 
-    /// The program wants to lead no more.
+    /// The program resigns.
     fn resign(&mut self, now: Instant, successor: Option<u16>) -> Effects {
         let input =
             Input::StepDown { reason: EndReason::Resigned, successor: successor.map(id), hold_off: Duration::ZERO };
@@ -345,8 +346,8 @@ fn ack(term: u64, seq: u64, granted: Duration) -> Reply {
     Reply::Heartbeat { term: Term(term), seq, granted, eligible: true }
 }
 
-/// The same ack, of a peer that is not able to lead.
-fn unable(ack: Reply) -> Reply {
+/// The same ack, of a peer that is not eligible.
+fn ineligible(ack: Reply) -> Reply {
     match ack {
         Reply::Heartbeat { term, seq, granted, .. } => Reply::Heartbeat { term, seq, granted, eligible: false },
         other => panic!("an ack, not {other}"),

@@ -2,7 +2,7 @@
 //!
 //! Each file in `scenarios/` holds blocks: a comment that tells what happens and why it matters, commands, a line
 //! `----`, and what the cluster says to that, up to an empty line. `SCENARIOS=write cargo test --test election` writes
-//! what it says now; whoever does that reads the difference. The form is that of etcd's `testdata`.
+//! what it says now. Read the difference afterwards. The form is that of etcd's `testdata`.
 //!
 //! One line is one word: `12.0  1 -> 2 Vote term=1` was said at 12 ms; `-x` says that it is lost on the way. Of the
 //! heartbeats only the first of a term on each way is shown, and those that are rejected.
@@ -19,9 +19,9 @@
 //! | `cut A B`, `cut A > B`, `cut A` | cuts both directions, one direction, or all links of a node |
 //! | `heal`, `heal A B` | mends all links, or those between two |
 //! | `delay A B D`, `delay A > B D`, `delay D` | how long a message takes, between two nodes or everywhere |
-//! | `resign ID [to=ID] [hold_off=D]`, `work ID D` | leadership is given up; work goes on for D when told to stop |
-//! | `hang ID D` | the work that runs there does not return for so long, whatever it is told |
-//! | `eligible ID yes`, `eligible ID no` | whether a node is able to lead |
+//! | `resign ID [to=ID] [hold_off=D]`, `work ID D` | the leader steps down; its work goes on for D when told to stop |
+//! | `hang ID D` | the work that runs there does not return for D, even if it is told to stop |
+//! | `eligible ID yes`, `eligible ID no` | whether a node is eligible |
 //! | `advance D` | time passes |
 //! | `until lease [ID]`, `until no lease`, `until says ID WORD` | time passes until then, at most a minute |
 //! | `heartbeats on`, `heartbeats off` | whether every heartbeat is shown |

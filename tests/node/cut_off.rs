@@ -85,7 +85,7 @@ impl Network {
         Some(Network { cluster, bridge, _hosts: hosts })
     }
 
-    /// Nothing reaches this node, and nothing that it sends reaches anybody. Nor is anybody told.
+    /// Nothing reaches this node, and nothing that it sends arrives. No side gets an error.
     fn cut(&self, id: &str) {
         self.bridge.ip(&format!("link set to{id} nomaster"));
     }
@@ -167,7 +167,7 @@ fn a_node_whose_disk_is_full_does_not_start_and_names_the_file() {
     let plan = cluster.plan.clone();
     let node = cluster.command("1", &plan);
     let mut command = Command::new("unshare");
-    // One page, and the vote file has more.
+    // The disk has one page, and the vote file needs more.
     let script = "mount -t tmpfs -o size=4k none \"$0\" && exec \"$@\"";
     command.args(["--mount", "sh", "-c", script]).arg(&state).arg(node.get_program()).args(node.get_args());
     command.envs(node.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -14,12 +14,12 @@ fn a_second_process_with_the_same_state_folder_does_not_start_and_names_the_file
     let mut plan = cluster.plan.clone();
     plan.node("1").2 = free_port();
 
-    cluster.start_as("twin", "1", &plan);
+    cluster.start_as("second", "1", &plan);
 
-    let status = cluster.process("twin").wait_for_end();
+    let status = cluster.process("second").wait_for_end();
     assert!(!status.success());
-    cluster.processes["twin"].wait_until_it_mentions(&["another process uses this state", "node-1.vote"]);
-    cluster.bury("twin");
+    cluster.processes["second"].wait_until_it_mentions(&["another process uses this state", "node-1.vote"]);
+    cluster.bury("second");
     assert_eq!(cluster.leader(), leader);
 }
 
@@ -31,16 +31,16 @@ fn a_second_process_with_the_same_port_does_not_start_and_names_the_port() {
     plan.state_dir = Some(cluster.folder().join("other state"));
     let address = format!("127.0.0.1:{}", plan.node("1").2);
 
-    cluster.start_as("twin", "1", &plan);
+    cluster.start_as("second", "1", &plan);
 
-    let status = cluster.process("twin").wait_for_end();
+    let status = cluster.process("second").wait_for_end();
     assert!(!status.success());
-    cluster.processes["twin"].wait_until_it_mentions(&[&address, "another process does"]);
-    cluster.bury("twin");
+    cluster.processes["second"].wait_until_it_mentions(&[&address, "another process does"]);
+    cluster.bury("second");
     assert_eq!(cluster.leader(), leader);
 }
 
-/// The worst case: the one that is copied leads, and nobody but the copy could take over.
+/// The worst case: the node that is started twice leads, and only the copy could take over.
 #[test]
 fn a_leader_whose_process_is_started_twice_neither_shares_nor_loses_its_leadership() {
     let mut cluster = Cluster::planned(&THREE, SWIFT);
@@ -54,9 +54,9 @@ fn a_leader_whose_process_is_started_twice_neither_shares_nor_loses_its_leadersh
     plan.state_dir = Some(cluster.folder().join("other state"));
     plan.node("1").2 = free_port();
 
-    cluster.start_as("twin", "1", &plan);
+    cluster.start_as("second", "1", &plan);
 
-    cluster.processes["twin"].wait_until_it_mentions(&["two processes run as node 1"]);
+    cluster.processes["second"].wait_until_it_mentions(&["two processes run as node 1"]);
     cluster.processes["1"].wait_until_it_mentions(&["two processes run as node 1"]);
     let start = boot_nanos();
     wait_for("many refusals", || (boot_nanos() > start + 10 * SWIFT * 1_000_000).then_some(()));
@@ -67,7 +67,7 @@ fn a_leader_whose_process_is_started_twice_neither_shares_nor_loses_its_leadersh
     assert_eq!(runs.len(), 1, "{runs:?}");
 }
 
-/// As on two hosts. Nothing keeps the second from starting; peers let only one of them speak and tell both.
+/// As on two hosts: the second process starts. Peers let only one of them speak, and tell both.
 #[test]
 fn two_processes_with_one_id_apart_are_both_told_and_one_leader_remains() {
     let mut cluster = Cluster::started(&THREE, SWIFT);
@@ -76,14 +76,14 @@ fn two_processes_with_one_id_apart_are_both_told_and_one_leader_remains() {
     plan.state_dir = Some(cluster.folder().join("other state"));
     plan.node("1").2 = free_port();
 
-    cluster.start_as("twin", "1", &plan);
+    cluster.start_as("second", "1", &plan);
 
     let told = ["WARN", "two processes run as node 1", "stop one"];
     cluster.processes["1"].wait_until_it_mentions(&told);
-    cluster.processes["twin"].wait_until_it_mentions(&told);
-    // The second one is told at every attempt, and shows it.
-    cluster.processes["twin"].wait_until_it_mentions(&["error ", told[1], told[2]]);
-    // The others go on under one leader, whoever it is.
+    cluster.processes["second"].wait_until_it_mentions(&told);
+    // The second process is told at every attempt, and shows it.
+    cluster.processes["second"].wait_until_it_mentions(&["error ", told[1], told[2]]);
+    // The others go on under one leader.
     let leading = || {
         let views: Option<Vec<_>> = ["2", "3"].iter().map(|id| cluster.processes[*id].view()).collect();
         let views = views?;
@@ -91,7 +91,7 @@ fn two_processes_with_one_id_apart_are_both_told_and_one_leader_remains() {
         (same && views[0].leader.is_some()).then_some(())
     };
     wait_for("a leader that 2 and 3 agree on", leading);
-    cluster.kill("twin");
+    cluster.kill("second");
     cluster.leader();
     cluster.nobody_panicked();
     cluster.judge(Claims::Stand);

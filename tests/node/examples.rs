@@ -1,4 +1,4 @@
-//! The examples that tell a story, and the program of README.md: each is run, and its story read.
+//! The examples that tell a story, and the program of README.md. Each test runs one and reads what it prints.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ fn embed_elects_a_leader_and_after_its_stop_another() {
 }
 
 #[test]
-fn fencing_refuses_the_leader_that_was_stopped_and_nobody_else() {
+fn fencing_refuses_only_the_leader_that_was_stopped() {
     let said = told("fencing");
     let first = said[0].split(' ').nth(1).expect("node ID").to_owned();
     let of_first = format!("node {first} ");

@@ -106,9 +106,9 @@ fn a_leader_that_gets_sigterm_exits_with_success_and_hands_over() {
     cluster.nobody_panicked();
 }
 
-/// Stopped for longer than its lease, a leader cannot notice that it is deposed; when it goes on it must not act.
+/// A leader that is paused for longer than its lease cannot notice that it is deposed. It must not act when it goes on.
 #[test]
-fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
+fn a_leader_that_was_paused_does_not_lead_when_it_goes_on() {
     const ROUNDS: usize = 3;
     const STOPPED_NANOS: u64 = 2_000_000_000;
     let mut cluster = Cluster::started(&THREE, SWIFT);
@@ -143,7 +143,7 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
         let held = wait_for("a look at the held lease", || {
             cluster.processes[&leader.id].see(|record| record.held.last().copied().filter(|(_, valid)| !valid))
         });
-        // Or else the machine was so busy that the lease was lost before.
+        // Otherwise the machine was busy, and the lease was lost before.
         held_until_it_stopped += usize::from(held.0 > stopped_at);
         cluster.process(&leader.id).command("drop");
         cluster.leader();
@@ -154,7 +154,7 @@ fn a_leader_that_was_stopped_is_leader_no_more_when_it_goes_on() {
 }
 
 #[test]
-fn terms_and_tokens_grow_over_restarts_of_all_nodes_orderly_or_not() {
+fn terms_and_tokens_grow_over_orderly_and_abrupt_restarts_of_all_nodes() {
     let mut cluster = Cluster::started(&THREE, SWIFT);
     let first = cluster.leader();
     for id in THREE {

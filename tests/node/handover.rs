@@ -1,4 +1,4 @@
-//! Stop, confirm, release: many hand-overs of every kind, with all that was done as leader written down by one clock.
+//! Stop, confirm, release: many hand-overs of every kind. Everything done as leader is recorded with one clock.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,42 +12,11 @@ use std::time::Duration;
 use leadelect::{Config, LeadOptions, Leading, Lease, Next, Node};
 
 use super::child::boot_nanos;
+use super::dice::Dice;
 use super::in_process::{Local, start_node};
 use super::lead::{Ending, until_told};
 use super::lease_log::{Check, Claims, judge};
 use super::process::{try_for, wait_for};
-
-/// Draws the same numbers for the same seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// For one of several threads of a test that prints its `seed`.
-    pub(crate) fn new(seed: u64, thread: u64) -> Dice {
-        Dice(seed ^ thread.wrapping_mul(0xd134_2543_de82_ef95))
-    }
-
-    // splitmix64
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    pub(crate) fn micros_below(&mut self, limit: u64) -> Duration {
-        Duration::from_micros(self.below(limit))
-    }
-
-    /// Of this run: `SEED`, or the clock's.
-    pub(crate) fn seed() -> u64 {
-        let given = env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(boot_nanos);
-        eprintln!("seed {seed}");
-        seed
-    }
-}
 
 /// Something that only a leader may do, from `start` to `end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +86,7 @@ enum Way {
     ResignFor,
     Transfer,
     Shutdown,
-    /// Whatever somebody else does.
+    /// Another thread gives it up.
     Told,
 }
 
@@ -148,7 +117,7 @@ struct Stage {
     seed: u64,
 }
 
-/// A guard to be held for so long, of which the lease ends at the earliest at that moment.
+/// A guard that is held for some time, and the earliest moment at which its lease can end.
 type Borrowed = (Lease, usize, Duration, u64);
 
 impl Stage {
@@ -167,7 +136,7 @@ impl Stage {
                 let led = catch_unwind(AssertUnwindSafe(|| {
                     node.lead_with(&options, |leading| self.act(at, &node, leading, &mut dice, lend))
                 }));
-                // After a failure it leads on; else it has left, or was stopped.
+                // After a failure it leads again. Otherwise it has left, or was stopped.
                 if let Ok(Ok(())) = led {
                     break;
                 }
@@ -192,7 +161,7 @@ impl Stage {
         let told = leading.wait(dice.micros_below(2000)).is_err();
         let now = boot_nanos();
         if !leading.remaining().is_over() {
-            // Another one, if the lease was renewed. One that has passed is not known any more.
+            // The deadline is another one if the lease was renewed, and unknown if it has passed.
             deadline = now + nanos(leading.remaining().at_most(Duration::MAX));
         }
         if let Some(guard) = node.lease().filter(|_| dice.below(3) == 0) {
@@ -229,7 +198,7 @@ impl Stage {
         if way == Way::Resign && !told {
             assert!(leading.check().is_err(), "told at once, inside the closure");
         }
-        // Told to stop, work needs a while; a lease that has run out meanwhile ends it, as far as safety goes.
+        // Work that was told to stop needs a while. If its lease runs out meanwhile, safety does not count the rest.
         thread::sleep(dice.micros_below(8000));
         let mut end = boot_nanos();
         if leading.remaining().is_over() {
@@ -350,7 +319,7 @@ fn over_500_random_hand_overs_no_work_overlaps_the_work_or_the_lease_of_another_
     let work = stage.work.lock().unwrap();
     judge_work(&work, &checks).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
     judge(&checks, Claims::MayBeReleased).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
-    // Otherwise the test has tried nothing.
+    // Otherwise the test has checked nothing.
     let ways = stage.ways.lock().unwrap();
     let late = stage.late.load(Ordering::SeqCst);
     eprintln!("{ways:?}, {late} of them late, {} pieces of work", work.len());
@@ -383,10 +352,10 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
                 })
             });
         }
-        // A new node is not able to lead, nor to vote, for two election timeouts.
+        // A new node neither leads nor votes for two election timeouts. No event tells that they are over.
         thread::sleep(timeout * 3);
         let hand_over = |_| {
-            // Whoever led is able to again.
+            // The node that led holds off for an election timeout. No event tells that it is over.
             thread::sleep(timeout + timeout / 4);
             let leader = wait_for("a leader", || local.nodes.iter().find(|node| node.lease().is_some()));
             let token = begun.lock().unwrap().0;
@@ -402,6 +371,6 @@ fn an_orderly_hand_over_takes_no_election_timeout() {
     took.sort_unstable();
     let (median, most) = (took[rounds / 2], took[rounds - 1]);
     eprintln!("without a leader: median {median:.1?}, min {:.1?}, max {most:.1?}, n={rounds}", took[0]);
-    // Far above what it takes, and below what it would take if the successor had to wait for anything.
+    // Far longer than a hand-over takes, and shorter than it would be if the successor had to wait for anything.
     assert!(median < timeout / 4, "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! Nodes in the process of the test: what a program holds in its hands.
+//! Nodes in the process of the test, used as a program uses them.
 //!
 //! Each test has node ids of its own, because threads are told apart by them.
 
@@ -30,7 +30,7 @@ impl Local {
         Local::planned_as(ids, |builder| builder.election_timeout(election_timeout))
     }
 
-    /// A cluster of which no node runs yet, with whatever else is to be configured.
+    /// A cluster of which no node runs yet, with more settings.
     pub(crate) fn planned_as(ids: &[&str], configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Local {
         let ca = Ca::new();
         let certs = ca.sign("shared", &THIS_HOST);
@@ -40,6 +40,18 @@ impl Local {
         }
         let (config, nodes) = (configure(builder).build().unwrap(), Vec::new());
         Local { config, nodes, _ca: ca }
+    }
+
+    /// Waits until this node has asked every peer that it reaches so many times more, and got as many answers.
+    pub(crate) fn peers_answer(&self, at: usize, times: u64) {
+        let node = &self.nodes[at];
+        let before = node.status().peers;
+        // A peer is asked again once the last question is answered.
+        wait_for("answers of the peers", || {
+            let peers = node.status().peers;
+            let mut reached = peers.iter().zip(&before).filter(|(peer, _)| peer.connected);
+            reached.all(|(now, then)| now.requests > then.requests + times).then_some(())
+        });
     }
 
     pub(crate) fn started(ids: &[&str], election_timeout: Duration) -> Local {
@@ -81,7 +93,7 @@ impl Local {
     }
 }
 
-/// Starts a node whose port nobody else has taken, unless it was a moment ago by the same node.
+/// Starts a node on a port that is free, or that the same node had a moment ago.
 pub(crate) fn start_node(config: &Config, id: &str) -> Node {
     wait_for("the port of a node", || match Node::start(config.clone().for_node(id).unwrap()) {
         Ok(node) => Some(node),
@@ -120,7 +132,7 @@ fn a_dropped_node_leaves_no_thread_behind_even_with_silent_strangers_and_a_dead_
 
     drop(local.nodes.pop());
 
-    // The last words of a thread may come after the call has returned.
+    // A thread may end a moment after the call has returned.
     wait_for("the end of every thread", || threads("d1").is_empty().then_some(()));
     drop(silent);
 }
@@ -130,13 +142,13 @@ fn every_node_of_a_cluster_ends_its_threads_and_its_events() {
     let mut local = Local::started(&["e1", "e2", "e3"], SWIFT);
     let at = local.leader();
     let streams: Vec<_> = local.nodes.iter().map(Node::events).collect();
-    // The leader first: it has somebody to hand over to.
+    // The leader first: it has a node to hand over to.
     local.nodes.swap(0, at);
     for node in local.nodes.drain(..) {
         drop(node);
     }
     for stream in streams {
-        // Ends, or the test does not.
+        // This loop ends, or the test hangs.
         let _ = stream.count();
     }
     for id in ["e1", "e2", "e3"] {
@@ -167,7 +179,7 @@ fn after_shutdown_a_node_answers_and_holds_nothing() {
     assert_eq!(node.status().token, None);
 }
 
-/// Stop, then the guard's end, then the next leader: in this order by everybody's clock.
+/// Stop, then the end of the guard, then the next leader: in this order on one clock.
 #[test]
 fn resign_waits_for_the_guard_before_another_may_lead() {
     let local = Local::started(&["g1", "g2", "g3"], SLOW);
@@ -189,7 +201,8 @@ fn resign_waits_for_the_guard_before_another_may_lead() {
         });
         wait_for("the lease to be taken away", || (!guard.is_valid()).then_some(()));
         assert!(leader.lease().is_none());
-        // Long enough that a hand-over that does not wait would be seen: it takes a few round trips.
+        // Time has to pass: a leader that steps down sends nothing whose answers could be counted. A hand-over that
+        // does not wait would be seen by then: it takes a few round trips.
         thread::sleep(Duration::from_millis(300));
         assert_eq!(leader.status().role, Role::Leader, "it still waits");
         let token = guard.token().0;

@@ -54,7 +54,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Waits until `tokens` has so many.
+/// Waits until `tokens` has this many.
 fn runs(tokens: &Mutex<Vec<u64>>, many: usize) {
     wait_for("the closure to run", || (tokens.lock().unwrap().len() >= many).then_some(()));
 }
@@ -106,7 +106,7 @@ fn leadership_moves_on_when_the_closure_returns() {
 }
 
 #[test]
-fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_leads() {
+fn an_error_of_work_that_was_not_told_to_stop_ends_lead_and_another_node_leads() {
     let local = Local::started(&["lc1", "lc2", "lc3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn an_error_that_nothing_told_the_work_to_return_comes_back_and_another_node_lea
 }
 
 #[test]
-fn a_panic_comes_back_and_another_node_leads() {
+fn a_panic_of_the_work_reaches_the_caller_and_another_node_leads() {
     let local = Local::started(&["ld1", "ld2", "ld3"], SLOW);
     let at = local.leader();
     thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_panic_comes_back_and_another_node_leads() {
 }
 
 #[test]
-fn a_node_that_has_left_leads_only_if_nobody_else_can() {
+fn a_node_that_has_left_leads_only_if_no_other_node_can() {
     let local = Local::started(&["le1", "le2", "le3"], SWIFT);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -158,7 +158,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
             // The others hold off for an election timeout each, and win all the same.
             let _ = next.resign();
         }
-        // Nobody else.
+        // No other node.
         for other in local.nodes.iter().filter(|other| other.id() != node.id()) {
             other.set_eligible(false);
             let _ = other.resign();
@@ -169,7 +169,7 @@ fn a_node_that_has_left_leads_only_if_nobody_else_can() {
 }
 
 #[test]
-fn a_cluster_of_which_no_node_is_eligible_has_a_leader() {
+fn a_cluster_without_an_eligible_node_has_a_leader() {
     let mut local = Local::planned(&["lf1", "lf2", "lf3"], SWIFT);
     assert!(["lf1", "lf2", "lf3"].iter().all(|id| local.start(id)));
     for node in &local.nodes {
@@ -291,7 +291,7 @@ fn scoped_threads_share_the_handle_and_all_of_them_are_told() {
 }
 
 #[test]
-fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_leads() {
+fn work_that_falls_silent_loses_leadership_and_another_node_leads() {
     let local = Local::started(&["ll1", "ll2", "ll3"], BRISK);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -304,20 +304,20 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
         lead_all_but(scope, &local.nodes, at);
         let lead = scope.spawn(|| {
             node.lead_with(&options, |leading| {
-                // Longer than the limit: signs of life count.
+                // In all this takes longer than the limit, but the signs of life count.
                 for _ in 0..30 {
                     leading.alive();
                     leading.wait(Duration::from_millis(50)).unwrap();
                 }
                 let guard = node.lease().unwrap();
-                // Does not look, nor does it say anything.
+                // The work neither checks nor says that it is alive.
                 stuck.send(()).unwrap();
                 wait_for("the event", || {
                     let event = events.next_within(Duration::from_secs(1))?;
                     matches!(event.cause, Cause::SteppingDown { reason: EndReason::WorkSilent, .. }).then_some(())
                 });
                 assert!(!guard.is_valid());
-                // Too late.
+                // This sign of life comes too late.
                 leading.alive();
                 *lost.lock().unwrap() = leading.check().err();
                 Ok::<_, EndReason>(Next::Rejoin)
@@ -334,16 +334,19 @@ fn work_that_stops_saying_that_it_is_alive_loses_leadership_and_another_node_lea
 }
 
 #[test]
-fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again() {
+fn a_program_that_fails_its_health_check_hands_over_and_stays_behind_until_it_passes() {
     let local = Local::started(&["lm1", "lm2", "lm3"], BRISK);
     let at = local.leader();
     let node = &local.nodes[at];
     let (healthy, hangs) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let (is_healthy, does_hang) = (healthy.clone(), hangs.clone());
+    let checks = Arc::new(AtomicU64::new(0));
+    let checked = checks.clone();
     let check = HealthCheck::new(move || {
         while does_hang.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
         }
+        checked.fetch_add(1, Ordering::SeqCst);
         let healthy = is_healthy.load(Ordering::SeqCst);
         healthy.then_some(()).ok_or_else(|| "ill".to_owned())
     });
@@ -369,7 +372,8 @@ fn a_program_that_does_not_pass_its_health_check_hands_over_until_it_does_again(
                 }
                 None
             });
-            thread::sleep(Duration::from_millis(100));
+            let passed = checks.load(Ordering::SeqCst);
+            wait_for("more checks", || (checks.load(Ordering::SeqCst) > passed + 5).then_some(()));
             assert!(node.lease().is_some(), "a check that is passed ends nothing");
             sick.fetch_xor(true, Ordering::SeqCst);
             another_leads(&local.nodes, at);
@@ -391,10 +395,10 @@ fn a_transfer_reaches_the_node_that_was_named() {
     let local = Local::started(&["ln1", "ln2", "ln3"], BRISK);
     let at = local.leader();
     for step in 1..3 {
-        // The last in line, and the one that led before it led: not whom the leader would have chosen.
+        // The last in line: the leader itself would have chosen another node.
         let to = &local.nodes[(at + step) % 3];
         wait_for("a transfer that is not refused", || {
-            // One that has just started is not able yet.
+            // A node that has just started is not eligible yet.
             let from = &local.nodes[local.leader()];
             from.transfer_to(to.id().as_str()).ok()?;
             assert!(from.lease().is_none());
@@ -442,8 +446,8 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
         None
     });
     assert_eq!(error, TransferError::NotEligible(third.id()));
-    // Also once every peer has answered this leader: it is not only that it has not been heard.
-    thread::sleep(Duration::from_millis(500));
+    // It is refused also once every peer has answered this leader, and not only because a peer was not heard.
+    local.peers_answer(at, 2);
     assert_eq!(leader.transfer_to(third.id().as_str()), Err(error.clone()));
     assert!(leader.lease().is_some(), "nothing has changed");
     for text in [error.to_string(), TransferError::Silent(silent).to_string()] {
@@ -452,7 +456,7 @@ fn a_transfer_that_cannot_succeed_is_refused_with_the_reason() {
 }
 
 #[test]
-fn shutdown_within_a_limit_returns_and_the_node_stops_when_the_work_has() {
+fn shutdown_within_a_limit_returns_and_the_node_stops_when_the_work_ends() {
     let local = Local::started(&["lp1", "lp2", "lp3"], SLOW);
     let at = local.leader();
     let node = &local.nodes[at];

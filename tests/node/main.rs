@@ -1,13 +1,13 @@
 //! Real nodes: threads, loopback TLS, processes that are killed, stopped and cut off.
 //!
-//! A test starts a cluster of its own, in a folder of its own, on ports that nobody else has, and ends whatever it
-//! started however it ends. It waits for conditions and never for a time to pass, but for the few that show that
-//! something does *not* happen.
+//! A test starts a cluster of its own, in a folder of its own, on ports that no other test uses, and ends all that it
+//! started, also if it fails. It waits for conditions and not for a time to pass. The exceptions are the few tests that
+//! show that something does *not* happen.
 //!
 //! Most nodes are this very binary, started again as [`support::child`]. It writes down what its lease says about every
 //! millisecond, on a clock that all processes of the host share. [`support::lease_log`] judges the whole log
 //! afterwards.
-//! What concerns the command line is tried on `examples/node.rs`.
+//! The command line of an example is tried on `examples/node.rs`.
 #![cfg(target_os = "linux")]
 // signals, CLOCK_BOOTTIME, /proc
 // Tests time real processes, and what is missing in a test may panic.
@@ -22,6 +22,7 @@ mod in_process;
 mod lead;
 mod overrun;
 mod program;
+mod recall;
 mod remote;
 mod rolling;
 mod storm;
@@ -31,4 +32,4 @@ mod support;
 mod takeover;
 mod watch;
 
-use support::{certs, child, cluster, lease_log, process, skip};
+use support::{certs, child, cluster, dice, lease_log, process, skip};

@@ -1,5 +1,5 @@
-//! Work that ignores every signal to stop, and guards that nobody drops: what happens at the hard deadline and after
-//! it, and what does not happen before.
+//! Work that does not stop, and leases that are not dropped: what happens at the hard deadline and after it, and what
+//! does not happen before.
 
 use std::env;
 use std::process::Command;
@@ -68,7 +68,7 @@ fn sees(node: &Node, what: &str, is_it: impl Fn(&Cause) -> bool, act: impl FnOnc
 }
 
 #[test]
-fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
+fn no_other_node_works_before_the_lease_of_overrunning_work_has_run_out() {
     let local = Local::started(&["oa1", "oa2", "oa3"], TIMEOUT);
     let at = local.leader();
     let node = &local.nodes[at];
@@ -107,7 +107,7 @@ fn nobody_else_works_before_the_lease_of_work_that_does_not_stop_has_run_out() {
 }
 
 #[test]
-fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
+fn a_node_whose_work_overruns_does_not_campaign_until_it_has_ended() {
     let mut local = Local::started(&["ob1", "ob2", "ob3"], TIMEOUT);
     let at = local.leader();
     local.nodes.swap(0, at);
@@ -117,7 +117,7 @@ fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
         let _ending = Ending(&stubborn, &local.nodes);
         scope.spawn(|| node.lead(|leading| stubborn.work(leading)));
         wait_for("the work", || (stubborn.held_at.load(Ordering::SeqCst) > 0).then_some(()));
-        // The others never lead if the first can: whoever does not campaign here is held back by its work alone.
+        // The others lead only if the first node does not campaign. Only its work keeps it from that.
         for other in others {
             other.set_eligible(false);
         }
@@ -144,9 +144,9 @@ fn a_node_whose_work_runs_on_is_no_candidate_until_it_has_ended() {
     });
 }
 
-/// Of a node that is alone, which would lead again at once.
+/// A single node would lead again at once.
 #[test]
-fn a_lease_that_is_not_dropped_is_said_once_to_keep_its_node_from_elections() {
+fn a_lease_that_is_not_dropped_is_warned_of_once() {
     let mut cluster = Cluster::started(&["1"], SWIFT);
     let first = cluster.leader();
     cluster.process("1").command("hold");
@@ -170,7 +170,7 @@ fn a_lease_that_is_not_dropped_is_said_once_to_keep_its_node_from_elections() {
 
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
 
-/// Not a test but a program, which a test starts: its work does not stop, and it would rather be aborted.
+/// Not a test but a program that a test starts. Its work does not stop, and it chose [`OnOverrun::Abort`].
 #[test]
 #[ignore = "a program that another test starts"]
 fn run() {
@@ -189,7 +189,7 @@ fn run() {
 }
 
 #[test]
-fn a_program_that_rather_aborts_than_overruns_is_aborted() {
+fn a_program_that_chose_to_abort_is_aborted_when_its_work_overruns() {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["overrun::run", "--exact", "--ignored", "--nocapture"]).env(PORT, free_port().to_string());
     let mut program = Process::start("program", command);

@@ -75,7 +75,7 @@ fn a_second_config_is_named_beside_the_usage() {
 }
 
 #[test]
-fn asked_for_help_it_shows_its_usage_on_stdout_and_all_is_well() {
+fn help_shows_the_usage_on_stdout_and_exits_with_0() {
     for arguments in [&["--help"][..], &["1", "-h"]] {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let mut program = start(&arguments);
@@ -92,7 +92,7 @@ fn pipe(path: &Path) {
     mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
 }
 
-/// The config is a pipe into which nobody writes.
+/// The config is a pipe into which nothing is written.
 #[test]
 fn a_program_that_hangs_while_it_starts_ends_by_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -175,7 +175,7 @@ fn a_state_that_is_locked_is_named() {
     assert!(cluster.is_ready("1"));
     let mut plan = cluster.plan.clone();
     let file = plan.state_dir.clone().unwrap().join("node-1.vote");
-    // Another port: so that it is the state that stands in the way.
+    // Another port, so that only the state prevents the start.
     plan.node("1").2 = super::cluster::free_port();
     let config = cluster.write(&plan);
     refuses_node_1(&config, &["another process uses this state", path_text(&file)]);
@@ -223,9 +223,9 @@ fn three_programs_with_certificates_of_the_script_elect_a_leader_and_end_by_sigt
     }
 }
 
-/// The job says its token with every step, so that its order can be told.
+/// The job prints its token with every step, so that the order can be seen.
 #[test]
-fn the_job_of_the_singleton_runs_on_one_node_and_goes_on_with_another_when_that_one_is_stopped() {
+fn the_singleton_job_runs_on_one_node_and_moves_to_another_when_that_node_stops() {
     let mut cluster = planned();
     let plan = cluster.plan.clone();
     let config = cluster.write(&plan);

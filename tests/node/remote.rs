@@ -82,7 +82,7 @@ fn a_call_without_an_answer_may_still_take_effect_and_the_error_says_so() {
         Err(RemoteError::Silent(text)) => text.contains(in_doubt),
         other => panic!("{other:?}"),
     };
-    // It is connected to, and that is all.
+    // It accepts the connection and does nothing more.
     assert!(silent(client.resign(leads, zero)));
     assert!(silent(client.transfer(Transfer { leader: leads, to: "2" })));
     assert!(!silent(client.status(leads).map(drop)));

@@ -1,4 +1,4 @@
-//! One node after the other is restarted by SIGTERM: leadership moves once for each leader that is.
+//! One node after the other is restarted by SIGTERM. Leadership moves once for each leader that is restarted.
 
 use std::env;
 use std::thread;
@@ -18,10 +18,9 @@ fn given(name: &str, default: u64) -> u64 {
 fn rolling_restart(ids: &[&str], rounds: u64) {
     // Slow enough by default that a busy machine deposes nobody.
     let timeout = given("TIMEOUT_MS", 1500);
-    let settle = Duration::from_millis(2 * timeout + 100);
+    let settle = Duration::from_millis(timeout + 50);
     let mut cluster = Cluster::started(ids, timeout);
-    cluster.leader();
-    thread::sleep(settle);
+    cluster.settled();
     let mut leaders_restarted = 0;
     for _ in 0..given("ROUNDS", rounds) {
         for id in ids {
@@ -33,8 +32,9 @@ fn rolling_restart(ids: &[&str], rounds: u64) {
             cluster.start(id);
             assert!(cluster.is_ready(id), "{}", cluster.dump());
             cluster.leader();
-            // As the manual says: until then it keeps the promises that it may have forgotten, and votes for nobody.
-            thread::sleep(settle / 2);
+            // As the manual says: until then it may have forgotten promises, and gives no vote. No event tells that
+            // this time is over.
+            thread::sleep(settle);
         }
     }
     let runs = cluster.judge(Claims::MayBeReleased);

@@ -1,4 +1,4 @@
-//! A thousand calls of everything, from everywhere: nothing hangs, and every thread ends.
+//! A thousand random calls from many threads: nothing hangs, and every thread ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use leadelect::{EndReason, HealthCheck, LeadOptions, Leading, Next, Node};
 
-use super::handover::Dice;
+use super::dice::Dice;
 use super::in_process::{Local, threads};
 use super::lead::until_told;
 use super::process::wait_for;
 
 const IDS: [&str; 3] = ["xa1", "xa2", "xa3"];
 const TIMEOUT: Duration = Duration::from_millis(100);
-/// Longer than anything takes but a deadlock.
+/// Only a deadlock takes longer.
 const LIMIT: Duration = Duration::from_secs(120);
 
 struct Storm<'a> {
@@ -171,7 +171,7 @@ fn a_thousand_random_calls_from_everywhere_hang_nothing_and_leave_no_thread() {
             assert!(calls.iter().all(|calls| *calls > 0), "{calls:?}");
             assert!(calls.iter().sum::<u64>() >= 1000);
         }
-        // Failed, which says why.
+        // The thread has failed and says why.
         Err(_) if test.is_finished() => test.join().unwrap(),
         Err(_) => panic!("seed {seed}: hangs: {:?}", IDS.map(threads)),
     }

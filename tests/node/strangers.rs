@@ -1,4 +1,4 @@
-//! Whoever does not belong to the cluster, or is configured otherwise, is refused and named, and harms nobody.
+//! A stranger, and a node with another config, is refused and named, and does no harm.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -191,8 +191,8 @@ fn a_frame_of_garbage_inside_tls_is_refused_and_named() {
     attacked(attack, &["WARN", "refused 127.0.0.1", "expected a frame of protocol 1"]);
 }
 
-/// 40 connections that say nothing, more than one address may have under way: existing connections do not need a
-/// handshake, and new ones come through as soon as the deadline has cut the silent ones.
+/// 40 connections that say nothing are more than one address may have under way. Existing connections need no
+/// handshake, and new ones come through as soon as the deadline has cut the silent ones off.
 #[test]
 fn silent_connections_neither_stop_an_election_nor_stay() {
     let mut cluster = Cluster::started(&THREE, SWIFT);
@@ -208,7 +208,7 @@ fn silent_connections_neither_stop_an_election_nor_stay() {
     cluster.kill(&first.id);
     let second = cluster.leader();
     assert!(second.token > first.token);
-    // Whoever comes back has to get through.
+    // A node that comes back has to get through.
     cluster.start(&first.id);
     cluster.leader();
 
@@ -219,9 +219,9 @@ fn silent_connections_neither_stop_an_election_nor_stay() {
     cluster.judge(Claims::Stand);
 }
 
-/// One byte now and then resets a read's timeout, and not the deadline of the handshake.
+/// One byte now and then resets the timeout of a read, but not the deadline of the handshake.
 #[test]
-fn a_handshake_that_drips_is_cut() {
+fn a_handshake_that_drips_is_cut_off() {
     let cluster = Cluster::started(&THREE, SWIFT);
     cluster.leader();
     // The beginning of a TLS record that announces 512 bytes.

@@ -37,7 +37,7 @@ fn a_preferred_node_that_comes_late_leads_in_the_end_and_takes_over_in_order() {
                     works.lock().unwrap().push((leading.token().0, me, true));
                     let told = until_told(leading);
                     works.lock().unwrap().push((leading.token().0, me, false));
-                    told // taken for what it is: a consequence
+                    told // not an error of the work, but its consequence
                 })
             });
         }

@@ -40,7 +40,7 @@ fn a_leader_that_loses_its_quorum_tells_that_nobody_leads() {
 }
 
 #[test]
-fn a_leader_that_resigns_tells_that_nobody_leads_before_anybody_does() {
+fn a_leader_that_resigns_tells_that_nobody_leads_before_the_next_one_leads() {
     let local = Local::started(&["x1", "x2", "x3"], SLOW);
     let leader = &local.nodes[local.leader()];
     let mut events = leader.events();
@@ -71,7 +71,7 @@ fn a_stream_may_begin_with_the_present_state() {
 
 /// A node alone, as fast as one can be, leads more terms than an unread stream can keep.
 #[test]
-fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_other_readers() {
+fn an_unread_stream_loses_no_term_and_delays_neither_the_node_nor_other_readers() {
     const TERMS: u64 = 150;
     let folder = tempfile::tempdir().unwrap();
     let config = Config::builder()
@@ -112,7 +112,7 @@ fn a_stream_that_nobody_reads_hides_no_term_and_holds_up_neither_the_node_nor_ot
 }
 
 #[test]
-fn who_polls_the_stream_with_other_descriptors_is_woken_by_an_event_and_by_the_end() {
+fn an_event_and_the_end_of_the_stream_wake_a_poll() {
     let local = Local::started(&["z1", "z2", "z3"], SLOW);
     let node = &local.nodes[local.leader()];
     let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -182,7 +182,7 @@ fn counters_tell_of_a_hand_over_and_of_a_return() {
     assert!(late.worst >= late.last && !late.last.is_zero(), "{late:?}");
     assert!(late.worst < AMPLE, "{late:?}");
 
-    // Who comes back knows no leader, and asks those who do; unless the leader is faster than the question.
+    // A node that comes back knows no leader and asks the others, unless the leader is faster than the question.
     let id = local.nodes[at].id();
     let refused = |local: &Local| -> u64 {
         let others = local.nodes.iter().filter(|node| node.id() != id);
@@ -202,7 +202,7 @@ mod text {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Every sample by its name and labels. Stricter than Prometheus: whatever it does not know is a panic.
+    /// Every sample by its name and labels. Stricter than Prometheus: it panics at anything that it does not know.
     fn parse(text: &str) -> BTreeMap<String, f64> {
         let (mut samples, mut types) = (BTreeMap::new(), BTreeMap::new());
         let (mut family, mut lines) = (String::new(), text.lines());
@@ -260,7 +260,7 @@ mod text {
 
     #[test]
     fn the_text_for_prometheus_is_well_formed_and_follows_a_failover() {
-        // With one node gone both others must vote, also one that came late and doubts its memory for twice as long.
+        // With one node gone both others must vote, also one that came late and is in doubt for twice as long.
         let calm = Duration::from_secs(2);
         let mut local = Local::started(&["p1", "p2", "p3"], calm);
         let old = local.leader();

@@ -114,7 +114,7 @@ fn arguments_reach_the_command_as_they_are() {
 }
 
 #[test]
-fn sigterm_and_sigint_end_the_command_and_all_is_well() {
+fn sigterm_and_sigint_end_the_command_and_the_exit_code_is_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let script = "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
         let mut alone = start(&[], &["sh", "-c", script]);
@@ -164,7 +164,7 @@ fn a_second_sigterm_kills_the_command() {
     assert!(log.contains("the command ended: signal 9"), "{log}");
 }
 
-/// The lease is renewed all the while: it is not its end that has the command end.
+/// The lease is renewed all the time, so its end is not what ends the command.
 #[test]
 fn a_guard_that_is_stopped_does_not_keep_the_supervisor_from_ending() {
     for (stop_time, signals) in [("200ms", 1), ("3600s", 2)] {

@@ -1,9 +1,8 @@
-//! Faults by chance, and then a look at everything that lived.
+//! Random faults, and then a check of everything that lived.
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use rustix::process::{Signal, kill_process};
 
+use super::dice::Dice;
 use super::exclusion::guard_of;
 use super::rig::Rig;
 
@@ -26,10 +25,12 @@ const FAULTS: [Fault; 6] = [
     Fault::CutOff,
 ];
 
-/// `LEADELECT_FAULTS=300 cargo test --features cli --test run -- --nocapture chance` for more.
+/// `LEADELECT_FAULTS=300 cargo test --features cli --test run -- --nocapture chance` for more. A failure prints the
+/// command that deals the same faults again; who leads is up to the hosts' timing.
 #[test]
-fn no_two_leaders_commands_live_at_once_whatever_is_killed_or_stopped() {
+fn commands_of_two_leaders_never_live_at_once() {
     let rounds = std::env::var("LEADELECT_FAULTS").map_or(12, |rounds| rounds.parse().unwrap());
+    let mut dice = Dice::new(Dice::seed(), 0);
     let options = ["--hold-off", "100ms", "--stop-time", "200ms"];
     let mut rig = Rig::start(500, "deaf child stray", &options);
     let mut token = 0;
@@ -37,8 +38,7 @@ fn no_two_leaders_commands_live_at_once_whatever_is_killed_or_stopped() {
         let lives = rig.next_after(token, 3);
         token = lives[0].token;
         let node = lives[0].node.clone();
-        let chance = usize::try_from(SysRng.try_next_u32().unwrap()).unwrap();
-        let fault = FAULTS[chance % FAULTS.len()];
+        let fault = FAULTS[dice.below(FAULTS.len() as u64) as usize];
         println!("{round}: token={token} node={node}: {fault:?}");
         match fault {
             Fault::KillCommand => lives[0].signal(Signal::KILL),

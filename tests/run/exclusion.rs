@@ -1,4 +1,4 @@
-//! No command outlives the lease of its node, whoever is killed or stopped.
+//! No command outlives the lease of its node, even if the node, the guard or the command is killed or stopped.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -54,7 +54,7 @@ fn a_supervisor_that_is_stopped_has_its_command_killed_before_another_leads() {
 }
 
 #[test]
-fn a_command_that_ignores_sigterm_is_dead_before_the_lease_ends_that_nobody_renews() {
+fn a_command_that_ignores_sigterm_is_dead_before_the_lease_runs_out() {
     let rig = Rig::start(TIMEOUT, "deaf child", &[]);
     let lives = rig.next_after(0, 2);
     let node = &lives[0].node;
@@ -120,7 +120,7 @@ fn a_leader_that_is_told_to_resign_ends_its_command_first() {
     assert_eq!(rig.judge(), 3);
 }
 
-/// Nobody is there to kill it but the kernel.
+/// Only the kernel is left to kill it.
 #[test]
 fn a_command_dies_with_its_guard_also_while_its_supervisor_is_stopped() {
     let rig = Rig::start(TIMEOUT, "deaf", &[]);

@@ -1,4 +1,4 @@
-//! How long nobody works when a command is killed.
+//! How long no command works after one is killed.
 
 use rustix::process::Signal;
 
@@ -8,7 +8,7 @@ use super::rig::Rig;
 
 /// `LEADELECT_HANDOVERS=200 cargo test --features cli --test run -- --nocapture handover` for more.
 #[test]
-fn a_command_that_is_killed_is_followed_by_that_of_another_node_within_milliseconds() {
+fn after_a_command_is_killed_another_node_runs_its_own_within_milliseconds() {
     let rounds = std::env::var("LEADELECT_HANDOVERS").map_or(15, |rounds| rounds.parse().unwrap());
     // The default timing: a heartbeat every 100 ms, an election timeout of 500 ms.
     let rig = Rig::start(500, "", &["--hold-off", "100ms"]);

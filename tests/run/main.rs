@@ -1,8 +1,8 @@
 //! `leadelect run`: three supervisors on loopback, whose commands, guards and selves are killed and stopped.
 //!
 //! The command is this very binary, started again as [`work`]. It writes down every millisecond that it lives, and so
-//! do the processes that it starts, on a clock that all processes of the host share. Whatever a test does, no process
-//! of one leader may be found alive once a process of the next leader is: [`rig`] judges that.
+//! do the processes that it starts, on a clock that all processes of the host share. In no test may a process of one
+//! leader live once a process of the next leader does. [`rig`] judges that.
 #![cfg(target_os = "linux")]
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
@@ -17,4 +17,4 @@ mod rig;
 mod support;
 mod work;
 
-use support::{child, cluster, process};
+use support::{child, cluster, dice, process};

@@ -133,8 +133,8 @@ impl Rig {
         lives
     }
 
-    /// Waits until every node is able to vote and to lead: one that came too late to vote for the first leader does
-    /// neither for two election timeouts after its start.
+    /// Waits until every node may vote and lead. A node that came too late to vote for the first leader does neither
+    /// for two election timeouts after its start.
     #[track_caller]
     pub(crate) fn wait_until_nobody_is_new(&self) {
         for supervisor in self.supervisors.values() {
@@ -146,7 +146,7 @@ impl Rig {
         assert!(found.is_some(), "no command works:\n{}", self.dump());
     }
 
-    /// Waits for the command of a leader that comes after the one with this `token`, and for so many processes of it.
+    /// Waits for the command of a leader after the one with this `token`, and until it has this many processes.
     #[track_caller]
     pub(crate) fn next_after(&self, token: u64, processes: usize) -> Vec<Life> {
         let found = try_for(AMPLE, || {

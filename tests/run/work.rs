@@ -90,12 +90,12 @@ fn beat(log: &mut File) {
 
 /// Starts another one, and returns when it lives.
 fn start(traits: &str, folder: &std::path::Path) {
-    // Whoever adopts it waits for it.
+    // The process that adopts it waits for it.
     #[allow(clippy::zombie_processes)]
     let child = Command::new(env::current_exe().unwrap())
         .args(ARGUMENTS)
         .env(TRAITS, traits)
-        // If it is not killed, a test is to fail, and not to wait for the end of the output.
+        // If it is not killed, the test should fail, and not wait for the end of the output.
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

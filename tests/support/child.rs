@@ -27,12 +27,12 @@ pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
-/// A check that comes so long after the last is written down whatever it says: the process may have been stopped.
+/// A check that comes this long after the last one is always written down: the process may have been stopped.
 const GAP_NANOS: u64 = 20_000_000;
-/// Of the others every so manieth is.
+/// Of the other checks, one in this many is written down.
 const EVERY: u64 = 16;
 
-/// Nanoseconds on a clock that every process of this host reads alike.
+/// Nanoseconds on a clock that all processes of this host share.
 pub(crate) fn boot_nanos() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
@@ -40,7 +40,7 @@ pub(crate) fn boot_nanos() -> u64 {
 
 fn say(line: &str) {
     let mut out = stdout().lock();
-    // The parent has gone: stdin will tell.
+    // The parent has gone. The end of stdin will end this process.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 

@@ -18,7 +18,7 @@ use super::child;
 use super::lease_log::{Check, Claims, Run, judge};
 use super::process::{AMPLE, Process, Record, View, try_for, wait_for};
 
-/// A port that nobody listens on, and that this binary gives to nobody else.
+/// A port on which no process listens. This binary gives it out once.
 ///
 /// Not one that the system would give to an outgoing connection: while a node is down, its port could be taken by a
 /// peer that dials it. So the system's choice, for port 0, is of no use here.
@@ -26,7 +26,7 @@ pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_outgoing: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
-    // Where every port is for outgoing connections, any will have to do.
+    // If every port is for outgoing connections, one of those has to do.
     let ports = if first_outgoing > 12_000 { 10_000..first_outgoing } else { 10_000..65_000 };
     loop {
         let chance = SysRng.try_next_u32().unwrap();
@@ -360,7 +360,7 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
             .args(["build", "--quiet", "--offline", "--example", name])
             .arg("--target-dir")
             .arg(profile.parent().unwrap());
-        // What cargo tells a test of its package would have a build script of a dependency run again, and back.
+        // The variables that cargo sets for a test would make a build script of a dependency run again.
         for (name, _) in env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
             if of_package.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {

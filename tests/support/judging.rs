@@ -37,7 +37,7 @@ fn a_single_check_inside_the_time_of_another_leader_is_found() {
 }
 
 #[test]
-fn a_check_that_a_stop_has_stretched_proves_nothing_about_the_stop() {
+fn a_check_during_which_the_process_was_stopped_proves_nothing_about_the_stop() {
     let stretched = Check { after: 900, ..check(20, true, 1, 5) };
     let one = [check(10, true, 1, 5), stretched, check(901, false, 0, 0)];
     let two = [check(100, true, 2, 5), check(800, true, 2, 5)];

@@ -5,8 +5,8 @@
 //! the last. So two runs that overlap by these bounds did overlap, however the processes were scheduled; and where a
 //! process was stopped within a check, the bounds leave room for it.
 //!
-//! A check also *claims*: "for so long I may still act, whatever happens". The claim has to be over when the next
-//! leader is first seen, even if its maker was killed in the meantime, unless it gave its leadership away.
+//! A check also makes a *claim*: "I may act for this much longer". The claim has to be over when the next leader is
+//! first seen, even if its maker was killed meanwhile, unless that had given its leadership away.
 
 /// One answer to the question "may you act as leader?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +95,8 @@ pub(crate) fn judge(logs: &[(String, Vec<Check>)], claims: Claims) -> Result<Vec
     for (at, run) in all.iter().enumerate() {
         for later in &all[at + 1..] {
             let fault = |what: &str| Err(format!("{what}:\n  {run:?}\n  {later:?}"));
-            let same_tenure = run.node == later.node && run.token == later.token;
-            if same_tenure {
+            let same_leadership = run.node == later.node && run.token == later.token;
+            if same_leadership {
                 continue;
             }
             if run.token == later.token {
@@ -108,7 +108,7 @@ pub(crate) fn judge(logs: &[(String, Vec<Check>)], claims: Claims) -> Result<Vec
             if run.is_before(later) && run.token > later.token {
                 return fault("TokenMonotone: a token that is lower than one before");
             }
-            // A node that had to step down knows that its own claim is void.
+            // A node that steps down knows that its own claim is over.
             let stands = claims == Claims::Stand && run.node != later.node;
             if stands && run.token < later.token && run.claim > later.first.1 {
                 return fault("LeaseExclusion: a claim that reaches into the time of the next leader");

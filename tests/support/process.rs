@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::lease_log::Check;
 
-/// Longer than anything takes on a busy machine: whoever waits so long waits in vain.
+/// Longer than anything takes on a busy machine. What has not come by then does not come.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// Waits until `found` finds something.
 pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    try_for(AMPLE, &mut found).unwrap_or_else(|| panic!("waited {AMPLE:?} in vain for: {what}"))
+    try_for(AMPLE, &mut found).unwrap_or_else(|| panic!("not seen within {AMPLE:?}: {what}"))
 }
 
 /// As [`wait_for`], but gives up without a panic.
@@ -128,7 +128,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn wait_until_it_mentions(&self, parts: &[&str]) {
         if try_for(AMPLE, || self.see(|record| record.mentions(parts)).then_some(())).is_none() {
-            panic!("in vain waited for {parts:?} in\n{}", self.dump());
+            panic!("{parts:?} did not come in\n{}", self.dump());
         }
     }
 
@@ -182,7 +182,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Ended already: just as well.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -18,7 +18,7 @@ pub(crate) fn because(reason: &str) {
     // A test that runs alone runs in the main thread, which has no test's name.
     let place = Location::caller().to_string();
     let test = thread::current().name().filter(|name| *name != "main").unwrap_or(&place).to_owned();
-    // Not `eprintln!`: the test harness would swallow it in a test that passes.
+    // Not `eprintln!`: the test harness hides that in a test that passes.
     writeln!(stderr(), "SKIPPED {test}: {reason}").expect("write to stderr");
     assert!(env::var_os(NO_SKIP).is_none(), "skipped: {reason}. With {NO_SKIP} no test may be skipped");
 }

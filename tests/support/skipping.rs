@@ -12,7 +12,7 @@ fn run() {
     skip::because("needs a moon");
 }
 
-/// Runs the test above as anybody would: with its output captured.
+/// Runs the test above in the usual way: with its output captured.
 fn skipping(change: impl FnOnce(&mut Command) -> &mut Command) -> Output {
     let mut command = Command::new(env::current_exe().expect("this binary"));
     command.args(["skipping::run", "--exact", "--ignored"]).env_remove(NO_SKIP);
@@ -20,7 +20,7 @@ fn skipping(change: impl FnOnce(&mut Command) -> &mut Command) -> Output {
 }
 
 #[test]
-fn a_skipped_test_is_seen_though_its_output_is_captured() {
+fn a_skipped_test_is_seen_even_if_its_output_is_captured() {
     let output = skipping(|command| command);
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use rules::{Finding, Rule, findings_in, missing_modules, unused_rights};
 use source::{sources, test_sources};
-use table::{LAYERS, OWED, ROWS};
+use table::{LAYERS, ROWS};
 
 #[test]
 fn imports_point_inward() {
@@ -32,13 +32,6 @@ fn no_import_points_up_or_to_the_same_layer_so_there_is_no_circle() {
 #[test]
 fn every_module_of_the_table_is_there_and_every_right_is_used() {
     assert_kept(Rule::Rights);
-}
-
-#[test]
-fn what_is_owed_is_not_yet_put_right() {
-    let found = findings();
-    let paid: Vec<_> = OWED.iter().filter(|owed| found.iter().all(|finding| finding.what != **owed)).collect();
-    assert!(paid.is_empty(), "put right: strike it from OWED in tests/tidy/table.rs: {paid:#?}");
 }
 
 #[test]
@@ -75,7 +68,7 @@ fn lines(findings: &[&Finding]) -> String {
 }
 
 fn assert_kept(rule: Rule) {
-    let broken = findings().iter().filter(|finding| finding.rule == rule && !OWED.contains(&finding.what.as_str()));
+    let broken = findings().iter().filter(|finding| finding.rule == rule);
     let broken: Vec<&Finding> = broken.collect();
     assert!(broken.is_empty(), "\n{}\n", lines(&broken));
 }

@@ -80,7 +80,7 @@ fn every_test_that_the_manual_names_is_there() {
 fn the_properties_of_the_manual_are_those_of_the_checker() {
     let page = page("safety.md");
     // A picture is tried with a violation that is none.
-    let texts = ["harness", "model"].map(|part| texts(&format!("tests/election/{part}")));
+    let texts = ["harness", "model", "simulation"].map(|part| texts(&format!("tests/election/{part}")));
     let simulation = fs::read_to_string(root().join("tests/election/simulation.rs"));
     let texts = [texts.concat(), vec![simulation.expect("UTF-8")]].concat();
     let listed = listed_properties(&page);

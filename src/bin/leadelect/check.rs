@@ -7,7 +7,7 @@ use leadelect::remote::Client;
 use leadelect::{Config, NodeId};
 
 use super::view::View;
-use super::{ConfigFile, Failure, print};
+use super::{ConfigFile, Failure, listed, print};
 
 /// Check a config, its certificates, and whether every node answers
 ///
@@ -162,11 +162,8 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
     if versions.len() > 1 {
         findings.warning(&format!("the nodes run different versions: {versions:?}"))?;
     }
-    let verdict = view.verdict();
-    if verdict.ok { findings.ok(&verdict.to_string()) } else { findings.error(&verdict.to_string()) }
-}
-
-fn listed(ids: impl Iterator<Item = NodeId>) -> String {
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    ids.join(", ")
+    match view.verdict() {
+        Ok(text) => findings.ok(&text),
+        Err(text) => findings.error(&text),
+    }
 }

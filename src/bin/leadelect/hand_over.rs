@@ -118,7 +118,7 @@ impl<'a> HandOver<'a> {
                 let (leader, token) = (leader.id, leader.token.unwrap_or_default());
                 Ok(HandOver { config, client, leader, token })
             }
-            _ => Err(Failure::of_cluster(view.verdict())),
+            _ => Err(Failure::of_cluster(view.verdict().unwrap_or_else(|text| text))),
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> HandOver<'a> {
                 return Ok(next.id);
             }
             if limit.try_recv().is_ok() {
-                let verdict = view.verdict();
+                let verdict = view.verdict().unwrap_or_else(|text| text);
                 return Err(Failure::of_cluster(format!(
                     "node {from} has stepped down, and no node has taken over yet: {verdict}"
                 )));

@@ -62,21 +62,18 @@ impl ConfigFile {
         Config::from_yaml_file(&self.config).map_err(Failure::of)
     }
 
-    /// The node `id`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the config has no such node.
+    /// The node `id`. Fails if the config has no such node.
     fn node(&self, config: &Config, id: &str) -> Result<NodeId, Failure> {
-        let known: Vec<NodeId> = config.nodes().map(|(id, _)| id).collect();
-        let node = known.iter().find(|known| known.as_str() == id);
-        node.copied().ok_or_else(|| {
-            let path = self.config.display();
-            let ids: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let ids = ids.join(", ");
+        let mut known = config.nodes().map(|(id, _)| id);
+        known.find(|known| known.as_str() == id).ok_or_else(|| {
+            let (path, ids) = (self.config.display(), listed(config.nodes().map(|(id, _)| id)));
             Failure::of(format!("found no node {id:?} in {path}: expected one of {ids}"))
         })
     }
+}
+
+fn listed(ids: impl Iterator<Item = NodeId>) -> String {
+    ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a subcommand failed: a line for stderr, and the exit code.
@@ -94,12 +91,10 @@ impl Failure {
 
     /// The nodes refused, or could not do it.
     fn of_cluster(problem: impl fmt::Display) -> Failure {
-        Failure { exit_code: REFUSED, ..Failure::of(problem) }
+        Failure { exit_code: 1, ..Failure::of(problem) }
     }
 }
 
-/// The exit code if the nodes refused, or could not do it.
-const REFUSED: u8 = 1;
 /// The exit code if the arguments, the config or the certificates cannot be used.
 const UNUSABLE: u8 = 2;
 

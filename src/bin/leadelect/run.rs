@@ -12,7 +12,7 @@ mod supervisor;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
@@ -117,19 +117,25 @@ enum Restart {
     Always,
 }
 
-/// The exit code if the node stopped by itself.
 const NODE_STOPPED: u8 = 125;
 
-/// The command, and how it is stopped.
-#[derive(Debug)]
+/// The command, and how it is stopped. These are the arguments of a guard. The times are in nanoseconds.
+#[derive(Debug, clap::Args)]
 struct CommandSpec {
+    /// The id of the node, for `LEADELECT_NODE`
+    #[arg(long)]
     node: String,
-    command: Vec<OsString>,
+    #[arg(long)]
+    drain_time: u64,
+    /// The command is killed this long before the lease ends
+    #[arg(long)]
+    margin: u64,
+    #[arg(long)]
+    stop_time: u64,
+    #[arg(long)]
     stop_signal: i32,
-    drain_time: Duration,
-    /// The command is killed this long before the lease ends.
-    margin: Duration,
-    stop_time: Duration,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
 }
 
 impl CommandSpec {
@@ -152,29 +158,31 @@ impl CommandSpec {
         }
         Ok(CommandSpec {
             node,
-            command: args.command.clone(),
+            drain_time: nanos(drain_time),
+            margin: nanos(margin),
+            stop_time: nanos(args.stop_time),
             stop_signal: args.stop_signal,
-            drain_time,
-            margin,
-            stop_time: args.stop_time,
+            command: args.command.clone(),
         })
-    }
-
-    fn in_nanos(&self) -> (u64, u64, u64) {
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        (nanos(self.drain_time), nanos(self.margin), nanos(self.stop_time))
     }
 }
 
-/// The first argument of a guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
 const GUARD: &str = "guard";
-/// The first argument of the process that becomes the command.
 const EXEC: &str = "guard-exec";
 
 /// What only this program starts. These are not in the list of subcommands, because no user calls them.
 #[derive(Debug, clap::Parser)]
 enum Internal {
-    Guard(guard::Args),
+    /// Run a command for the supervisor, which is the other end of stdin
+    Guard(CommandSpec),
     GuardExec(exec::Args),
 }
 
@@ -207,16 +215,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = config.for_node(&args.id).map_err(Failure::of)?;
     let timing = config.timing();
     let spec = CommandSpec::new(args, config.id().to_string(), timing)?;
-    let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
     // If a guard is killed, this process becomes the parent of the processes that the guard left behind.
     set_child_subreaper(Some(getpid())).map_err(Failure::of)?;
     let signals = SignalReceiver::start().map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     signals.set_node(&node);
-    let mut supervisor = Supervisor::new(&node, timing, spec, args.restart, hold_off, &signals);
-    supervisor.run();
+    let exit_code = Supervisor::new(args, &node, timing, spec, &signals).run();
     node.shutdown();
-    match (supervisor.exit_code(), signals.stop_requested()) {
+    match (exit_code, signals.stop_requested()) {
         (Some(code), _) => Ok(ExitCode::from(code)),
         (None, true) => Ok(ExitCode::SUCCESS),
         (None, false) => {

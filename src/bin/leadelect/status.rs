@@ -8,7 +8,7 @@ use std::time::Duration;
 use leadelect::Config;
 use leadelect::remote::Client;
 
-use super::view::{Verdict, View, json, table};
+use super::view::{View, json, table};
 use super::{ConfigFile, Failure, complain, print};
 
 /// Ask every node what it sees and show one table
@@ -57,85 +57,68 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The time between two looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Moves to the top left and clears the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
-/// The exit code after the last look.
-static LAST: AtomicU8 = AtomicU8::new(Verdict::NO_LEADER);
+const NO_LEADER: u8 = 1;
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let lookout = Lookout::read(args)?;
-    if args.watch {
-        return watch(args, lookout);
+/// The exit code after the last look.
+static LAST: AtomicU8 = AtomicU8::new(NO_LEADER);
+
+impl Args {
+    fn clears_screen(&self) -> bool {
+        self.watch && !self.json && stdout().is_terminal()
     }
-    lookout.look(args, false).map(ExitCode::from)
 }
 
-fn watch(args: &Args, mut lookout: Lookout) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let (config, client) = read(args)?;
+    if args.watch {
+        return watch(args, config, client);
+    }
+    look(args, &config, &client).map(ExitCode::from)
+}
+
+fn read(args: &Args) -> Result<(Config, Client), Failure> {
+    let config = args.config.read()?;
+    let client = Client::new(config.clone()).map_err(Failure::of)?;
+    Ok((config, client))
+}
+
+fn watch(args: &Args, mut config: Config, mut client: Client) -> Result<ExitCode, Failure> {
     // Exits at once: a call to a node may be waiting.
     ctrlc::set_handler(|| std::process::exit(LAST.load(Ordering::Relaxed).into()))
         .map_err(|error| Failure::of(format!("cannot wait for Ctrl-C: {error}")))?;
     let ticks = crossbeam_channel::tick(WATCH_INTERVAL);
-    let redraws = !args.json && stdout().is_terminal();
     // Clearing the screen removes the line on stderr, too.
-    let repeats = redraws && stderr().is_terminal();
-    let mut unread = Unread::default();
+    let repeats = args.clears_screen() && stderr().is_terminal();
+    let mut unread: Option<String> = None;
+    let mut said = false;
     loop {
-        LAST.store(lookout.look(args, redraws)?, Ordering::Relaxed);
-        unread.complain(repeats);
+        LAST.store(look(args, &config, &client)?, Ordering::Relaxed);
+        if let Some(problem) = unread.as_ref().filter(|_| repeats || !said) {
+            complain(&format!("goes on as before: {problem}"));
+            said = true;
+        }
         ticks.recv().expect("a ticker never ends");
         // The config or a certificate may have been replaced, or only half replaced yet.
-        match Lookout::read(args) {
-            Ok(read) => (lookout, unread) = (read, Unread::default()),
-            Err(failure) => unread.problem = Some(failure.problem),
+        match read(args) {
+            Ok(read) => ((config, client), unread, said) = (read, None, false),
+            Err(failure) => unread = Some(failure.problem),
         }
     }
 }
 
-/// Why the config could not be read again, and whether the user was told.
-#[derive(Debug, Default)]
-struct Unread {
-    problem: Option<String>,
-    said: bool,
-}
-
-impl Unread {
-    fn complain(&mut self, repeats: bool) {
-        let Some(problem) = self.problem.as_ref().filter(|_| repeats || !self.said) else {
-            return;
-        };
-        complain(&format!("goes on as before: {problem}"));
-        self.said = true;
-    }
-}
-
-/// The nodes to ask, and the client that asks them.
-#[derive(Debug)]
-struct Lookout {
-    config: Config,
-    client: Client,
-}
-
-impl Lookout {
-    fn read(args: &Args) -> Result<Lookout, Failure> {
-        let config = args.config.read()?;
-        let client = Client::new(config.clone()).map_err(Failure::of)?;
-        Ok(Lookout { config, client })
-    }
-
-    /// Asks and shows once. Returns the exit code.
-    fn look(&self, args: &Args, redraws: bool) -> Result<u8, Failure> {
-        let view = View::of(&self.config, self.client.status_of_all());
-        let verdict = view.verdict();
-        let text = match (args.json, redraws) {
-            (true, _) => json(&view, !args.watch)?,
-            (false, true) => format!("{CLEAR_SCREEN}{}{verdict}\n", table(&view)),
-            (false, false) => format!("{}{verdict}\n", table(&view)),
-        };
-        print(&text)?;
-        Ok(verdict.exit_code())
-    }
+/// Asks and shows once. Returns the exit code.
+fn look(args: &Args, config: &Config, client: &Client) -> Result<u8, Failure> {
+    let view = View::of(config, client.status_of_all());
+    let (verdict, exit_code) = match view.verdict() {
+        Ok(text) => (text, 0),
+        Err(text) => (text, NO_LEADER),
+    };
+    let text = if args.json { json(&view, !args.watch)? } else { table(&view) + &verdict + "\n" };
+    let clear = if args.clears_screen() { CLEAR_SCREEN } else { "" };
+    print(&format!("{clear}{text}"))?;
+    Ok(exit_code)
 }

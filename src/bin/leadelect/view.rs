@@ -1,22 +1,18 @@
 //! The answers of all nodes, side by side.
 
-use std::fmt::{self, Write};
-use std::time::Duration;
+use std::fmt::Write;
 
 use leadelect::remote::{NodeStatus, RemoteError};
-use leadelect::status::PeerStatus;
-use leadelect::{Config, NodeId, Remaining, Role, Term};
-use serde::Serialize;
+use leadelect::{Config, NodeId};
+use serde_json::Value;
 
 use super::Failure;
 
-/// One look at every node.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) nodes: Vec<Seen>,
 }
 
-/// A node, and its answer.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) id: NodeId,
@@ -35,7 +31,6 @@ impl View {
         View { nodes: nodes.collect() }
     }
 
-    /// The nodes that have answered.
     pub(crate) fn reachable(&self) -> impl Iterator<Item = &NodeStatus> {
         self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
     }
@@ -45,33 +40,28 @@ impl View {
         self.reachable().filter(|node| node.token.is_some() && !node.lease.is_over()).collect()
     }
 
-    /// Whether exactly one node leads, and a quorum agrees.
-    pub(crate) fn verdict(&self) -> Verdict {
+    /// Whether exactly one node leads and a quorum agrees, in words: `Ok` if that is so.
+    pub(crate) fn verdict(&self) -> Result<String, String> {
         let (total, reachable) = (self.nodes.len(), self.reachable().count());
         let quorum = total / 2 + 1;
-        let (ok, text) = match self.leaders().as_slice() {
-            [] => {
-                let text = format!("nobody leads: {reachable} of {total} nodes can be reached, {quorum} are needed");
-                (false, text)
-            }
+        match self.leaders().as_slice() {
+            [] => Err(format!("nobody leads: {reachable} of {total} nodes can be reached, {quorum} are needed")),
             [leader] => {
                 let (id, term) = (leader.id, leader.term);
                 let agrees = |node: &&NodeStatus| (node.leader, node.term) == (Some(id), term);
                 let agree = self.reachable().filter(agrees).count();
                 let text =
                     format!("node {id} leads in term {term}: {agree} of {total} nodes agree, {quorum} are needed");
-                (agree >= quorum, text)
+                if agree >= quorum { Ok(text) } else { Err(text) }
             }
             several => {
                 let ids: Vec<String> = several.iter().map(|node| node.id.to_string()).collect();
                 let ids = ids.join(" and ");
-                let text = format!(
+                Err(format!(
                     "the nodes {ids} each held a lease when asked: if it stays so they are of different clusters"
-                );
-                (false, text)
+                ))
             }
-        };
-        Verdict { ok, text }
+        }
     }
 }
 
@@ -83,28 +73,6 @@ fn without_addr(error: RemoteError, addr: &str) -> RemoteError {
             RemoteError::Unreachable(rest.trim_start_matches([':', ' ']).to_owned())
         }
         other => other,
-    }
-}
-
-/// Whether there is exactly one leader with a quorum, in words.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    pub(crate) ok: bool,
-    text: String,
-}
-
-impl Verdict {
-    /// The exit code if that is not so.
-    pub(crate) const NO_LEADER: u8 = 1;
-
-    pub(crate) fn exit_code(&self) -> u8 {
-        if self.ok { 0 } else { Verdict::NO_LEADER }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -153,54 +121,37 @@ fn cells(node: &Seen) -> [String; HEAD.len()] {
     cells
 }
 
-/// A node, as JSON has it. The names are documented and stay. [`NodeStatus`] has most of them, but there is none of a
-/// node that has not answered: here such a node has the same names, and `null`.
-#[derive(Debug, Serialize)]
-struct NodeJson<'a> {
-    id: NodeId,
-    addr: &'a str,
-    reachable: bool,
-    role: Option<Role>,
-    term: Option<Term>,
-    leader: Option<NodeId>,
-    token: Option<Term>,
-    lease_ms: Option<Remaining>,
-    round_trip_ms: Option<f64>,
-    certificate_days: Option<i64>,
-    version: Option<&'a str>,
-    uptime_s: Option<u64>,
-    error: Option<String>,
-    peers: Option<&'a [PeerStatus]>,
-}
-
 /// The array for programs, on several lines or on one.
 pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
-    let nodes: Vec<NodeJson<'_>> = view.nodes.iter().map(node_json).collect();
-    let text = if pretty { serde_json::to_string_pretty(&nodes) } else { serde_json::to_string(&nodes) };
+    let nodes = view.nodes.iter().map(node_json).collect::<serde_json::Result<Vec<Value>>>();
+    let text = nodes
+        .and_then(|nodes| if pretty { serde_json::to_string_pretty(&nodes) } else { serde_json::to_string(&nodes) });
     Ok(text.map_err(Failure::of)? + "\n")
 }
 
-fn node_json(node: &Seen) -> NodeJson<'_> {
-    let answer = node.answer.as_ref().ok();
-    NodeJson {
-        id: node.id,
-        addr: &node.addr,
-        reachable: answer.is_some(),
-        role: answer.map(|answer| answer.role),
-        term: answer.map(|answer| answer.term),
-        leader: answer.and_then(|answer| answer.leader),
-        token: answer.and_then(|answer| answer.token),
-        lease_ms: answer.map(|answer| answer.lease),
-        round_trip_ms: answer.map(|answer| millis(answer.round_trip)),
-        certificate_days: answer.and_then(|answer| answer.certificate_days),
-        version: answer.map(|answer| answer.version.as_str()),
-        uptime_s: answer.map(|answer| answer.uptime.as_secs()),
-        error: node.answer.as_ref().err().map(ToString::to_string),
-        peers: answer.map(|answer| answer.peers.as_slice()),
-    }
-}
+/// What [`NodeStatus`] has, as JSON names it, besides the id. The names are documented and stay.
+const ANSWERED: [&str; 10] = [
+    "role",
+    "term",
+    "leader",
+    "token",
+    "lease_ms",
+    "round_trip_ms",
+    "certificate_days",
+    "version",
+    "uptime_s",
+    "peers",
+];
 
-/// Milliseconds, with microseconds behind the point.
-fn millis(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e3
+/// A node. One that has not answered has the same names, and `null`.
+fn node_json(node: &Seen) -> serde_json::Result<Value> {
+    let (mut json, error) = match &node.answer {
+        Ok(status) => (serde_json::to_value(status)?, None),
+        Err(error) => (ANSWERED.map(|name| (name, Value::Null)).into_iter().collect(), Some(error.to_string())),
+    };
+    json["id"] = node.id.as_str().into();
+    json["addr"] = node.addr.as_str().into();
+    json["reachable"] = node.answer.is_ok().into();
+    json["error"] = error.into();
+    Ok(json)
 }

@@ -48,7 +48,7 @@ fn strangers_that_are_turned_away_leave_nothing_behind() {
         assert!(admission.handshake(address(number)).is_none());
     }
     drop(under_way);
-    assert!(admission.places().handshakes.is_empty());
+    assert!(lock(&admission.places).handshakes.is_empty());
 }
 
 #[test]

@@ -350,8 +350,8 @@ impl Checker {
 
     /// A leader hands over to a preferred node only after it has led for long.
     fn yields_rarely(&mut self, step: &Step, term: Term) {
-        let office = self.elected_at.get(&step.node);
-        let Some((_, since)) = office.filter(|(own, _)| *own == term) else {
+        let elected = self.elected_at.get(&step.node);
+        let Some((_, since)) = elected.filter(|(own, _)| *own == term) else {
             return;
         };
         if step.local() < *since + step.settling {

@@ -3,29 +3,28 @@
 //! A node is a shipped [`Engine`], driven in the six steps that its documentation asks for. What a driver and the state
 //! that threads share do beside that, and nothing else, is written here once more.
 
+mod node;
 mod program;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{
-    Cause, Deadline, Election, Event, HardState, Instant, Recovery, Reply, Request, Role, Setup, Term,
-};
+use leadelect::election::{Cause, Election, Event, HardState, Instant, Recovery, Reply, Request, Setup, Term};
 use leadelect::engine::{Call, Effects, Engine, Mail, Undone};
 
 use super::Dice;
 use super::agenda::Agenda;
-use super::checker::{Checker, Step, Work};
-use super::clock::{Clock, Real};
+use super::checker::{Checker, Step};
+use super::clock::Real;
 use super::disk::Disk;
 use super::network::Network;
 use super::per_node::PerNode;
-use super::record::{Host, Mark, Process, Record, Said};
-use program::{Lease, Told};
+use super::record::{Mark, Record, Said};
+use program::Told;
 
+pub(crate) use node::{Node, Wall, WindUp};
 pub(crate) use program::Outcome;
-use program::Program;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -75,55 +74,6 @@ enum Letter {
     },
     /// What the program is and wants has changed.
     Nudge,
-}
-
-/// One host and what runs on it.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) setup: Setup,
-    pub(crate) clock: Clock,
-    pub(crate) disk: Disk,
-    /// Runs without a place to remember things.
-    pub(crate) stateless: Option<Wall>,
-    /// How long work goes on that was told to stop. No longer than the lease in any case.
-    pub(crate) winds_up_in: WindUp,
-    engine: Option<Engine<u64>>,
-    life: u64,
-    booted_in_life: bool,
-    paused: bool,
-    queue: VecDeque<Box<Letter>>,
-    /// A step whose state is still being written.
-    writing: Option<Written>,
-    published: Option<Deadline>,
-    work: Option<Work>,
-    winding_up: bool,
-    pub(crate) program: Program,
-    /// The leases of this life that are published or still guard something.
-    leases: BTreeMap<Term, Lease>,
-    /// When it was told to stop.
-    stopping: Option<Instant>,
-    /// Nobody reads the log: the thread that next writes a line waits so long.
-    pub(crate) log_stalls: Duration,
-    busy_until: Real,
-    /// Work that has hung, and until when: it returns no sooner.
-    pub(crate) stuck: Option<Work>,
-    looks_at: Real,
-}
-
-/// The wall clock of a node without state.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Wall {
-    /// It showed so many seconds at the start of the world.
-    Runs(u64),
-    /// It shows the same at every start: a host without a real-time clock.
-    Stands(u64),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum WindUp {
-    After(Duration),
-    /// Each time differently: at once, when the lease ends, or between.
-    Anyhow,
 }
 
 #[derive(Debug)]
@@ -639,125 +589,5 @@ impl World {
             let millis = self.now.0 as f64 / 1e6;
             story.push(format!("{millis:>9.1}  {}", line()));
         }
-    }
-}
-
-impl Node {
-    fn new(setup: Setup) -> Self {
-        Node {
-            setup,
-            clock: Clock { set_at: Real::ZERO, showed: Instant::from_nanos(3_600_000_000_000), ppm: 0 },
-            disk: Disk::empty(),
-            stateless: None,
-            winds_up_in: WindUp::After(Duration::ZERO),
-            engine: None,
-            life: 0,
-            booted_in_life: false,
-            paused: false,
-            queue: VecDeque::new(),
-            writing: None,
-            published: None,
-            work: None,
-            winding_up: false,
-            program: Program::default(),
-            leases: BTreeMap::new(),
-            stopping: None,
-            log_stalls: Duration::ZERO,
-            busy_until: Real::ZERO,
-            stuck: None,
-            looks_at: Real::NEVER,
-        }
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.engine.is_some()
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        let stops = |letter: &Box<Letter>| matches!(**letter, Letter::Own { mail: Mail::Stop, .. });
-        self.stopping.is_some() || self.queue.iter().any(stops)
-    }
-
-    /// Whether nothing is pending in it.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.engine.as_ref().is_none_or(Engine::is_settled)
-    }
-
-    /// How long the others may take to answer a release.
-    pub(super) fn last_words(&self) -> Duration {
-        self.setup.timing.election_timeout() / 2
-    }
-
-    /// Puts mail of the process itself into its queue.
-    pub(super) fn own(&mut self, mail: Mail<u64>) {
-        self.queue.push_back(Box::new(Letter::Own { life: self.life, mail }));
-    }
-
-    /// Until when the election thread waits for the disk, or for somebody to read the log.
-    fn waits_until(&self, now: Real) -> Option<Real> {
-        let writing = self.writing.as_ref().map(|written| written.until);
-        writing.or_else(|| (now < self.busy_until).then_some(self.busy_until))
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    pub(crate) fn term(&self) -> Term {
-        self.engine.as_ref().map_or(Term::default(), |engine| engine.election().term())
-    }
-
-    /// The node as its users see it.
-    pub(crate) fn status(&self, now: Real) -> String {
-        let Some(engine) = &self.engine else {
-            return "down".to_owned();
-        };
-        let election = engine.election();
-        let mut text = format!("{} term={}", election.role(), election.term());
-        if let (Some(leader), Role::Follower | Role::Candidate) = (election.leader(), election.role()) {
-            text += &format!(" leader={leader}");
-        }
-        if let Some(lease) = self.published {
-            let left = lease.until.since(self.clock.at(now));
-            text += &format!(" token={} lease {:.1?} left", lease.token, left);
-        }
-        text
-    }
-
-    fn host(&self) -> Host {
-        let process = match (&self.engine, self.paused) {
-            (None, _) => Process::Down,
-            (Some(_), true) => Process::Paused,
-            (Some(_), false) => Process::Runs,
-        };
-        Host {
-            process,
-            life: self.life,
-            booted: self.clock.set_at,
-            ppm: self.clock.ppm,
-            mood: self.disk.mood,
-            torn: self.disk.torn,
-            stored: self.disk.durable().is_some(),
-            stateless: self.stateless.is_some(),
-        }
-    }
-
-    fn step(&self, at: Real) -> Step {
-        Step {
-            node: self.setup.me,
-            life: self.life,
-            at,
-            clock: self.clock,
-            durable: self.durable(),
-            storage_failed: self.disk.failed,
-            settling: self.setup.timing.settling(),
-            leads: self.engine.as_ref().is_some_and(|engine| engine.election().leader() == Some(self.setup.me)),
-            term: self.term(),
-        }
-    }
-
-    fn durable(&self) -> Option<HardState> {
-        let durable = self.disk.durable().unwrap_or_default();
-        self.stateless.is_none().then_some(durable)
     }
 }

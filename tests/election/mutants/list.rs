@@ -2,6 +2,7 @@
 //!
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
+mod node;
 mod peace;
 mod succession;
 
@@ -31,7 +32,7 @@ pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
         "try_one",
         "world.checker.violation.is_none()",
         r#"world.checker.violation.as_ref().is_none_or(|text| {
-            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway", "BestLeads"];
+            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway", "BestLeads", "Settled"];
             liveness.iter().any(|name| text.starts_with(name))
         })"#,
     ),
@@ -518,4 +519,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
     succession::NEVER_YIELDS,
     succession::YIELDS_AT_ONCE,
     succession::FLAPPING_FORGIVEN,
+    // ---- What a node decides beyond its part in the election. ----
+    node::STOPS_BEFORE_WORK_ENDED,
+    node::STOP_RELEASES_AT_ONCE,
+    node::STOP_WITHOUT_LIMIT,
+    node::HOLD_OFF_FORGOTTEN,
+    node::HOLD_OFF_OF_PROGRAM_IGNORED,
+    node::ELIGIBILITY_LOST,
+    node::ABSENT_PROGRAM_IS_ELIGIBLE,
+    node::OVERRUN_NOT_TOLD,
+    node::KEPT_LEASE_IGNORED,
+    node::KEPT_LEASE_LOOKED_FOR_LATE,
+    node::SILENCE_IGNORED,
+    node::ILLNESS_IGNORED,
+    node::CALLER_FORGOTTEN,
+    node::DONE_TOO_EARLY,
+    node::FOLLOWER_HANDS_OVER,
+    node::ANSWERS_LOST_WITH_THE_DISK,
+    node::WORK_OF_ANOTHER_TERM_ENDS,
+    node::LEASE_FREE_TOO_EARLY,
+    node::UNANSWERED_IGNORED,
 ];

@@ -1,6 +1,7 @@
 //! A copy of the election and of its pure tests, in which rules can be broken at run time.
 //!
-//! The copy is a package in the target folder. It has the election's sources and no others, so it builds in seconds.
+//! The copy is a package in the target folder. It has the sources of the election and of the engine and no others, so
+//! it builds in seconds.
 
 use std::fs;
 use std::ops::Range;
@@ -68,7 +69,14 @@ pub fn is(name: &str) -> bool {
 }
 "#;
 
-const LIB_RS: &str = "#![allow(warnings)]\npub mod election;\npub mod mutant;\npub use election::NodeId;\n";
+const LIB_RS: &str = "#![allow(warnings)]
+pub mod election;
+pub mod engine;
+mod error;
+pub mod mutant;
+pub use election::NodeId;
+pub use error::TransferError;
+";
 
 /// The copy, built.
 pub(super) struct Copy {
@@ -240,6 +248,9 @@ impl Sources {
         let mut sources = Sources(Vec::new());
         sources.take(root, "src/election.rs");
         sources.take(root, "src/election");
+        sources.take(root, "src/engine.rs");
+        sources.take(root, "src/engine");
+        sources.take(root, "src/error.rs");
         sources.take(root, "tests/election");
         let main = sources.text("tests/election/main.rs");
         let line = "mod mutants;\n";
@@ -342,7 +353,7 @@ fn manifest(root: &Path) -> String {
     };
     format!(
         "[package]\nname = \"leadelect\"\nversion = \"0.0.0\"\n{}\n\n[dependencies]\n{}\n\n[dev-dependencies]\n{}\n\n\
-         [workspace]\n",
+         [features]\ndefault = [\"checkers\"]\ncheckers = []\n\n[workspace]\n",
         line("edition = "),
         line("serde = "),
         line("roxmltree = ")

@@ -8,7 +8,8 @@ use super::*;
 /// How far a message may be ahead of a node's own term.
 const JUMP: u64 = 1 << 32;
 
-/// leadelect rule 13: a frame with a term beyond the own + 2^32 is refused: here one that asks for a vote.
+/// leadelect rule 13: a node refuses a frame whose term is more than 2^32 above its own. Here the frame asks for a
+/// vote.
 #[test]
 fn a_vote_in_a_term_too_far_ahead_is_refused() {
     assert_eq!(Term::LARGEST_JUMP, JUMP);
@@ -73,7 +74,7 @@ fn a_reply_of_a_term_too_far_ahead_is_dropped() {
     assert_eq!(node.election.term(), Term(0));
 }
 
-/// leadelect rule 13: what a node keeps does not grow with how long it leads.
+/// leadelect rule 13: a node that leads for longer keeps no more.
 #[test]
 fn a_leader_that_nobody_answers_forgets_what_it_sent_long_ago() {
     let mut node = leader_of(3);

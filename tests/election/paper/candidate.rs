@@ -71,7 +71,7 @@ fn a_vote_for_another_candidacy_does_not_count() {
     assert_eq!(node.election.role(), Role::Candidate);
 }
 
-/// leadelect rule 1: the id of a candidacy is also unique across restarts, which only the seed tells apart.
+/// leadelect rule 1: the id of a candidacy is also unique across restarts. Only the seed makes it so.
 #[test]
 fn a_vote_for_a_candidacy_before_a_restart_does_not_count() {
     let old = candidate_of(3).candidacy;
@@ -92,8 +92,8 @@ fn a_late_pre_vote_does_not_count_as_a_vote() {
     assert_eq!(node.election.role(), Role::Candidate);
 }
 
-/// leadelect rule 11: a grant is counted only while its voter is sure to remember it, as long as the answer says, from
-/// when the vote was asked for.
+/// leadelect rule 11: a grant counts only while its voter certainly remembers it. The answer says how long that is,
+/// from the moment at which the vote was asked for.
 #[test]
 fn a_vote_older_than_its_wait_does_not_count() {
     let lease = Timing::default().lease(ms(200));
@@ -105,8 +105,8 @@ fn a_vote_older_than_its_wait_does_not_count() {
     }
 }
 
-/// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised another: within
-/// twice that time, by when a node that forgets gives its first promise.
+/// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised to another node. A
+/// node that forgets gives its first promise after twice that time.
 #[test]
 fn a_leader_without_a_lease_gives_up_before_its_voters_may_have_forgotten() {
     let mut node = candidate_of(3);
@@ -162,8 +162,8 @@ fn a_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
     assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(7));
 }
 
-/// leadelect rule 2: a vote refused only for a promise is asked for again in the same term, exactly when the answer
-/// said that it would be free, on the slower of the two clocks.
+/// leadelect rule 2: a vote that was refused only because of a promise is asked for again in the same term. That is
+/// exactly when the answer said that the voter would be free, on the slower of the two clocks.
 #[test]
 fn a_candidate_asks_again_when_the_promise_has_run_out() {
     let mut node = candidate_of(3);
@@ -178,7 +178,7 @@ fn a_candidate_asks_again_when_the_promise_has_run_out() {
 
 /// The candidate retries RequestVote if it does not receive a response in a timely manner (Raft paper, section 5.1).
 #[test]
-fn a_candidate_asks_the_silent_again_after_a_heartbeat_interval() {
+fn a_candidate_asks_silent_voters_again_after_a_heartbeat_interval() {
     let mut node = candidate_of(5);
     node.gets_vote(START, 2);
     node.gets_no_vote(START, 3, Duration::ZERO);
@@ -188,8 +188,8 @@ fn a_candidate_asks_the_silent_again_after_a_heartbeat_interval() {
     assert_eq!(receivers(&effects), [id(4), id(5)]);
 }
 
-/// leadelect rule 3: a candidacy that so many refuse that it cannot be won is over, and is not followed by another
-/// campaign but by a pre-vote.
+/// leadelect rule 3: a candidacy ends when too many voters have refused for it to be won. Then the node asks for
+/// pre-votes, and does not campaign again at once.
 #[test]
 fn a_candidate_that_cannot_win_any_more_asks_for_pre_votes() {
     let mut node = candidate_of(3);
@@ -203,7 +203,7 @@ fn a_candidate_that_cannot_win_any_more_asks_for_pre_votes() {
     assert_eq!(node.election.term(), Term(1));
 }
 
-/// The same with 5 and with 2 nodes: as long as those who have not refused are a majority, it goes on.
+/// The same with 5 and with 2 nodes: it goes on as long as the voters that have not refused are a majority.
 #[test]
 fn a_candidate_that_can_still_win_goes_on() {
     let mut node = candidate_of(5);
@@ -220,7 +220,7 @@ fn a_candidate_that_can_still_win_goes_on() {
 }
 
 /// Each candidate restarts its randomized election timeout at the start of an election (Raft paper, section 5.2), here
-/// between suspicion and the election timeout; leadelect rule 2: what follows is a pre-vote.
+/// between suspicion and the election timeout; leadelect rule 2: a pre-vote follows.
 #[test]
 fn a_candidacy_that_nobody_decides_ends_at_a_random_moment() {
     let mut ends: Vec<Instant> = (0..32).map(end_of_undecided_candidacy).collect();

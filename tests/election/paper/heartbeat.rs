@@ -24,7 +24,7 @@ fn a_leader_heartbeats_every_interval() {
     assert_eq!(node.election.wake_at(), START + ETA * 2);
 }
 
-/// leadelect, promise: D travels in the heartbeat: the leader's own.
+/// leadelect, promise: the heartbeat carries the D of the leader.
 #[test]
 fn a_heartbeat_asks_for_the_leaders_election_timeout() {
     let mut setup = cluster(3);
@@ -37,7 +37,7 @@ fn a_heartbeat_asks_for_the_leaders_election_timeout() {
     assert_eq!((term, promise), (Term(1), ms(800)));
 }
 
-/// leadelect rule 4: the heartbeat of a lower term is rejected with the own term, and is no promise.
+/// leadelect rule 4: the heartbeat of a lower term is rejected with the voter's own term, and gets no promise.
 #[test]
 fn a_heartbeat_of_a_lower_term_is_rejected_with_the_own_term() {
     let mut node = node_in(3, 5);
@@ -87,7 +87,7 @@ fn a_second_leader_of_the_same_term_is_reported_and_gets_no_promise() {
     assert_eq!(node.vote(START + D, 3, 2), Ok(()), "no promise was renewed");
 }
 
-/// leadelect rule 4: nobody could follow both. The node enters the next term, once it owes the first nothing.
+/// leadelect rule 4: no node can follow both. It enters the next term once it owes the first leader nothing.
 #[test]
 fn a_term_with_a_second_leader_is_given_up_when_the_promise_to_the_first_has_run_out() {
     let mut node = follower();
@@ -105,7 +105,7 @@ fn a_term_with_a_second_leader_is_given_up_when_the_promise_to_the_first_has_run
     assert_eq!(node.election.leader(), None);
 }
 
-/// leadelect rule 4: the leader itself notices a second one, and goes on.
+/// leadelect rule 4: the leader itself notices a second one, and goes on leading.
 #[test]
 fn a_leader_reports_a_second_leader_of_its_term() {
     let mut node = leader_of(3);
@@ -128,9 +128,9 @@ fn a_deposed_leader_reports_a_second_leader_of_the_term_that_it_led() {
     assert_eq!(granted(&effects.reply.expect("a peer is answered")), Duration::ZERO);
 }
 
-/// leadelect rule 4: that the candidate who was voted for is not the one who won is no violation.
+/// leadelect rule 4: it is no violation if another candidate has won than the one that got this node's vote.
 #[test]
-fn a_node_follows_another_than_the_one_it_voted_for() {
+fn a_node_follows_a_leader_that_it_did_not_vote_for() {
     let mut node = node_of(3);
     assert_eq!(node.vote(START, 2, 1), Ok(()));
     let effects = node.request(START, 3, heartbeat(1, 1, D));
@@ -139,9 +139,9 @@ fn a_node_follows_another_than_the_one_it_voted_for() {
     assert_eq!(node.vote(START, 3, 1), Err(refusal), "its vote is spent");
 }
 
-/// leadelect rule 4: a leader is news once.
+/// leadelect rule 4: a leader is reported once in its term.
 #[test]
-fn a_leader_is_told_of_once_in_a_term() {
+fn a_leader_is_reported_once_in_a_term() {
     let mut node = follower();
     let again = node.request(START + ETA, 2, heartbeat(1, 2, D));
     assert_eq!(causes(&again), []);

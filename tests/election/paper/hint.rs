@@ -8,7 +8,7 @@ const LOST: Instant = Instant::from_nanos(START.as_nanos() + 300_000_000);
 /// The hint of node 3, 20 ms old when given at [`LOST`], is fresh until here.
 const FRESH_UNTIL: Instant = Instant::from_nanos(LOST.as_nanos() + 280_000_000);
 
-/// Node 1 of three, which does not hear leader 2 any more and has been told by node 3 at [`LOST`] that it does.
+/// Node 1 of three does not hear leader 2 any more. At [`LOST`] node 3 has said that it still hears it.
 fn hinted() -> Node {
     let mut node = follower();
     node.tick(LOST);
@@ -17,7 +17,7 @@ fn hinted() -> Node {
     node
 }
 
-/// leadelect rule 9: a node cut off from the leader learns of it from the refusals of its peers and shows it as leader.
+/// leadelect rule 9: a node that is cut off from the leader learns of it when its peers refuse, and shows it as leader.
 #[test]
 fn a_hinted_leader_is_shown() {
     let node = hinted();
@@ -25,7 +25,7 @@ fn a_hinted_leader_is_shown() {
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect rule 9: it asks its peers again before the hint is stale, and is no candidate to anybody meanwhile.
+/// leadelect rule 9: it asks its peers again before the hint is stale. Meanwhile it shows itself as no candidate.
 #[test]
 fn a_hint_is_renewed_before_it_is_stale() {
     let mut node = hinted();
@@ -41,10 +41,10 @@ fn a_hint_is_renewed_before_it_is_stale() {
     assert_eq!(node.election.wake_at(), halfway + S / 2);
 }
 
-/// leadelect rule 9: halfway through less and less would be ever more questions: never sooner than after δ, or when the
-/// hint is stale.
+/// leadelect rule 9: the next question comes when half of the hint's time has passed, but not sooner than after δ, or
+/// when the hint is stale. Otherwise the questions would come ever faster.
 #[test]
-fn a_hint_that_is_nearly_stale_is_not_renewed_ever_faster() {
+fn a_nearly_stale_hint_is_not_renewed_ever_faster() {
     for (left, again) in [(ms(100), ms(50)), (ms(40), STAGGER), (ms(10), ms(10))] {
         let mut node = follower();
         node.tick(LOST);
@@ -83,7 +83,7 @@ fn a_hint_does_not_extend_a_promise() {
     assert_eq!(node.vote(until, 3, 2), Ok(()));
 }
 
-/// leadelect rule 9: a hint is never passed on: no hint lives on hints.
+/// leadelect rule 9: a hint is never passed on, so that no hint rests on another hint.
 #[test]
 fn a_hint_is_not_passed_on() {
     let mut node = hinted();
@@ -92,7 +92,7 @@ fn a_hint_is_not_passed_on() {
     assert!(matches!(reply, Reply::PreVote { leader: None, .. }));
 }
 
-/// leadelect rule 9: a hint has an age, and a voter that hears a leader tells how old.
+/// leadelect rule 9: a hint has an age. A voter that hears a leader says how long ago that was.
 #[test]
 fn a_hint_carries_the_age_of_the_last_heartbeat() {
     let mut node = follower();
@@ -127,7 +127,7 @@ fn no_hint_is_believed_for_longer_than_the_suspicion() {
     assert_eq!(node.election.leader(), None);
 }
 
-/// leadelect rule 9: a hint of an earlier term, or at somebody who is no other voter, tells of no leader.
+/// leadelect rule 9: a hint of an earlier term, or at a node that is no other voter, tells of no leader.
 #[test]
 fn a_hint_that_cannot_be_true_is_not_believed() {
     for (leader, term) in [(id(2), Term(0)), (id(1), Term(1)), (id(9), Term(1))] {
@@ -139,7 +139,7 @@ fn a_hint_that_cannot_be_true_is_not_believed() {
     }
 }
 
-/// leadelect rule 9: the leader itself, once heard, is worth more than any hint.
+/// leadelect rule 9: a heartbeat of the leader itself replaces any hint.
 #[test]
 fn a_heartbeat_ends_a_hint() {
     let mut node = hinted();
@@ -149,7 +149,7 @@ fn a_heartbeat_ends_a_hint() {
     assert_eq!(node.election.wake_at(), LOST + S);
 }
 
-/// leadelect rule 2: a refusal without a hint says when to ask again, and the next round need not wait longer.
+/// leadelect rule 2: a refusal without a hint says when to ask again. The next round waits no longer than that.
 #[test]
 fn a_refused_pre_candidate_asks_again_when_the_answer_said() {
     let mut node = pre_candidate_of(3);

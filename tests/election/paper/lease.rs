@@ -25,7 +25,7 @@ fn a_lease_is_counted_from_the_asking() {
     assert_eq!(node.lease_until(), Some(START + LEASE));
 }
 
-/// leadelect, lease: it ends at the m-th largest of what the nodes promised, the leader itself counting as for ever.
+/// leadelect, lease: it ends at the m-th latest end of the nodes' promises. The leader's own promise never ends.
 #[test]
 fn a_lease_ends_when_the_last_quorum_of_promises_does() {
     let cases: [(u16, &[u64], u64); 5] = [
@@ -55,7 +55,8 @@ fn half_of_the_nodes_is_no_lease() {
     assert_eq!(node.lease_until(), Some(START + LEASE));
 }
 
-/// leadelect, lease: the ack says what was granted, and no more is counted, nor more than was asked for.
+/// leadelect, lease: the ack says how long a promise was granted. The leader counts no more than that, and no more than
+/// it asked for.
 #[test]
 fn a_lease_rests_on_what_was_granted_and_on_no_more_than_was_asked_for() {
     for (granted, counted) in [(ms(300), ms(300)), (D * 10, D)] {
@@ -94,7 +95,7 @@ fn each_ack_counts_from_its_own_heartbeat() {
     assert_eq!(node.lease_until(), Some(START + ETA + LEASE));
 }
 
-/// leadelect, lease: acks may come out of order, and an older one takes nothing back.
+/// leadelect, lease: acks may come out of order, and an older one does not shorten the lease.
 #[test]
 fn a_reordered_ack_does_not_shorten_the_lease() {
     let mut node = elected_of(3);
@@ -105,7 +106,7 @@ fn a_reordered_ack_does_not_shorten_the_lease() {
     assert_eq!(node.lease_until(), Some(START + ETA + LEASE));
 }
 
-/// leadelect, lease: nor from what the node that sent it backs: it counts with its longest promise.
+/// leadelect, lease: nor does it weaken its sender as a backer: a backer counts with its longest promise.
 #[test]
 fn a_reordered_ack_does_not_weaken_a_backer() {
     let mut node = elected_of(5);
@@ -125,7 +126,7 @@ fn an_ack_of_a_heartbeat_never_sent_does_not_count() {
     assert_eq!(node.election.lease(), None);
 }
 
-/// leadelect, lease: a promise to an earlier leadership is none to this one.
+/// leadelect, lease: a promise to an earlier leadership does not count for this one.
 #[test]
 fn an_ack_of_an_earlier_term_does_not_count() {
     let mut node = elected_of(3);
@@ -156,7 +157,7 @@ fn a_leader_leads_strictly_before_the_end_of_its_lease() {
     assert_ne!(node.election.role(), Role::Leader);
 }
 
-/// leadelect rule 5: it wakes for the end of its lease, if that comes before the next heartbeat.
+/// leadelect rule 5: it wakes at the end of its lease, if that comes before the next heartbeat.
 #[test]
 fn a_leader_wakes_when_its_lease_ends() {
     let mut node = leader_of(3);
@@ -166,8 +167,8 @@ fn a_leader_wakes_when_its_lease_ends() {
     assert_eq!(node.election.wake_at(), START + LEASE);
 }
 
-/// leadelect rule 5 (StopsHeartbeats): it stops its heartbeats at once. A leader without a quorum must not keep
-/// renewing the promises of the few that it still reaches.
+/// leadelect rule 5 (StopsHeartbeats): it stops its heartbeats at once. A leader without a quorum must not go on
+/// renewing the promises of the few nodes that it still reaches.
 #[test]
 fn a_leader_whose_lease_has_passed_heartbeats_no_more() {
     let mut node = leader_of(3);
@@ -176,7 +177,7 @@ fn a_leader_whose_lease_has_passed_heartbeats_no_more() {
     }
 }
 
-/// leadelect rule 5: final. An ack that was still in the queue does not revive a lease that has passed.
+/// leadelect rule 5: a lease that has ended stays so. An ack that was still in the queue does not revive it.
 #[test]
 fn an_ack_after_the_end_does_not_revive_the_lease() {
     let mut node = leader_of(3);
@@ -186,7 +187,7 @@ fn an_ack_after_the_end_does_not_revive_the_lease() {
     assert_eq!(node.election.role(), Role::Follower);
 }
 
-/// leadelect rule 5: the last nanosecond of the lease is early enough for the ack that extends it.
+/// leadelect rule 5: an ack that comes in the last nanosecond of the lease still extends it.
 #[test]
 fn an_ack_just_before_the_end_extends_the_lease() {
     let mut node = leader_of(3);
@@ -205,7 +206,7 @@ fn a_leader_that_stepped_down_keeps_its_vote() {
     assert_eq!(node.vote(START + LEASE, 2, 1), Err(refusal));
 }
 
-/// leadelect rule 5: an elected node that no quorum ever acks gives up after the election timeout.
+/// leadelect rule 5: an elected node gives up after the election timeout if no quorum has acked it.
 #[test]
 fn a_leader_that_never_wins_a_lease_gives_up_after_the_election_timeout() {
     let mut node = elected_of(3);
@@ -244,23 +245,23 @@ fn the_token_grows_when_a_node_leads_again() {
 
 /// leadelect, lease: only leaders hold one.
 #[test]
-fn nobody_but_a_leader_holds_a_lease() {
+fn only_a_leader_holds_a_lease() {
     for node in [node_of(3), follower(), pre_candidate_of(3), candidate_of(3)] {
         assert_eq!(node.election.lease(), None);
     }
 }
 
-/// leadelect: whoever hands over can see to whom it may: who is within its promise, and whether it is able to lead.
+/// leadelect: a leader shows to which nodes it may hand over: those within their promise, and whether each is eligible.
 #[test]
-fn a_leader_shows_who_backs_it_and_nobody_else_does() {
+fn only_a_leader_shows_who_backs_it() {
     let mut node = elected_of(3);
     assert!(node.election.backers(START).is_empty());
     node.gets_ack(START, 2, 1);
-    let mut unable = ack(1, 1, D);
-    if let Reply::Heartbeat { eligible, .. } = &mut unable {
+    let mut ineligible = ack(1, 1, D);
+    if let Reply::Heartbeat { eligible, .. } = &mut ineligible {
         *eligible = false;
     }
-    node.reply(START, 3, unable);
+    node.reply(START, 3, ineligible);
     let ends = START + LEASE;
     let both = [(id(2), true), (id(3), false)];
     assert_eq!(node.election.backers(START), both.into());

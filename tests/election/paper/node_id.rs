@@ -24,7 +24,7 @@ fn an_id_is_visible_ascii() {
     }
 }
 
-/// leadelect, an error says what was expected and what came, and is not made longer than a line by who sent it.
+/// leadelect, an error says what was expected and what came. A long id makes it no longer than a line.
 #[test]
 fn a_bad_id_is_shown_but_not_all_of_it() {
     let error = "n".repeat(1000).parse::<NodeId>().unwrap_err().to_string();
@@ -33,7 +33,7 @@ fn a_bad_id_is_shown_but_not_all_of_it() {
     assert_eq!(error, format!("{expected} {shown:?}"));
 }
 
-/// leadelect, a moment that never comes is told as such in a log.
+/// leadelect, a log says of a moment that never comes that it never comes.
 #[test]
 fn a_moment_is_shown_as_the_time_since_the_start_of_its_clock() {
     assert_eq!(format!("{:?}", Instant::NEVER), "never");

@@ -1,4 +1,4 @@
-//! Asking first whether one would win.
+//! A node asks first whether it would win.
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn a_pre_vote_leaves_the_voter_as_it_was() {
     }
 }
 
-/// leadelect rule 2: a leader that has a lease does not let itself be asked away.
+/// leadelect rule 2: a leader that has a lease refuses pre-votes and goes on.
 #[test]
 fn a_leader_refuses_a_pre_vote_and_names_itself() {
     let mut node = leader_of(3);
@@ -105,18 +105,18 @@ fn the_answer_to_a_pre_vote_tells_term_leader_and_promise() {
     assert_eq!(node.answer(START + ms(310), 3, pre_vote(2)), granted);
 }
 
-/// leadelect, promise: it binds against anyone else. A leader that was deposed may ask at once those who still promise
-/// to it, and they would vote for it at once.
+/// leadelect, promise: it binds against other nodes only. A deposed leader may at once ask the voters that still
+/// promise to it, and they would vote for it at once.
 #[test]
-fn a_leader_that_fell_may_ask_at_once_those_who_promised_to_it() {
+fn a_deposed_leader_may_ask_the_voters_that_promised_to_it_at_once() {
     let mut node = follower();
     let reply = node.answer(START + ms(40), 2, pre_vote(2));
     assert_eq!(verdict(&reply), Ok(()));
     assert_eq!(wait(&reply), Duration::ZERO);
 }
 
-/// leadelect rule 2: a pre-candidate sends its vote requests exactly when a quorum will be free of promises: here its
-/// own is the last to run out.
+/// leadelect rule 2: a pre-candidate asks for votes exactly when a quorum will be free of promises. Here its own
+/// promise is the last to run out.
 #[test]
 fn a_pre_candidate_waits_for_its_own_promise() {
     let mut node = follower();
@@ -139,7 +139,7 @@ fn a_pre_candidate_waits_for_the_promises_of_its_voters() {
     assert_eq!(asks_votes(&node.tick(free)), Some(1));
 }
 
-/// leadelect rule 2: a quorum will do, and the quorum that is free first.
+/// leadelect rule 2: it waits for the quorum that is free first, and for no other node.
 #[test]
 fn a_pre_candidate_waits_for_no_more_than_a_quorum() {
     let free = |wait| START + Timing::default().wait_for(wait);
@@ -175,7 +175,7 @@ fn a_pre_candidate_asks_again_after_a_round_without_a_quorum() {
     assert_eq!(asks_pre_votes(&node.tick(now)), Some(1));
 }
 
-/// leadelect rule 2: nor does a refusal that waiting will not change end the round before the others could answer.
+/// leadelect rule 2: a refusal that no waiting will change does not end the round before the others could answer.
 #[test]
 fn a_refusal_for_ever_does_not_shorten_the_round() {
     let mut node = pre_candidate_of(3);
@@ -216,10 +216,10 @@ fn pre_votes_are_counted_by_voter() {
     assert_eq!(asks_votes(&effects), Some(1));
 }
 
-/// leadelect rule 2: to ask changes nothing in the asker either: who learns of a higher term asks for the one after it,
-/// a little later, and may still follow the leader of its own.
+/// leadelect rule 2: asking changes nothing in the asker either. A node that learns of a higher term asks for the one
+/// after it, a little later. It may still follow the leader of its own term.
 #[test]
-fn a_pre_candidate_that_learns_of_a_higher_term_asks_beyond_it_and_does_not_enter_it() {
+fn a_pre_candidate_that_learns_of_a_higher_term_asks_for_the_next_and_enters_neither() {
     let mut node = pre_candidate_of(3);
     let effects = node.reply(START, 2, behind(5, node.candidacy));
     assert_eq!(receivers(&effects), []);

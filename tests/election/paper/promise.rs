@@ -41,7 +41,7 @@ fn a_promise_is_no_longer_than_the_voters_own_timeout() {
     assert_eq!(node.vote(START + D, 3, 2), Ok(()));
 }
 
-/// leadelect, promise: it ends by time or by release, so that a shorter one behind it does not shorten it.
+/// leadelect, promise: it ends by time or by release. So a later promise that is shorter does not shorten it.
 #[test]
 fn a_late_heartbeat_does_not_shorten_a_promise() {
     let mut node = node_of(3);
@@ -63,7 +63,7 @@ fn a_promise_is_not_given_while_another_is_owed() {
     assert_eq!(node.heartbeat(START + D + NS, 3, 2, 3), D, "to the same");
 }
 
-/// leadelect, promise: nor while work may still run that the node's own lease guarded.
+/// leadelect, promise: nor while work of the node's own lease may still run.
 #[test]
 fn a_promise_is_not_given_while_own_work_may_run() {
     let mut node = leader_of(3);
@@ -73,7 +73,7 @@ fn a_promise_is_not_given_while_own_work_may_run() {
     assert_eq!(node.heartbeat(until, 3, 5, 2), D);
 }
 
-/// leadelect, promise: work that is known to have ended is owed no more.
+/// leadelect, promise: once the work is known to have ended, the node may promise again.
 #[test]
 fn a_promise_is_given_once_own_work_has_ended() {
     let mut node = leader_of(3);
@@ -83,7 +83,7 @@ fn a_promise_is_given_once_own_work_has_ended() {
     assert_eq!(node.heartbeat(START + NS, 3, 5, 2), D);
 }
 
-/// leadelect, promise: it ends by the holder's own release, at once.
+/// leadelect, promise: the holder's own release ends it at once.
 #[test]
 fn the_holder_may_end_its_promise() {
     let mut node = follower();
@@ -94,14 +94,14 @@ fn the_holder_may_end_its_promise() {
 
 /// leadelect, promise: only the holder may end it. Requests are authenticated.
 #[test]
-fn nobody_but_its_holder_may_end_a_promise() {
+fn only_its_holder_may_end_a_promise() {
     let mut node = follower();
     node.request(START + NS, 3, release(1, 9, None));
     assert_eq!(node.vote(START + NS, 3, 2), Err(Refusal::Promised(id(2))));
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect, promise: a release counts only if its (term, seq) is not older than the promise: here the seq is.
+/// leadelect, promise: a release counts only if its (term, seq) is not older than the promise. Here the seq is older.
 #[test]
 fn a_release_older_than_the_last_heartbeat_is_stale() {
     let mut node = follower();
@@ -122,7 +122,7 @@ fn a_release_of_an_earlier_term_is_stale() {
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect, promise: a heartbeat that was overtaken by a later one does not make an older release fit.
+/// leadelect, promise: a heartbeat that comes after a later one does not make an older release count.
 #[test]
 fn a_reordered_heartbeat_does_not_revive_a_stale_release() {
     let mut node = follower();
@@ -144,7 +144,7 @@ fn a_heartbeat_overtaken_by_its_release_is_no_promise() {
 
 /// leadelect rule 6: a release that a voter hears before any heartbeat of that term is the last word of it, too.
 #[test]
-fn a_release_of_a_term_not_yet_heard_of_is_its_last_word() {
+fn a_release_heard_before_any_heartbeat_is_the_last_word_of_its_term() {
     let mut node = node_of(3);
     node.request(START, 2, release(3, 5, None));
     assert_eq!(node.election.term(), Term(3));
@@ -153,7 +153,7 @@ fn a_release_of_a_term_not_yet_heard_of_is_its_last_word() {
 
 /// leadelect, promise: the released leader may lead again in a later term, with promises of that term.
 #[test]
-fn a_leader_that_released_is_promised_to_again_in_a_later_term() {
+fn a_leader_that_released_gets_promises_again_in_a_later_term() {
     let mut node = follower();
     node.request(START, 2, release(1, 1, None));
     assert_eq!(node.heartbeat(START, 2, 2, 1), D);

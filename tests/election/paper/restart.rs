@@ -1,4 +1,4 @@
-//! What a node owes that it no longer knows.
+//! A restarted node keeps the promises that it has forgotten.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn a_restarted_node_gives_no_vote_for_its_longest_promise() {
     assert_quarantine(restored(4, None, ms(123)), ms(123));
 }
 
-/// leadelect rule 7: the cap is what was promised then, not what is configured now.
+/// leadelect rule 7: the cap is the longest promise of that time, and not the one that is configured now.
 #[test]
 fn a_promise_longer_than_now_configured_is_waited_out() {
     assert_quarantine(restored(4, None, D * 4), D * 4);
@@ -37,7 +37,7 @@ fn a_promise_longer_than_now_configured_is_waited_out() {
 
 /// leadelect rule 7: if the host was booted since, its uptime counts as waiting time.
 #[test]
-fn the_time_that_a_node_was_surely_down_counts_as_waiting() {
+fn the_time_in_which_a_node_was_certainly_down_counts_as_waiting() {
     let restored = |down_for| {
         let (term, voted_for, cap) = (Term(4), None, D);
         let state = HardState { term, voted_for, cap, in_doubt: false };
@@ -51,7 +51,7 @@ fn the_time_that_a_node_was_surely_down_counts_as_waiting() {
     }
 }
 
-/// leadelect rule 7: a node that has never promised waits not at all.
+/// leadelect rule 7: a node that has never promised does not wait.
 #[test]
 fn a_node_that_never_promised_votes_at_once() {
     let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
@@ -66,8 +66,8 @@ fn a_node_in_quarantine_follows_and_acks() {
     assert_eq!(node.election.leader(), Some(id(2)));
 }
 
-/// leadelect rule 11: a doubt about its memory stays on disk until the quarantine is over, or a second restart would
-/// cut the wait short.
+/// leadelect rule 11: a node that is in doubt keeps that on disk until the quarantine is over. Otherwise a second
+/// restart would cut the wait short.
 #[test]
 fn a_doubt_is_kept_until_the_quarantine_is_over() {
     for recovery in [damaged(D), Recovery::Fresh] {
@@ -83,9 +83,9 @@ fn a_doubt_is_kept_until_the_quarantine_is_over() {
     }
 }
 
-/// leadelect rule 1: a vote that damage took away went to whoever is heard to lead the term.
+/// leadelect rule 1: a node whose vote was lost to damage assumes that it voted for the leader of that term.
 #[test]
-fn a_node_that_forgot_its_vote_gives_none_against_the_leader_it_heard_in_that_term() {
+fn a_node_that_forgot_its_vote_does_not_vote_against_the_leader_of_that_term() {
     let mut node = Node::start(cluster(3), damaged(D));
     node.heartbeat(START, 2, 5, 1);
     let refused = Err(Refusal::AlreadyVoted(id(2)));
@@ -103,7 +103,7 @@ fn a_node_in_quarantine_does_not_vote_for_itself() {
     assert!(node.tick(START + D).lease.is_some());
 }
 
-/// leadelect rule 7: nor is a candidate that got its vote before the restart.
+/// leadelect rule 7: a candidate that got its vote before the restart is no exception either.
 #[test]
 fn a_node_in_quarantine_does_not_even_repeat_its_vote() {
     let mut node = Node::start(cluster(3), restored(4, Some(2), D));
@@ -133,19 +133,19 @@ fn a_restarted_node_remembers_its_term_and_its_vote() {
     assert_eq!(node.vote(START + D, 2, 7), Ok(()));
 }
 
-/// leadelect rule 7: a fresh node has nothing to wait for, whether to vote or to be elected, in the first term.
+/// leadelect rule 7: in the first term a new node waits neither to vote nor to be elected.
 #[test]
-fn a_fresh_node_votes_and_campaigns_at_once() {
+fn a_new_node_votes_and_campaigns_at_once() {
     let mut node = Node::start(cluster(3), Recovery::Fresh);
     assert_eq!(node.vote(START, 2, 1), Ok(()));
     let mut node = Node::start(cluster(3), Recovery::Fresh);
     assert_eq!(node.campaigns_at(), START);
 }
 
-/// leadelect rule 7: a fresh node in a cluster that has elected before may be an old one that lost its memory. It waits
-/// until its promises have run out and its votes are too old to be counted: twice the election timeout.
+/// leadelect rule 7: a new node in a cluster that has elected before may have lost its disk. So it waits until its
+/// promises have run out and its votes are too old to count: twice the election timeout.
 #[test]
-fn a_fresh_node_that_is_asked_in_a_later_term_doubts_itself() {
+fn a_new_node_that_is_asked_in_a_later_term_is_in_doubt() {
     let mut node = Node::start(cluster(3), Recovery::Fresh);
     let reply = node.answer(START, 2, vote(2));
     assert_eq!(verdict(&reply), Err(Refusal::Quarantine));
@@ -154,9 +154,9 @@ fn a_fresh_node_that_is_asked_in_a_later_term_doubts_itself() {
     assert_eq!(node.vote(START + D * 2, 2, 2), Ok(()));
 }
 
-/// leadelect rule 7: the same when it learns of the past from a leader, whom it follows at once.
+/// leadelect rule 7: the same when it learns of the past from a leader. It follows that leader at once.
 #[test]
-fn a_fresh_node_that_hears_a_leader_follows_at_once_and_votes_late() {
+fn a_new_node_that_hears_a_leader_follows_at_once_and_votes_late() {
     let mut node = Node::start(cluster(3), Recovery::Fresh);
     assert_eq!(node.heartbeat(START, 2, 4, 1), Duration::ZERO);
     assert_eq!(node.election.leader(), Some(id(2)));
@@ -167,7 +167,7 @@ fn a_fresh_node_that_hears_a_leader_follows_at_once_and_votes_late() {
 
 /// leadelect rule 7: the same when it learns of the past from a refusal, and for its own vote.
 #[test]
-fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
+fn a_new_node_that_learns_of_a_higher_term_campaigns_late() {
     let mut node = Node::start(cluster(3), Recovery::Fresh);
     node.tick(START);
     let reply = Reply::PreVote {
@@ -182,10 +182,10 @@ fn a_fresh_node_that_learns_of_a_higher_term_campaigns_late() {
     assert_eq!(node.election.term(), Term(6));
 }
 
-/// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too, and waits until that vote
-/// is too old to be counted.
+/// leadelect rule 7: a node whose last write may be missing may have forgotten a vote, too. It waits until that vote is
+/// too old to count.
 #[test]
-fn a_node_with_a_damaged_memory_waits_for_its_forgotten_vote_as_well() {
+fn a_node_with_damaged_state_also_waits_for_its_forgotten_vote() {
     assert_quarantine(damaged(Duration::ZERO), D * 2);
     assert_quarantine(damaged(D), D * 2);
     assert_quarantine(damaged(D * 4), D * 8);
@@ -210,8 +210,8 @@ fn a_node_without_state_gives_no_vote_for_twice_the_election_timeout() {
     assert_eq!(node.vote(START + D * 2, 2, FIRST_TERM.0), Ok(()));
 }
 
-/// leadelect rule 11: a node that may have forgotten its term promises nothing, to anybody, as long as it gives no
-/// vote: the heartbeat may be that of an earlier leader than the one that it has forgotten.
+/// leadelect rule 11: a node that may have forgotten its term promises nothing to any node while it gives no vote. It
+/// may have forgotten a later leader than the one that sends this heartbeat.
 #[test]
 fn a_node_that_may_have_forgotten_promises_nothing_in_quarantine() {
     for (recovery, span) in
@@ -245,8 +245,7 @@ fn a_node_without_state_campaigns_in_no_term_that_it_knows_to_be_over() {
     assert_eq!(node.election.term(), Term(FIRST_TERM.0 + 5));
 }
 
-/// leadelect rule 11: it follows whoever leads, also in a term before the wall clock's, and unseats nobody by its
-/// answers.
+/// leadelect rule 11: it follows the leader also in a term before that of the wall clock. Its answers depose no leader.
 #[test]
 fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
     let mut node = stateless();
@@ -260,7 +259,8 @@ fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
     }
 }
 
-/// leadelect rule 11: in an earlier term it may have voted; who asks for a vote in one learns where to go on.
+/// leadelect rule 11: it may have voted in an earlier term. A node that asks for its vote there learns in which term to
+/// ask.
 #[test]
 fn a_node_without_state_gives_no_vote_in_a_term_before_the_wall_clock() {
     let mut node = stateless();
@@ -273,7 +273,7 @@ fn a_node_without_state_gives_no_vote_in_a_term_before_the_wall_clock() {
     assert_eq!(node.vote(START + D * 2, 3, FIRST_TERM.0), Ok(()));
 }
 
-/// leadelect rules 11 and 13: a wall clock that is absurdly wrong does not take the node out of its peers' reach.
+/// leadelect rules 11 and 13: even with an absurdly wrong wall clock a node stays within reach of its peers' terms.
 #[test]
 fn a_wall_clock_far_off_does_not_use_up_the_terms() {
     for (wall, term) in [(u64::MAX, 1 << 32), (0, 1)] {
@@ -284,8 +284,8 @@ fn a_wall_clock_far_off_does_not_use_up_the_terms() {
     }
 }
 
-/// leadelect rule 7: what a new node is told of others shows a past, too: then it does not vote in the first term, not
-/// even if asked by somebody who was left behind there. Found by the simulation (seed 10008064).
+/// leadelect rule 7: what a new node hears of others shows a past, too. Then it does not vote in the first term, not
+/// even for a node that was left behind there. Found by the simulation (seed 10008064).
 #[test]
 fn a_new_node_that_is_told_of_a_past_waits() {
     let asking = || {
@@ -316,8 +316,8 @@ fn a_new_node_that_is_told_of_a_past_waits() {
     assert_eq!(node.vote(START, 3, 1), Ok(()));
 }
 
-/// leadelect rule 7: a new node may be an old one whose disk was lost, and what it hears may be an old message. Only
-/// its vote in the first term shows that it begins with the cluster.
+/// leadelect rule 7: a new node may have lost its disk, and the message that it hears may be old. Only its vote in the
+/// first term shows that it began together with the cluster.
 #[test]
 fn a_new_node_that_hears_a_leader_without_having_voted_waits() {
     for term in [1, 2] {

@@ -1,4 +1,4 @@
-//! A node that was itself stalled has nothing to reproach others with.
+//! A node that was stalled itself does not conclude from its timers that others have failed.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn a_follower_that_woke_late_gives_its_leader_another_moment() {
     assert_eq!(node.election.wake_at(), late + S);
 }
 
-/// leadelect rule 10: late is later than a heartbeat interval: then one may be waiting unread.
+/// leadelect rule 10: late means later than a heartbeat interval. Then a heartbeat may be waiting unread.
 #[test]
 fn a_follower_that_woke_in_time_believes_its_timer() {
     let mut node = follower();
@@ -22,9 +22,9 @@ fn a_follower_that_woke_in_time_believes_its_timer() {
     assert_eq!(asks_pre_votes(&effects), Some(2));
 }
 
-/// leadelect rule 10: a moment, and no more than one.
+/// leadelect rule 10: it looks into its channel once, and then believes its timer.
 #[test]
-fn a_follower_that_drained_its_channel_in_vain_asks() {
+fn a_follower_that_finds_no_heartbeat_in_its_channel_asks() {
     let mut node = follower();
     let late = START + S * 9;
     node.tick(late);
@@ -32,14 +32,14 @@ fn a_follower_that_drained_its_channel_in_vain_asks() {
     assert_eq!(asks_pre_votes(&node.tick(late + STAGGER)), Some(2));
 }
 
-/// leadelect rule 10: a node that knows of no leader may ask however late it woke.
+/// leadelect rule 10: a node that knows of no leader may ask at once, even if it woke late.
 #[test]
 fn a_node_without_a_leader_that_woke_late_asks_at_once() {
     let mut node = node_of(3);
     assert_eq!(asks_pre_votes(&node.tick(START + D * 9)), Some(1));
 }
 
-/// leadelect rule 10: after a stall the pre-votes are old, and are asked for again.
+/// leadelect rule 10: after a stall the pre-votes are old. The node asks for them again.
 #[test]
 fn a_pre_candidate_that_woke_late_asks_again() {
     let due = START + Timing::default().wait_for(ms(150));
@@ -52,7 +52,7 @@ fn a_pre_candidate_that_woke_late_asks_again() {
     }
 }
 
-/// leadelect rule 10: who is alone has no channel to drain.
+/// leadelect rule 10: a single node has no channel to drain.
 #[test]
 fn a_node_that_is_alone_leads_however_late_it_woke() {
     let mut node = node_of(1);
@@ -60,7 +60,7 @@ fn a_node_that_is_alone_leads_however_late_it_woke() {
     assert_eq!(node.election.role(), Role::Leader);
 }
 
-/// leadelect rule 5: a leader that was stalled past the end of its lease has lost it, whatever waits in its channel.
+/// leadelect rule 5: a leader that was stalled past the end of its lease has lost it, even if acks wait in its channel.
 #[test]
 fn a_leader_that_woke_late_leads_no_more() {
     let mut node = leader_of(3);

@@ -1,10 +1,10 @@
-//! How leadership is given up, and taken over.
+//! How a leader steps down, and how its successor follows.
 
 use super::*;
 
 const NOW: Instant = Instant::from_nanos(START.as_nanos() + 10_000_000);
 
-/// Node 1 of three, which held a lease, has given it up, and whose work has ended: it released at [`NOW`].
+/// Node 1 of three, which held a lease and stepped down. Its work has ended, and it released at [`NOW`].
 fn released() -> Node {
     let mut node = leader_of(3);
     node.resign(NOW, None);
@@ -19,9 +19,9 @@ fn follower_released_to(successor: u16) -> Node {
     node
 }
 
-/// leadelect rule 6: first the deadline is gone, in the very step, and nothing is said yet.
+/// leadelect rule 6: the lease is gone in the same step, and nothing is said yet.
 #[test]
-fn a_leader_that_relinquishes_loses_its_lease_before_anything_is_said() {
+fn a_leader_that_steps_down_loses_its_lease_before_it_says_anything() {
     let mut node = leader_of(3);
     let effects = node.resign(NOW, None);
     assert_eq!(effects.lease, None);
@@ -30,7 +30,7 @@ fn a_leader_that_relinquishes_loses_its_lease_before_anything_is_said() {
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
 }
 
-/// leadelect rule 6: then the guarded work has ended, and only then a release goes to everybody.
+/// leadelect rule 6: a release goes to everybody, but only once the guarded work has ended.
 #[test]
 fn a_release_is_sent_to_everybody_once_the_work_has_ended() {
     let mut node = leader_of(3);
@@ -48,7 +48,7 @@ fn a_release_is_sent_to_everybody_once_the_work_has_ended() {
     assert_eq!(node.election.awaits_work(), None);
 }
 
-/// leadelect rule 6: the end of other work is not the end of this.
+/// leadelect rule 6: the end of the work of another term releases nothing.
 #[test]
 fn the_end_of_another_terms_work_releases_nothing() {
     let mut node = leader_of(3);
@@ -58,7 +58,7 @@ fn the_end_of_another_terms_work_releases_nothing() {
     assert_eq!(node.election.awaits_work(), Some(Term(1)));
 }
 
-/// leadelect rule 6: or the lease has run out, exactly, whether or not the work has ended.
+/// leadelect rule 6: or at the exact end of the lease, whether or not the work has ended.
 #[test]
 fn a_release_is_sent_once_the_lease_has_run_out() {
     let mut node = leader_of(3);
@@ -68,7 +68,7 @@ fn a_release_is_sent_once_the_lease_has_run_out() {
     assert_eq!(releases(&node.tick(START + LEASE)).len(), 2);
 }
 
-/// leadelect rule 6: the end of the work is the end of nothing as long as the node leads.
+/// leadelect rule 6: while the node leads, the end of its work does not end its leadership.
 #[test]
 fn the_end_of_the_work_of_a_leader_does_not_end_its_leadership() {
     let mut node = leader_of(3);
@@ -78,9 +78,9 @@ fn the_end_of_the_work_of_a_leader_does_not_end_its_leadership() {
     assert_eq!(node.election.awaits_work(), None);
 }
 
-/// leadelect rule 6: a relinquishing leader renews no promises, and an ack gives it no more time.
+/// leadelect rule 6: a leader that steps down renews no promises, and an ack gives it no more time.
 #[test]
-fn a_relinquishing_leader_heartbeats_no_more_and_wins_no_time() {
+fn a_leader_that_steps_down_sends_no_heartbeats_and_wins_no_time() {
     let mut node = leader_of(3);
     node.tick(START + ETA);
     node.resign(START + ETA, None);
@@ -97,9 +97,9 @@ fn a_leader_without_a_lease_releases_at_once() {
     assert_eq!(node.election.role(), Role::Follower);
 }
 
-/// leadelect rule 6: there is nothing to give up for a node that does not lead.
+/// leadelect rule 6: a node that does not lead has nothing to give up.
 #[test]
-fn a_node_that_does_not_lead_relinquishes_nothing() {
+fn a_node_that_does_not_lead_cannot_step_down() {
     for mut node in [follower(), pre_candidate_of(3), candidate_of(3)] {
         let before = node.election.clone();
         let effects = node.resign(START, Some(2));
@@ -108,9 +108,9 @@ fn a_node_that_does_not_lead_relinquishes_nothing() {
     }
 }
 
-/// leadelect rule 6: a leader relinquishes once: the first reason decides about the successor.
+/// leadelect rule 6: a leader steps down once. The first call decides about the successor.
 #[test]
-fn a_second_relinquish_has_no_effect() {
+fn a_second_step_down_has_no_effect() {
     let mut node = leader_of(3);
     node.resign(NOW, Some(3));
     let before = node.election.clone();
@@ -118,9 +118,9 @@ fn a_second_relinquish_has_no_effect() {
     assert_eq!(node.election, before);
 }
 
-/// leadelect rule 6: a leader that is deposed while it relinquishes has nothing left to release.
+/// leadelect rule 6: a leader that is deposed while it steps down has nothing left to release.
 #[test]
-fn a_leader_deposed_while_it_relinquishes_releases_nothing() {
+fn a_leader_deposed_while_it_steps_down_releases_nothing() {
     let mut node = leader_of(3);
     node.resign(NOW, None);
     node.reply(NOW, 3, ack(5, 1, Duration::ZERO));
@@ -130,10 +130,10 @@ fn a_leader_deposed_while_it_relinquishes_releases_nothing() {
     assert_eq!(node.vote(NOW, 2, 6), Ok(()));
 }
 
-/// leadelect rules 1 and 6: a relinquishing leader elects nobody while its work may still run, and tells nobody that it
-/// leads.
+/// leadelect rules 1 and 6: a leader that steps down gives no vote while its work may still run, and tells nobody that
+/// it leads.
 #[test]
-fn a_relinquishing_leader_neither_votes_nor_shows_itself() {
+fn a_leader_that_steps_down_neither_votes_nor_names_itself() {
     let mut node = leader_of(3);
     node.resign(NOW, None);
     assert_eq!(node.vote(NOW, 2, 2), Err(Refusal::OwnWork));
@@ -145,7 +145,7 @@ fn a_relinquishing_leader_neither_votes_nor_shows_itself() {
 }
 
 /// The prior leader picks the target of a transfer (thesis, section 3.10); leadelect rule 6: the best backer if none is
-/// named, and none if no backer is able.
+/// named, and none if no backer is eligible.
 #[test]
 fn a_release_names_the_best_backer_unless_told_otherwise() {
     let cases = [(None, true, Some(id(2))), (None, false, None), (Some(3), true, Some(id(3)))];
@@ -161,9 +161,10 @@ fn a_release_names_the_best_backer_unless_told_otherwise() {
     }
 }
 
-/// leadelect rule 6: the best backer when it relinquished: until its work has ended late, nobody backs it any more.
+/// leadelect rule 6: it names the best backer of the moment when it stepped down. If its work ends late, no node backs
+/// it any more by then.
 #[test]
-fn a_release_names_who_was_the_best_backer_before_the_work_ended() {
+fn a_release_names_the_best_backer_from_before_the_work_ended() {
     let mut node = leader_of(3);
     node.resign(NOW, None);
     let effects = node.tick(START + LEASE);
@@ -171,7 +172,7 @@ fn a_release_names_who_was_the_best_backer_before_the_work_ended() {
     assert_eq!(causes(&effects), [Cause::Released { successor }]);
 }
 
-/// leadelect rules 6 and 8: a backer whose promise has run out is no better than anybody.
+/// leadelect rules 6 and 8: a backer whose promise has run out is not named.
 #[test]
 fn a_backer_is_named_only_while_its_promise_lasts() {
     let ends = START + LEASE;
@@ -197,7 +198,7 @@ fn a_named_successor_campaigns_at_once_without_pre_vote() {
     assert_eq!(causes(&effects), [Cause::NamedSuccessor { by: id(2) }]);
 }
 
-/// leadelect rule 6: everybody else leaves it a head start of δ, and is free to vote for it at once.
+/// leadelect rule 6: all other nodes give it a head start of δ, and may vote for it at once.
 #[test]
 fn a_follower_that_is_not_named_votes_for_the_successor_and_waits() {
     let mut node = follower_released_to(3);
@@ -206,10 +207,10 @@ fn a_follower_that_is_not_named_votes_for_the_successor_and_waits() {
     assert_eq!(node.vote(NOW, 3, 2), Ok(()));
 }
 
-/// leadelect rule 6: should the successor fail, the others are elected without waiting for the promise that was given
+/// leadelect rule 6: if the successor fails, another node is elected without a wait for the promise that was given
 /// back.
 #[test]
-fn a_release_without_a_successor_is_an_election_without_a_wait() {
+fn after_a_release_without_a_successor_an_election_needs_no_wait() {
     let mut node = follower();
     node.request(NOW, 2, release(1, 1, None));
     let reply = node.answer(NOW, 3, pre_vote(2));
@@ -217,7 +218,7 @@ fn a_release_without_a_successor_is_an_election_without_a_wait() {
     assert_eq!(node.campaigns_at(), NOW + STAGGER);
 }
 
-/// Raft RPCs are idempotent (Raft paper, section 5.5): the release that comes twice starts one candidacy.
+/// Raft RPCs are idempotent (Raft paper, section 5.5): a release that comes twice starts one candidacy.
 #[test]
 fn a_repeated_release_does_not_start_a_second_candidacy() {
     let mut node = follower_released_to(1);
@@ -227,7 +228,7 @@ fn a_repeated_release_does_not_start_a_second_candidacy() {
     assert_eq!(node.election, before);
 }
 
-/// leadelect rule 6: a release of an earlier term does not make the named one campaign against its leader.
+/// leadelect rule 6: after a release of an earlier term the named node does not campaign against its leader.
 #[test]
 fn a_stale_release_makes_nobody_campaign() {
     let mut node = follower();
@@ -237,7 +238,7 @@ fn a_stale_release_makes_nobody_campaign() {
     assert_eq!(node.election.leader(), Some(id(3)));
 }
 
-/// leadelect rules 1 and 6: being named lifts no quarantine. The successor asks as anybody would, and waits.
+/// leadelect rules 1 and 6: being named does not end a quarantine. The successor asks like any other node, and waits.
 #[test]
 fn a_named_successor_in_quarantine_waits_for_its_end() {
     let mut node = Node::start(cluster(3), restored(0, None, D));
@@ -247,10 +248,10 @@ fn a_named_successor_in_quarantine_waits_for_its_end() {
     assert_eq!(node.campaigns_at(), START + D);
 }
 
-/// leadelect rule 6: the release may reach the voters after the successor's request. It asks the reluctant again soon,
-/// and less and less often.
+/// leadelect rule 6: the release may reach the voters after the successor's request. So it soon asks again those that
+/// refused, and then less and less often.
 #[test]
-fn a_named_successor_soon_asks_again_who_has_not_heard_of_the_release() {
+fn a_named_successor_soon_asks_a_voter_again_that_has_not_heard_the_release() {
     let mut node = follower_released_to(1);
     let mut now = NOW;
     for sixteenths in [1, 2, 4, 8, 16, 16] {
@@ -266,13 +267,13 @@ fn a_named_successor_soon_asks_again_who_has_not_heard_of_the_release() {
 
 /// leadelect rule 6: the old leader does not campaign for D.
 #[test]
-fn a_leader_that_released_leaves_the_election_timeout_to_others() {
+fn a_leader_that_released_does_not_campaign_for_an_election_timeout() {
     let mut node = released();
     assert_eq!(receivers(&node.tick((NOW + D).before(NS))), []);
     assert_eq!(asks_pre_votes(&node.tick(NOW + D)), Some(2));
 }
 
-/// leadelect rule 6: unless nobody else wins.
+/// leadelect rule 6: it leads again if no other node wins.
 #[test]
 fn a_leader_that_released_leads_again_if_nobody_else_does() {
     assert_eq!(released().campaigns_at(), NOW + D);
@@ -288,7 +289,7 @@ fn holding_off() -> Node {
     node
 }
 
-/// leadelect rule 6: for longer, if the program asks; then it leads only if nobody else can, one D later.
+/// leadelect rule 6: for longer, if the program asks. Then it leads only if no other node can, one D later.
 #[test]
 fn a_leader_that_holds_off_for_longer_is_a_last_resort_and_not_barred() {
     assert_eq!(holding_off().campaigns_at(), NOW + D * 2);
@@ -300,9 +301,9 @@ fn a_leader_that_holds_off_for_longer_is_a_last_resort_and_not_barred() {
     assert_eq!(node.campaigns_at(), NOW + D * 5, "and as usual when that is over");
 }
 
-/// leadelect rule 6: who leads as a last resort meanwhile, and gives that up, holds off for no shorter.
+/// leadelect rule 6: a node may lead as a last resort meanwhile. If it steps down again, its hold-off gets no shorter.
 #[test]
-fn to_hand_over_again_does_not_shorten_a_hold_off() {
+fn a_second_hand_over_does_not_shorten_a_hold_off() {
     let mut node = holding_off();
     node.heartbeat(NOW, 2, 2, 1);
     node.request(NOW, 2, release(2, 1, Some(1)));
@@ -319,7 +320,7 @@ fn to_hand_over_again_does_not_shorten_a_hold_off() {
 
 /// leadelect rule 6: it holds off also if it is deposed before it could release.
 #[test]
-fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {
+fn a_leader_deposed_while_it_steps_down_still_holds_off() {
     let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });
     let mut node = leader_of(3);
     node.resign(NOW, None);
@@ -329,10 +330,10 @@ fn a_leader_deposed_while_it_relinquishes_holds_off_all_the_same() {
     assert!(eligible(node.answer(NOW + D, 2, heartbeat(6, 2, D))));
 }
 
-/// leadelect rule 6: work that does not end holds up neither the release nor the node's vote, once the lease has run
-/// out; but its node does not stand for election, and says that it is not able to.
+/// leadelect rule 6: once the lease has run out, work that does not end delays neither the release nor the node's vote.
+/// But the node does not campaign, and says that it is not eligible.
 #[test]
-fn a_node_whose_work_goes_on_is_no_candidate() {
+fn a_node_whose_work_still_runs_does_not_campaign() {
     let ends = START + LEASE;
     for deposed in [false, true] {
         let mut node = leader_of(3);
@@ -371,7 +372,7 @@ fn a_node_whose_work_goes_on_is_no_candidate() {
     }
 }
 
-/// leadelect rule 6: meanwhile it tells the next leader that it should not be named, and follows.
+/// leadelect rule 6: meanwhile it follows the next leader, and tells it that it is not eligible.
 #[test]
 fn a_leader_that_holds_off_is_no_successor() {
     let eligible = |reply| matches!(reply, Reply::Heartbeat { eligible: true, .. });

@@ -1,4 +1,4 @@
-//! What is durable before it is said, and what a node does that cannot write.
+//! What is durable before it is said, and what happens to a node that cannot write.
 
 use super::*;
 
@@ -21,21 +21,21 @@ fn a_vote_is_durable_before_it_is_said() {
     assert_eq!(node.disk.saved, [hard_state(4, Some(2), D)]);
 }
 
-/// leadelect, durable: so are the term in which a promise is given, that its vote is spent, and the longest promise.
+/// leadelect, durable: so are the term of a promise, its spent vote, and the longest promise.
 #[test]
 fn a_promise_rests_on_a_durable_term_and_cap() {
     let node = follower();
     assert_eq!(node.disk.saved, [hard_state(1, Some(2), D)]);
 }
 
-/// leadelect, durable: so are a candidate's term and its vote for itself before it asks for others'.
+/// leadelect, durable: so are a candidate's term and its vote for itself, before it asks for the votes of others.
 #[test]
 fn a_candidacy_is_durable_before_votes_are_asked_for() {
     let node = candidate_of(3);
     assert_eq!(node.disk.saved, [hard_state(1, Some(1), D)]);
 }
 
-/// leadelect, durable: so is a term that was adopted, its vote not spent.
+/// leadelect, durable: so is an adopted term, with its vote not spent.
 #[test]
 fn an_adopted_term_is_durable() {
     let mut node = elected_of(3);
@@ -43,7 +43,7 @@ fn an_adopted_term_is_durable() {
     assert_eq!(node.disk.saved.last(), Some(&hard_state(5, None, D)));
 }
 
-/// leadelect, durable: what could not be made durable is never said. There are no effects without the write.
+/// leadelect, durable: a node never says what it could not make durable. There are no effects without the write.
 #[test]
 fn what_cannot_be_made_durable_is_not_said() {
     let requests = [vote(1), heartbeat(1, 1, D), release(1, 1, None)];
@@ -107,7 +107,7 @@ fn the_cap_shrinks_once_the_longer_promises_have_run_out() {
     assert_eq!(node.disk.saved, [hard_state(1, Some(2), D)]);
 }
 
-/// leadelect, durable: a node that cannot write votes no more, not even again, and says why.
+/// leadelect, durable: a node that cannot write votes no more, and says why. It does not even repeat a vote.
 #[test]
 fn a_node_whose_disk_failed_votes_no_more() {
     let mut node = with_failed_storage();
@@ -130,7 +130,7 @@ fn a_node_whose_disk_failed_follows_and_promises_nothing() {
     assert_eq!(node.disk.saved.len(), saved);
 }
 
-/// leadelect, durable: nor does it ask for votes that rest on its own, whoever names it.
+/// leadelect, durable: nor does it campaign, even if a leader names it as successor.
 #[test]
 fn a_node_whose_disk_failed_never_campaigns() {
     let mut node = with_failed_storage();
@@ -141,7 +141,7 @@ fn a_node_whose_disk_failed_never_campaigns() {
     assert_eq!(receivers(&node.tick(START + D * 9)), []);
 }
 
-/// leadelect, durable: a candidate or leader whose disk failed is none any more; a lease is gone at once.
+/// leadelect, durable: a candidate or leader whose disk has failed becomes a follower. Its lease is gone at once.
 #[test]
 fn a_leader_whose_disk_failed_steps_down() {
     let mut node = leader_of(3);

@@ -1,4 +1,4 @@
-//! Who starts when, who believes whom, and who does not lead.
+//! Which node starts an election first, and which nodes never lead.
 
 use super::*;
 
@@ -48,10 +48,10 @@ fn the_line_of_succession_campaigns_one_stagger_after_another() {
     }
 }
 
-/// leadelect rule 8: who is not first asks once more before it campaigns: one before it may be a candidate by now, and
-/// still wait for its disk.
+/// leadelect rule 8: a node that is not first asks again before it campaigns. An earlier one may be a candidate by now
+/// and still wait for its disk.
 #[test]
-fn whoever_is_not_first_in_line_asks_once_more_before_it_campaigns() {
+fn a_node_that_is_not_first_in_line_asks_again_before_it_campaigns() {
     let mut node = follower_in(cluster(3), &[3, 1]);
     assert!(asks_pre_votes(&node.tick(START + S + STAGGER)).is_some());
     node.gets_pre_vote(START + D, 3, Duration::ZERO);
@@ -62,16 +62,16 @@ fn whoever_is_not_first_in_line_asks_once_more_before_it_campaigns() {
     assert_eq!(asks_votes(&effects), Some(2));
 }
 
-/// leadelect rule 8: who is first does not, so that the pre-vote stays hidden inside the wait.
+/// leadelect rule 8: the first in line does not ask again, so that its pre-vote costs no time beyond the wait.
 #[test]
-fn whoever_is_first_in_line_campaigns_the_moment_a_quorum_is_free() {
+fn the_first_in_line_campaigns_the_moment_a_quorum_is_free() {
     let mut node = follower_in(cluster(3), &[1, 3]);
     assert!(asks_pre_votes(&node.tick(START + S)).is_some());
     node.gets_pre_vote(START + S, 3, Duration::ZERO);
     assert_eq!(asks_votes(&node.tick(START + D)), Some(2));
 }
 
-/// leadelect rule 8: the list orders and never forbids: who is not in it comes last.
+/// leadelect rule 8: the list orders and never forbids. A node that is not in it comes last.
 #[test]
 fn a_node_outside_the_line_of_succession_starts_last() {
     let mut node = follower_in(cluster(5), &[3, 4, 5]);
@@ -80,9 +80,9 @@ fn a_node_outside_the_line_of_succession_starts_last() {
     assert_eq!(node.election.role(), Role::Candidate);
 }
 
-/// leadelect rule 8: without a list it is priority that orders, then the id; witnesses do not count.
+/// leadelect rule 8: without a list the nodes are ordered by priority, then by id. Witnesses do not count.
 #[test]
-fn without_a_line_of_succession_the_configuration_orders() {
+fn without_a_line_of_succession_priority_and_id_order_the_nodes() {
     let cases = [
         ([priority(0), priority(0), priority(0)], 0),
         ([priority(0), priority(1), priority(0)], 1),
@@ -112,20 +112,20 @@ fn a_leader_ranks_by_health_then_freshness_then_priority() {
     assert_eq!(succession(&first), [5, 4, 3, 2].map(id), "by priority");
 
     node.gets_ack(START, 2, 1);
-    node.reply(START, 3, unable(ack(1, 1, D)));
+    node.reply(START, 3, ineligible(ack(1, 1, D)));
     node.gets_ack(START, 5, 1);
     let acked = node.tick(START + ETA);
-    assert_eq!(succession(&acked), [5, 2, 3, 4].map(id), "able, fresh, silent");
+    assert_eq!(succession(&acked), [5, 2, 3, 4].map(id), "eligible, fresh, silent");
 
     node.gets_ack(START + ETA, 2, 2);
-    node.reply(START + ETA, 3, unable(ack(1, 2, D)));
+    node.reply(START + ETA, 3, ineligible(ack(1, 2, D)));
     let before = node.tick((START + LEASE).before(NS));
     assert_eq!(succession(&before), [5, 2, 3, 4].map(id), "5 is still fresh");
     let stale = node.tick(START + LEASE + ETA.saturating_sub(NS));
     assert_eq!(succession(&stale), [2, 3, 5, 4].map(id), "5 is no longer");
 }
 
-/// leadelect rule 8: a promise that has run out is not fresh: at its end, and not a nanosecond before.
+/// leadelect rule 8: a backer counts as fresh until the exact end of its promise.
 #[test]
 fn a_backer_is_first_in_line_only_while_its_promise_lasts() {
     let ends = START + LEASE;
@@ -147,7 +147,7 @@ fn a_leader_names_neither_itself_nor_a_witness() {
 
 /// leadelect rule 8: after one failed round everybody waits at random, less than 8·δ.
 #[test]
-fn after_a_failed_candidacy_chance_decides() {
+fn after_a_failed_candidacy_each_node_waits_for_a_random_time() {
     let mut waits: Vec<Duration> = (0..32).map(wait_after_a_lost_candidacy).collect();
     assert!(waits.iter().all(|wait| *wait < STAGGER * 8));
     waits.sort_unstable();
@@ -165,7 +165,7 @@ fn wait_after_a_lost_candidacy(seed: u64) -> Duration {
     node.election.wake_at().since(START)
 }
 
-/// leadelect rule 8: a leader that is heard ends the disorder.
+/// leadelect rule 8: once a leader is heard, its list orders the nodes again.
 #[test]
 fn the_line_of_succession_counts_again_once_a_leader_is_heard() {
     let mut node = candidate_of(3);
@@ -184,7 +184,7 @@ fn a_witness_votes_and_promises() {
     assert_eq!(node.heartbeat(START, 2, 1, 1), D);
 }
 
-/// leadelect rule 12: and never leads: it asks nobody, however long nobody leads.
+/// leadelect rule 12: a witness never leads. It asks no node, even if there is no leader for a long time.
 #[test]
 fn a_witness_never_asks() {
     let mut node = witness_of(3);
@@ -212,7 +212,7 @@ fn a_witness_that_is_named_does_not_campaign() {
 fn a_witness_is_never_eligible() {
     let mut node = witness_of(3);
     let reply = node.answer(START, 2, heartbeat(1, 1, D));
-    assert_eq!(reply, unable(ack(1, 1, D)));
+    assert_eq!(reply, ineligible(ack(1, 1, D)));
 }
 
 fn witness_of(of: u16) -> Node {
@@ -221,7 +221,7 @@ fn witness_of(of: u16) -> Node {
     Node::start(setup, restored(0, None, Duration::ZERO))
 }
 
-/// leadelect rule 12: an ineligible node leads only if nobody else can: it starts later than everybody else, by D.
+/// leadelect rule 12: an ineligible node leads only if no other node can. It starts D later than all others.
 #[test]
 fn an_ineligible_node_starts_an_election_timeout_later() {
     let mut node = node_of(3);
@@ -231,23 +231,23 @@ fn an_ineligible_node_starts_an_election_timeout_later() {
     assert_eq!(node.campaigns_at(), START + S + D + D);
 }
 
-/// leadelect rules 7 and 8: nobody hands over to a node that cannot vote yet, not even for itself.
+/// leadelect rules 7 and 8: no leader hands over to a node that cannot vote yet, not even for itself.
 #[test]
 fn a_node_in_quarantine_is_not_eligible() {
     let mut node = Node::start(cluster(3), restored(1, None, D));
     let reply = node.answer((START + D).before(NS), 2, heartbeat(1, 1, D));
-    assert_eq!(reply, unable(ack(1, 1, D)));
+    assert_eq!(reply, ineligible(ack(1, 1, D)));
     let reply = node.answer(START + D, 2, heartbeat(1, 2, D));
     assert_eq!(reply, ack(1, 2, D));
 }
 
-/// leadelect rule 12: it says so in its acks, and when it is able again.
+/// leadelect rule 12: it says in its acks that it is ineligible, and later that it is eligible again.
 #[test]
 fn a_node_tells_whether_it_is_eligible() {
     let mut node = follower();
     node.step(START, Input::Eligible(false));
     let reply = node.answer(START, 2, heartbeat(1, 2, D));
-    assert_eq!(reply, unable(ack(1, 2, D)));
+    assert_eq!(reply, ineligible(ack(1, 2, D)));
     node.step(START, Input::Eligible(true));
     let reply = node.answer(START, 2, heartbeat(1, 3, D));
     assert_eq!(reply, ack(1, 3, D));

@@ -5,7 +5,7 @@ use super::*;
 /// How long a preferred node is waited for.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Node 1 of five, elected at [`START`]; nodes 2 and 3 are of its own priority, 4 of a higher and 5 of the highest one.
+/// Node 1 of five, elected at [`START`]. Nodes 2 and 3 have its own priority, 4 a higher one, and 5 the highest.
 fn leader() -> Node {
     led(setup())
 }
@@ -24,8 +24,8 @@ fn led(setup: Setup) -> Node {
     named(Node::start(setup, restored(0, None, Duration::ZERO)), START)
 }
 
-/// Nodes 2 and 3 and those named answer every heartbeat from `from` until `until`, or until the node yields: when that
-/// is, and to whom.
+/// Nodes 2 and 3 and those named answer every heartbeat from `from` until `until`, or until the node yields. Returns
+/// when it yields, and to which node.
 fn backed(node: &mut Node, backers: &[u16], from: Instant, until: Instant) -> Option<(Instant, NodeId)> {
     let mut now = from;
     let mut seq = None;
@@ -50,7 +50,7 @@ fn backed(node: &mut Node, backers: &[u16], from: Instant, until: Instant) -> Op
     }
 }
 
-/// The same node, elected as the successor that a leader of its own priority, which leads only at `now`, has named.
+/// The same node, elected at `now` as the successor that a leader of its own priority has named.
 fn named(mut node: Node, now: Instant) -> Node {
     let term = node.election.term().0 + 1;
     node.heartbeat(now, 2, term, 1);
@@ -68,9 +68,10 @@ fn first_ack(node: &mut Node) {
     }
 }
 
-/// leadelect rule 14: to the best, when it has been there for 20 D; in order, so that the work ends first.
+/// leadelect rule 14: a leader yields to the best node, once that has been there for 20 D. It hands over in order, so
+/// that the work ends first.
 #[test]
-fn a_leader_yields_to_the_best_backer_that_should_rather_lead() {
+fn a_leader_yields_to_the_best_backer_of_higher_priority() {
     let mut node = leader();
     first_ack(&mut node);
     // It is first seen when the first heartbeat after its first ack is sent, and yielded to at a heartbeat.
@@ -81,9 +82,9 @@ fn a_leader_yields_to_the_best_backer_that_should_rather_lead() {
     assert_eq!(releases(&node.work_ended(at, 2))[0].3, Some(id(5)));
 }
 
-/// leadelect rule 14: not to its equals, and not to its inferiors.
+/// leadelect rule 14: a leader does not yield to nodes of its own or of a lower priority.
 #[test]
-fn a_leader_does_not_yield_to_its_equals() {
+fn a_leader_does_not_yield_to_nodes_of_equal_or_lower_priority() {
     let mut setup = setup();
     for node in [4, 5] {
         setup.voters.insert(id(node), Voter::default());
@@ -93,9 +94,9 @@ fn a_leader_does_not_yield_to_its_equals() {
     assert_eq!(backed(&mut node, &[4, 5], START, START + SETTLING * 3), None);
 }
 
-/// leadelect rule 14: unless it is a last resort, then to anybody that is able to lead.
+/// leadelect rule 14: a leader that is a last resort yields to any eligible node.
 #[test]
-fn a_last_resort_yields_to_its_equals_and_inferiors() {
+fn a_last_resort_yields_to_nodes_of_equal_and_lower_priority() {
     let mut setup = setup();
     for (node, priority) in [(1, 3), (4, 0), (5, 0)] {
         let witness = false;
@@ -111,9 +112,9 @@ fn a_last_resort_yields_to_its_equals_and_inferiors() {
     assert!(at >= from + SETTLING, "{at:?}");
 }
 
-/// leadelect rule 14: the wait begins anew when the preferred node has been away, or is another.
+/// leadelect rule 14: the wait begins again when the preferred node has been away, or when it is another node.
 #[test]
-fn a_preferred_node_that_was_away_is_waited_for_anew() {
+fn the_wait_for_a_preferred_node_begins_again_after_its_absence() {
     let mut node = leader();
     first_ack(&mut node);
     let nearly = START + SETTLING.mul_f64(0.9);
@@ -125,9 +126,9 @@ fn a_preferred_node_that_was_away_is_waited_for_anew() {
     assert!(at > gap + SETTLING, "{at:?}");
 }
 
-/// leadelect rule 14: only to one that is able to lead.
+/// leadelect rule 14: a leader yields only to an eligible node.
 #[test]
-fn a_leader_does_not_yield_to_a_node_that_is_not_able_to_lead() {
+fn a_leader_does_not_yield_to_an_ineligible_node() {
     let mut node = leader();
     first_ack(&mut node);
     let mut now = START;
@@ -139,21 +140,21 @@ fn a_leader_does_not_yield_to_a_node_that_is_not_able_to_lead() {
         for backer in [2, 3] {
             node.gets_ack(now, backer, seq);
         }
-        node.reply(now, 5, unable(ack(2, seq, D)));
+        node.reply(now, 5, ineligible(ack(2, seq, D)));
     }
 }
 
-/// Node 1 has heard node 5 lead, in each of these terms for so long, and is then elected itself.
+/// Node 1 has heard node 5 lead, for each of these times in a term of its own. Then it is elected itself.
 fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
     let mut node = Node::start(setup(), restored(0, None, Duration::ZERO));
     let mut now = START;
     let mut term = 0;
-    for reign in takeovers {
-        // In between, somebody leads who is no better than node 1.
+    for led_for in takeovers {
+        // In between, a node leads that has no higher priority than node 1.
         node.heartbeat(now, 2, term + 1, 1);
         now = now + D;
         term += 2;
-        let end = now + *reign;
+        let end = now + *led_for;
         while now <= end {
             node.heartbeat(now, 5, term, 1);
             now = now + ETA;
@@ -167,10 +168,10 @@ fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
     (node, now)
 }
 
-/// leadelect rule 14: a preferred node whose reign was short is waited for twice as long, and again, but not for ever;
-/// one that has led for 20 D is waited for as at first.
+/// leadelect rule 14: after each short leadership of a preferred node the wait for it doubles, up to a bound. Once it
+/// has led for 20 D, the wait is the first one again.
 #[test]
-fn short_takeovers_double_the_wait_and_a_long_one_makes_up_for_them() {
+fn a_short_takeover_doubles_the_wait_and_a_long_one_resets_it() {
     let (short, long) = (SETTLING - ETA * 2, SETTLING);
     let cases: [(&[Duration], u32); 6] = [
         (&[short], 2),

@@ -1,4 +1,4 @@
-//! Three knobs, and what follows from them.
+//! Three parameters, and the times that follow from them.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn timing(heartbeat: Duration, timeout: Duration, drift: u32) -> Result<Timing, 
 
 /// leadelect, parameters: defaults of 100 ms, 500 ms and 1000 ppm, and the rest derived from them.
 #[test]
-fn the_knobs_that_nobody_sets_are_those_of_these_tests() {
+fn the_default_parameters_are_those_of_these_tests() {
     let timing = Timing::default();
     assert_eq!(timing.heartbeat_interval(), ETA);
     assert_eq!(timing.election_timeout(), D);
@@ -40,8 +40,8 @@ fn a_lease_is_its_promise_less_the_drift_of_two_clocks_less_a_margin() {
     assert_eq!(tenth.lease(ms(1100)), ms(900 - 1));
 }
 
-/// leadelect, parameters: a lease longer than its promise cannot be written down. On the holder's slowest clock it has
-/// ended before the promise has on the grantor's fastest.
+/// leadelect, parameters: no lease is longer than its promise. On the holder's slowest clock it ends before the promise
+/// does on the grantor's fastest clock.
 #[test]
 fn no_lease_outlives_its_promise_on_any_two_clocks_within_the_drift() {
     for drift in [0, 1, 50, 1000, 33_333, 100_000] {
@@ -55,21 +55,21 @@ fn no_lease_outlives_its_promise_on_any_two_clocks_within_the_drift() {
     }
 }
 
-/// leadelect, parameters: a promise too short for the margin leaves no lease, and certainly not a huge one.
+/// leadelect, parameters: a promise that is shorter than the margin leaves no lease. It does not become a huge one.
 #[test]
 fn a_promise_within_the_margin_leaves_no_lease() {
     assert_eq!(Timing::default().lease(ms(1)), Duration::ZERO);
     assert_eq!(Timing::default().lease(Duration::ZERO), Duration::ZERO);
 }
 
-/// leadelect rule 2: who waits for another's clock waits as long as that clock may need.
+/// leadelect rule 2: a node that waits for a time on another clock waits as long as that clock may need.
 #[test]
 fn a_wait_for_another_clock_allows_for_the_drift_of_both() {
     let tenth = timing(ETA, D, 100_000).expect("valid");
     assert_eq!(tenth.wait_for(ms(900)), ms(1100));
 }
 
-/// leadelect, parameters: the three knobs are validated together: suspicion must survive one lost heartbeat.
+/// leadelect, parameters: the three are validated together. Suspicion must not begin after one lost heartbeat.
 #[test]
 fn an_election_timeout_below_three_and_a_half_heartbeats_is_refused() {
     assert!(timing(ms(100), ms(350), 1000).is_ok());
@@ -79,7 +79,7 @@ fn an_election_timeout_below_three_and_a_half_heartbeats_is_refused() {
     assert!(error.contains("use at least 350ms"), "{error}");
 }
 
-/// leadelect rule 13: every bound has a name, also those of the knobs.
+/// leadelect rule 13: every bound has a name, also those of the parameters.
 #[test]
 fn a_knob_out_of_its_bounds_is_refused() {
     assert!(timing(ms(3), D, 0).is_ok());

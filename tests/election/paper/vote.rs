@@ -55,14 +55,14 @@ fn a_vote_is_refused_until_the_promise_to_another_has_run_out() {
     assert_eq!(node.vote(START + D, 3, 9), Ok(()));
 }
 
-/// leadelect, promise: it keeps votes from anyone *else*. The holder itself may be elected again at any time.
+/// leadelect, promise: it refuses votes to *other* nodes. Its holder may be elected again at any time.
 #[test]
 fn the_holder_of_a_promise_gets_the_vote() {
     let mut node = follower();
     assert_eq!(node.vote(START + NS, 2, 2), Ok(()));
 }
 
-/// leadelect, promise: a promise ends by time or by release. That its holder got the vote does not end it.
+/// leadelect, promise: a promise ends by time or by release. A vote for its holder does not end it.
 #[test]
 fn a_vote_for_its_holder_does_not_end_a_promise() {
     let mut node = follower();
@@ -72,7 +72,7 @@ fn a_vote_for_its_holder_does_not_end_a_promise() {
     assert_eq!(node.vote(START + D, 3, 3), Ok(()));
 }
 
-/// leadelect rule 1: no vote while work guarded by a lease of this node's own may still run.
+/// leadelect rule 1: no vote while work of this node's own lease may still run.
 #[test]
 fn a_leader_refuses_its_vote_until_its_own_lease_has_ended() {
     let mut node = leader_of(3);
@@ -93,7 +93,7 @@ fn a_leader_without_a_lease_votes_in_a_higher_term_at_once() {
 
 /// leadelect rule 1: the work of a deposed leader may still run until its lease has ended.
 #[test]
-fn a_deposed_leader_refuses_its_vote_until_the_lease_it_had_has_ended() {
+fn a_deposed_leader_refuses_its_vote_until_its_old_lease_has_ended() {
     let mut node = leader_of(3);
     node.reply(START, 3, ack(5, 1, Duration::ZERO));
     assert_eq!(node.lease_until(), None);
@@ -103,7 +103,7 @@ fn a_deposed_leader_refuses_its_vote_until_the_lease_it_had_has_ended() {
     assert_eq!(node.vote(START + LEASE, 2, 6), Ok(()));
 }
 
-/// leadelect rule 1: or until it is known that the work has ended, and not that of some other term.
+/// leadelect rule 1: or until the work is known to have ended. The end of work of another term does not count.
 #[test]
 fn a_deposed_leader_votes_once_its_work_has_ended() {
     let mut node = leader_of(3);
@@ -115,18 +115,19 @@ fn a_deposed_leader_votes_once_its_work_has_ended() {
     assert_eq!(node.vote(START, 2, 6), Ok(()));
 }
 
-/// leadelect rule 1: whoever follows the leader of a term has spent its vote of that term, promise or no promise.
+/// leadelect rule 1: a node that follows the leader of a term has spent its vote of that term, with or without a
+/// promise.
 #[test]
-fn to_follow_a_leader_is_to_have_spent_the_vote_of_its_term() {
+fn a_node_that_follows_a_leader_has_spent_its_vote_of_that_term() {
     let mut node = follower();
     let refusal = Refusal::AlreadyVoted(id(2));
     assert_eq!(node.vote(START + D, 3, 1), Err(refusal));
 }
 
-/// The same of a leader that was not followed, but only heard to release its term: it was elected by a majority, and
-/// this node may be one of it that has forgotten its vote.
+/// The same if this node only heard the leader release its term. A majority elected that leader, and this node may have
+/// been part of it and have forgotten its vote.
 #[test]
-fn a_term_that_had_a_leader_is_not_voted_for_another() {
+fn a_node_votes_for_no_other_in_a_term_whose_leader_it_heard_release() {
     for (candidate, verdict) in [(3, Err(Refusal::AlreadyVoted(id(2)))), (2, Ok(()))] {
         let mut node = node_in(3, 4);
         node.request(START, 2, release(5, 1, None));
@@ -155,7 +156,7 @@ fn a_denied_vote_changes_nothing_in_the_voter() {
     assert_eq!(node.election, before);
 }
 
-/// leadelect rule 1: votes are counted by authenticated id: who is no other voter gets no answer at all.
+/// leadelect rule 1: votes are counted by authenticated id. A node that is no other voter gets no answer at all.
 #[test]
 fn a_stranger_gets_neither_vote_nor_promise_nor_answer() {
     let mut node = node_of(3);
@@ -168,9 +169,9 @@ fn a_stranger_gets_neither_vote_nor_promise_nor_answer() {
     assert_eq!(node.election, before);
 }
 
-/// leadelect rule 7 and thesis, section 9.6: who gave its vote gives the candidate time to win with it.
+/// leadelect rule 7 and thesis, section 9.6: a node that gave its vote gives the candidate time to win with it.
 #[test]
-fn a_voter_does_not_campaign_before_its_candidate_had_its_time() {
+fn a_voter_gives_its_candidate_time_to_win_before_it_campaigns() {
     let mut node = node_of(3);
     assert_eq!(node.vote(START, 2, 1), Ok(()));
     assert_eq!(asks_pre_votes(&node.tick((START + S).before(NS))), None);

@@ -2,8 +2,7 @@
 //!
 //! When a parent dies, its children get a new parent: the nearest ancestor that asked for this with
 //! `PR_SET_CHILD_SUBREAPER`. Guard and supervisor both ask for it. So all processes that a command has started end up
-//! among their children, even after several forks and in another process group or session. A guard or supervisor
-//! without children knows that no process is left.
+//! among their children, even after several forks and in another process group or session.
 
 use std::fs;
 use std::io;
@@ -38,11 +37,7 @@ fn parent(stat: &str) -> Option<i32> {
 }
 
 /// Kills all children of this process but `spared`, and all that become its children meanwhile. Returns when none is
-/// left.
-///
-/// # Errors
-///
-/// When `/proc` cannot be read.
+/// left. Fails if `/proc` cannot be read.
 pub(super) fn kill_all_but(spared: &[Pid]) -> io::Result<()> {
     loop {
         let mut children = children()?;

@@ -5,7 +5,7 @@
 //! stays in force when it becomes the command.
 
 use std::ffi::OsString;
-use std::io::stdin;
+use std::io::{ErrorKind, stdin};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -28,22 +28,17 @@ pub(super) struct Args {
     command: Vec<OsString>,
 }
 
-/// The exit code if the command cannot be executed. Shells use the same.
-const CANNOT_RUN: u8 = 126;
-/// The exit code if the command is not found. Shells use the same.
-const NOT_FOUND: u8 = 127;
-
-/// Waits for the message to start, and becomes the command. Returns only if it does not become the command.
+/// Returns only if this process does not become the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
     let mut input = None;
     let (token, until) = loop {
-        let Received::Message(text, file) = receive(stdin(), RecvFlags::empty()) else {
+        let Received::Message(message, file) = receive(stdin(), RecvFlags::empty()) else {
             // The guard has ended, or does not need this process.
             return Ok(ExitCode::SUCCESS);
         };
         input = file.or(input);
-        if let Some(ToGuard::Start { token, until }) = ToGuard::parse(&text) {
+        if let ToGuard::Start { token, until } = message {
             break (token, until);
         }
     };
@@ -61,8 +56,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .stdin(input.map_or_else(Stdio::null, Stdio::from))
         .exec();
     complain(&format!("cannot run {program:?}: {error}"));
-    Ok(ExitCode::from(match error.kind() {
-        std::io::ErrorKind::NotFound => NOT_FOUND,
-        _ => CANNOT_RUN,
-    }))
+    // The same codes as a shell's.
+    Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 }))
 }

@@ -1,28 +1,22 @@
 //! The guard: a process between the supervisor and the command. It ends the command before the lease ends.
 //!
-//! The supervisor could do that itself, except in the two cases that matter most: when it is killed, and when it is
-//! stopped. So a process that does nothing else starts the command and kills it. The supervisor tells it the end of the
-//! lease again and again. The guard reads the clock of leases itself:
+//! The supervisor could not do that when it is killed or stopped. So a process that does nothing else starts the
+//! command and kills it. The supervisor keeps telling it the end of the lease. It reads the clock of leases itself:
 //!
 //! - It sends the stop signal `--drain-time` before the lease ends, or when the supervisor says so.
 //! - It kills the command a tenth of the election timeout before the lease ends.
 //! - It kills the command at once if the supervisor is gone. Then the kernel has closed the supervisor's socket.
 //!
 //! Signals go to the whole process group of the command. Processes that left the group are killed one by one, see
-//! [`descendants`]. The guard reports to the supervisor when it has no child any more, and so no descendant. Only then
-//! may the supervisor release leadership.
-//!
-//! If the guard ends, the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent
-//! of the processes that the command had started, and kills them.
-//!
-//! Both processes exist before the node wins an election, so that starting the command takes one `execve`.
+//! [`descendants`]. The guard reports to the supervisor when it has no descendant any more. Only then may the
+//! supervisor release leadership. If the guard ends, the kernel kills the command, see [`exec`](super::exec). The
+//! supervisor then becomes the parent of the processes that the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
 //! that the command had started. Only a resource that refuses old tokens is safe from them.
 //!
 //! The guard has one thread. It sleeps in `poll`, with a timer that also counts the time while the host is suspended.
 
-use std::ffi::OsString;
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -43,30 +37,12 @@ use rustix::time::{
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::super::{Failure, complain};
-use super::guard_protocol::{CommandEnd, GuardReport, Received, ToGuard, receive, send, send_with_file, socket_pair};
+use super::guard_protocol::{CommandEnd, GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair};
 use super::schedule::Schedule;
-use super::{EXEC, descendants, own_program};
+use super::{CommandSpec, EXEC, descendants, own_program};
 
 /// How often the guard looks for processes to kill, in nanoseconds. No signal tells it of a new orphan.
 const KILL_INTERVAL: u64 = 5_000_000;
-
-/// Run a command for the supervisor, which is the other end of stdin
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// `LEADELECT_NODE`
-    #[arg(long)]
-    node: String,
-    #[arg(long, value_name = "NANOSECONDS")]
-    drain_time: u64,
-    #[arg(long, value_name = "NANOSECONDS")]
-    margin: u64,
-    #[arg(long, value_name = "NANOSECONDS")]
-    stop_time: u64,
-    #[arg(long, value_name = "NUMBER")]
-    stop_signal: i32,
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<OsString>,
-}
 
 /// A command that waits to be started, runs, or has left processes behind.
 #[derive(Debug)]
@@ -75,7 +51,6 @@ struct CommandProcess {
     id: Pid,
     /// The socket on which the process waits for the message to start. `None` after the start.
     start_socket: Option<OwnedFd>,
-    /// How it ended.
     end: Option<CommandEnd>,
     /// Whether it had been told to stop before it ended.
     told: bool,
@@ -99,7 +74,7 @@ impl CommandProcess {
 
 #[derive(Debug)]
 struct Guard {
-    args: Args,
+    spec: CommandSpec,
     stop_signal: Signal,
     schedule: Schedule,
     supervisor: OwnedFd,
@@ -108,12 +83,11 @@ struct Guard {
     timer: OwnedFd,
     command: Option<CommandProcess>,
     supervisor_gone: bool,
-    /// It was too late to start the command.
     too_late: bool,
 }
 
-pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut guard = Guard::new(args).map_err(|error| Failure::of(format!("guard: {error}")))?;
+pub(super) fn run(spec: CommandSpec) -> Result<ExitCode, Failure> {
+    let mut guard = Guard::new(spec).map_err(|error| Failure::of(format!("guard: {error}")))?;
     if let Some(report) = guard.watch() {
         // Fails if the supervisor is gone. Then no process needs the report.
         let _ = send(&guard.supervisor, &report);
@@ -122,7 +96,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 impl Guard {
-    fn new(args: Args) -> std::io::Result<Guard> {
+    fn new(spec: CommandSpec) -> std::io::Result<Guard> {
         let supervisor = stdin().as_fd().try_clone_to_owned()?;
         set_child_subreaper(Some(getpid()))?;
         let (child_ended, sender) = UnixStream::pair()?;
@@ -135,12 +109,12 @@ impl Guard {
         }
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         Ok(Guard {
-            stop_signal: Signal::from_named_raw(args.stop_signal).unwrap_or(Signal::TERM),
+            stop_signal: Signal::from_named_raw(spec.stop_signal).unwrap_or(Signal::TERM),
             schedule: Schedule {
                 lease_end: 0,
-                drain_time: args.drain_time,
-                margin: args.margin,
-                stop_time: args.stop_time,
+                drain_time: spec.drain_time,
+                margin: spec.margin,
+                stop_time: spec.stop_time,
                 stopping_since: None,
             },
             supervisor,
@@ -149,7 +123,7 @@ impl Guard {
             command: None,
             supervisor_gone: false,
             too_late: false,
-            args,
+            spec,
         })
     }
 
@@ -180,10 +154,7 @@ impl Guard {
             match receive(&self.supervisor, RecvFlags::DONTWAIT) {
                 Received::Nothing => return,
                 Received::Closed => self.supervisor_gone = true,
-                Received::Message(text, file) => match ToGuard::parse(&text) {
-                    Some(message) => self.carry_out(message, file),
-                    None => complain(&format!("guard: found an unknown message: {text:?}")),
-                },
+                Received::Message(message, file) => self.carry_out(message, file),
             }
         }
     }
@@ -219,14 +190,14 @@ impl Guard {
     fn spawn(&self, input: Option<OwnedFd>) -> std::io::Result<CommandProcess> {
         let (ours, theirs) = socket_pair()?;
         let child = own_program(EXEC)
-            .args(["--node", &self.args.node])
+            .args(["--node", &self.spec.node])
             .args(["--guard", &getpid().as_raw_nonzero().to_string(), "--"])
-            .args(&self.args.command)
+            .args(&self.spec.command)
             .stdin(Stdio::from(theirs))
             .process_group(0)
             .spawn()?;
         let input = input.ok_or(Errno::BADF)?;
-        send_with_file(&ours, &ToGuard::Input, input.as_fd())?;
+        send_with_files(&ours, &ToGuard::Input, &[input.as_fd()])?;
         // `reap` waits for it, and for all other children.
         let id = Pid::from_child(&child);
         Ok(CommandProcess { id, start_socket: Some(ours), end: None, told: false, group_gone: false })
@@ -287,10 +258,7 @@ impl Guard {
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                Err(_) => {
-                    let (end, told) = (command.end, command.told);
-                    return Some(GuardReport { end, told });
-                }
+                Err(_) => return Some(GuardReport { end: command.end, told: command.told }),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, shutdown};
 use rustix::process::Pid;
 
-use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_file, socket_pair};
-use super::{CommandSpec, GUARD, own_program};
+use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair};
+use super::{CommandSpec, GUARD, lock, own_program};
 
 /// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills
 /// its command and ends.
@@ -32,12 +32,11 @@ impl GuardHandle {
     /// Starts a guard, which waits for [`ToGuard::Start`].
     pub(super) fn spawn(spec: &CommandSpec) -> std::io::Result<GuardHandle> {
         let (ours, theirs) = socket_pair()?;
-        let (drain_time, margin, stop_time) = spec.in_nanos();
         let child = own_program(GUARD)
             .args(["--node", &spec.node])
-            .args(["--drain-time", &drain_time.to_string()])
-            .args(["--margin", &margin.to_string()])
-            .args(["--stop-time", &stop_time.to_string()])
+            .args(["--drain-time", &spec.drain_time.to_string()])
+            .args(["--margin", &spec.margin.to_string()])
+            .args(["--stop-time", &spec.stop_time.to_string()])
             .args(["--stop-signal", &spec.stop_signal.to_string(), "--"])
             .args(&spec.command)
             .stdin(Stdio::from(theirs))
@@ -52,7 +51,7 @@ impl GuardHandle {
         thread::Builder::new()
             .name(format!("le{}-guard", spec.node))
             .spawn(move || listen(&socket, &process, &report))?;
-        send_with_file(&guard.socket, &ToGuard::Input, stdin().as_fd())?;
+        send_with_files(&guard.socket, &ToGuard::Input, &[stdin().as_fd()])?;
         Ok(guard)
     }
 
@@ -63,7 +62,7 @@ impl GuardHandle {
             if error == Errno::AGAIN {
                 self.deaf.store(true, Ordering::Relaxed);
             }
-            log::debug!("cannot send {message} to the guard: {error}");
+            log::debug!("cannot send {message:?} to the guard: {error}");
         }
     }
 
@@ -93,17 +92,10 @@ impl Drop for GuardHandle {
     }
 }
 
-fn lock(process: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    process.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn listen(socket: &OwnedFd, guard: &Mutex<Child>, reports: &Sender<GuardReport>) {
-    while let Received::Message(text, _) = receive(socket, RecvFlags::empty()) {
-        match GuardReport::parse(&text) {
-            // Fails if there is a report already, or if the handle is gone.
-            Some(report) => drop(reports.try_send(report)),
-            None => log::warn!("the guard sent a message that is not a report: {text:?}"),
-        }
+    while let Received::Message(report, _) = receive(socket, RecvFlags::empty()) {
+        // Fails if there is a report already, or if the handle is gone.
+        let _ = reports.try_send(report);
     }
     if let Err(error) = lock(guard).wait() {
         log::warn!("cannot wait for the guard: {error}");

@@ -3,7 +3,6 @@
 /// The times are nanoseconds on the clock of leases.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    /// The end of the lease.
     pub(super) lease_end: u64,
     /// The command is told to stop this long before the end of the lease.
     pub(super) drain_time: u64,

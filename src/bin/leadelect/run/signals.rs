@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use leadelect::Node;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+
+use super::lock;
 
 /// What a signal to the supervisor means for the running command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +19,6 @@ pub(super) enum SignalRequest {
     Stop,
     /// Kill the command: a further SIGINT or SIGTERM.
     Kill,
-    /// Pass this signal on.
     PassOn(i32),
 }
 
@@ -83,10 +84,6 @@ fn is_ignored(signal: i32) -> bool {
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-}
-
-fn lock(state: &Mutex<SignalState>) -> MutexGuard<'_, SignalState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn receive(mut signals: Signals, state: &Mutex<SignalState>, requests: &Sender<SignalRequest>) {

@@ -15,7 +15,7 @@ use super::descendants::kill_all_but;
 use super::guard_handle::GuardHandle;
 use super::guard_protocol::{CommandEnd, GuardReport, ToGuard};
 use super::signals::{SignalReceiver, SignalRequest};
-use super::{CommandSpec, Restart};
+use super::{Args, CommandSpec, Restart, nanos};
 
 /// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
 const GUARD_SLACK: u64 = 2_000_000_000;
@@ -38,18 +38,17 @@ pub(super) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(
+        args: &Args,
         node: &'a Arc<Node>,
         timing: Timing,
         spec: CommandSpec,
-        restart: Restart,
-        hold_off: Duration,
         signals: &'a SignalReceiver,
     ) -> Self {
         Supervisor {
             node,
             spec,
-            restart,
-            hold_off,
+            restart: args.restart,
+            hold_off: args.hold_off.unwrap_or(timing.election_timeout() * 10),
             renewal: timing.heartbeat_interval() / 2,
             signals,
             node_events: wake_on_events(node),
@@ -59,16 +58,13 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs the command once per term that the node wins. Returns when the node has stopped, or when no command is to
-    /// run any more.
-    pub(super) fn run(&mut self) {
+    /// run any more. Returns the exit code, if it ends because its command ended.
+    pub(super) fn run(mut self) -> Option<u8> {
         self.spare = self.prepare();
-        let options = LeadOptions::default().drain_time(self.spec.drain_time).hold_off(self.hold_off);
+        let options =
+            LeadOptions::default().drain_time(Duration::from_nanos(self.spec.drain_time)).hold_off(self.hold_off);
         let node = self.node.clone();
         node.lead_with(&options, |leading| self.lead(leading));
-    }
-
-    /// The exit code, if `leadelect run` ends because its command ended.
-    pub(super) fn exit_code(&self) -> Option<u8> {
         self.exit_code
     }
 
@@ -86,9 +82,8 @@ impl<'a> Supervisor<'a> {
 
     /// What the node does after this end of the command.
     fn next(&mut self, report: GuardReport) -> Next {
-        let end = match report {
-            GuardReport { end: None, .. } | GuardReport { told: true, .. } => return Next::Rejoin,
-            GuardReport { end: Some(end), .. } => end,
+        let GuardReport { end: Some(end), told: false } = report else {
+            return Next::Rejoin;
         };
         let failed = end != CommandEnd::Exited(0);
         let is_last = match self.restart {
@@ -109,8 +104,7 @@ impl<'a> Supervisor<'a> {
         let ready = self.spare.take().filter(GuardHandle::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
             // The same report as for a command that cannot be executed.
-            let end = Some(CommandEnd::Exited(126));
-            return GuardReport { end, told: false };
+            return GuardReport { end: Some(CommandEnd::Exited(126)), told: false };
         };
         let mut until = end_of_lease(leading);
         guard.tell(ToGuard::Start { token: token.0, until });
@@ -120,7 +114,6 @@ impl<'a> Supervisor<'a> {
 
         let mut lost = false;
         let mut killed = false;
-        let (_, margin, _) = self.spec.in_nanos();
         // When the command must have ended because this program was told to stop.
         let mut gone_by = u64::MAX;
         loop {
@@ -153,7 +146,7 @@ impl<'a> Supervisor<'a> {
             // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also
             // happen while the lease is renewed: `gone_by` and `is_deaf` find it then.
             let now = lease_clock_nanos();
-            let late = now + margin / 2 >= until || now >= gone_by || guard.is_deaf();
+            let late = now + self.spec.margin / 2 >= until || now >= gone_by || guard.is_deaf();
             if late && !killed {
                 killed = true;
                 log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
@@ -167,8 +160,7 @@ impl<'a> Supervisor<'a> {
         match request {
             SignalRequest::Stop => {
                 guard.tell(ToGuard::Stop);
-                let (_, _, stop_time) = self.spec.in_nanos();
-                lease_clock_nanos().saturating_add(stop_time).saturating_add(GUARD_SLACK)
+                lease_clock_nanos().saturating_add(self.spec.stop_time).saturating_add(GUARD_SLACK)
             }
             SignalRequest::Kill => {
                 guard.tell(ToGuard::Signal(SIGKILL));
@@ -191,8 +183,7 @@ impl<'a> Supervisor<'a> {
             if let Err(error) = kill_all_but(&spared) {
                 log::error!("node {node}: cannot find what is left of the command: {error}");
             }
-            let end = Some(CommandEnd::Killed(SIGKILL));
-            return GuardReport { end, told };
+            return GuardReport { end: Some(CommandEnd::Killed(SIGKILL)), told };
         };
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
@@ -202,11 +193,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn prepare(&self) -> Option<GuardHandle> {
-        GuardHandle::spawn(&self.spec)
-            .inspect_err(|error| {
-                log::error!("node {}: cannot start a guard: {error}", self.node.id());
-            })
-            .ok()
+        let log = |error: &std::io::Error| log::error!("node {}: cannot start a guard: {error}", self.node.id());
+        GuardHandle::spawn(&self.spec).inspect_err(log).ok()
     }
 }
 
@@ -214,8 +202,7 @@ impl<'a> Supervisor<'a> {
 /// before the remaining time.
 fn end_of_lease(leading: &Leading<'_>) -> u64 {
     let now = lease_clock_nanos();
-    let left = u64::try_from(leading.remaining().at_most(Duration::MAX).as_nanos()).unwrap_or(u64::MAX);
-    now.saturating_add(left)
+    now.saturating_add(nanos(leading.remaining().at_most(Duration::MAX)))
 }
 
 /// Receives a message after each event of the node, whatever the event is.
