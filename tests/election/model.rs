@@ -1,41 +1,45 @@
-//! The shipped election, searched to the end within stated bounds, not sampled.
+//! The shipped node, searched to the end within stated bounds, not sampled.
 //!
 //! # What is searched
 //!
-//! Three nodes with nothing stored start at one moment, with each of the eight assignments of fast and slow clocks
-//! (in the small bounds at steps of 5 ms the three with one slow clock), which differ by as much as the drift bound
-//! allows: 9 or 11 ms in every 10. In every situation one thing happens *by
-//! default*: work that was told to stop is reported as ended, whoever is due looks at its clock, in the order of the
-//! nodes, the oldest letter arrives; and only when nothing is left to do, time passes, by 10 ms, or by 5 in some
-//! searches. What else may happen *departs* from that, and so many departures are allowed:
+//! Three nodes with nothing stored start at one moment. A clock is fast or slow, by as much as the drift bound allows:
+//! 9 or 11 ms pass on it in every 10. All eight assignments are searched; in the small bounds at steps of 5 ms only the
+//! three with one slow clock. In every situation one thing happens *by default*. First, a program whose lease was taken
+//! away gives it back. Then the nodes that are due look at their clocks, in the order of the nodes. Then the oldest
+//! letter arrives. Only when nothing is left to do, time passes, by 10 ms, or by 5 in some searches. What else may
+//! happen *departs* from that. The bounds say how many departures are allowed:
 //!
-//! - a letter is late, perhaps for ever, or arrives and is late once more: it may arrive at any place of the moment it
-//!   was sent in, and first or last in any later one;
-//! - a node is stalled in whatever it is about to do, and goes on at any place of that moment, or last in a later one,
-//!   60 ms later at most, which is longer than a promise lasts;
-//! - a link is cut in one direction or both, or a node is cut off from both others, for as long as one likes;
-//! - a node crashes before whatever it is about to do, or in the middle of it, when its state is stored and nothing is
-//!   said yet, or while it waits; and starts again last in any moment, or never;
-//! - a leader is told, first or last in a moment, to hand over: to whom it chooses or to another. Its work ends at
-//!   once, or last in any moment, or goes on until the lease is over.
+//! - A letter is late, perhaps for ever, or it arrives and is late once more. It may arrive at any place of the moment
+//!   it was sent in, and first or last in any later one.
+//! - A node is stalled before its next step, and goes on at any place of that moment, or last in a later one. A stall
+//!   lasts 60 ms at most, which is longer than a promise lasts.
+//! - A link is cut in one direction or both, or a node is cut off from both others, until it is mended at any time.
+//! - A node crashes before its next step, or in the middle of it, when its state is stored and nothing is said yet, or
+//!   while it waits. It starts again last in any moment, or never.
+//! - The program of a leader hands over, first or last in a moment: to the node that the leader chooses or to another.
+//!   Its work ends at once, or last in any moment, or goes on until the lease is over. A call that is refused and
+//!   changes nothing is no departure.
 //!
-//! This is *delay-bounded* search (Emmi, Qadeer and Rakamaric, "Delay-bounded scheduling", 2011): every placement of up
-//! to so many departures, each in every situation that the others lead to, until somebody enters term 4. Time does not
-//! bound it: moments are counted from now, so that a cluster in peace comes back to where it was. It is **not** every
-//! interleaving: what takes more departures than are allowed is not seen. Nor are other random waits than one on each
-//! node (a stall stands for a longer one), delays that are no multiple of such a step, failing disks, nodes without
-//! state, more than three nodes, nor whether somebody leads in the end: for these there is the simulation.
+//! This is *delay-bounded* search (Emmi, Qadeer and Rakamaric, "Delay-bounded scheduling", 2011): it tries every
+//! placement of the departures, each in every situation that the others lead to, until a node enters term 4. Time does
+//! not bound it: moments are counted from now, so that a cluster in peace comes back to where it was. It is **not**
+//! every interleaving: what takes more departures than are allowed is not seen. Nor are other random waits than one on
+//! each node (a stall stands for a longer one), delays that are no multiple of such a step, failing disks, nodes
+//! without state, more than three nodes, programs that do more than hold a lease and hand over, orderly stops, nor
+//! whether a node leads in the end. All of these are in the simulation.
 //!
 //! # What is asked
 //!
-//! Whatever [the checker](crate::harness::checker) asks of the simulation, by the same code: above all that no two
-//! programs can act at one moment of real time. What it remembers of the past is part of every situation.
+//! The same as in the simulation, by the same code: see [the checker](crate::harness::checker). Above all, no two
+//! programs can act at one moment of real time. A call is answered once and truly, and its end is told as soon as the
+//! node leads no more. What the checker remembers of the past is part of every situation.
 //!
 //! # What is the same
 //!
-//! A situation is known again by 98 bits of a hash of everything in it, with moments counted from now and other numbers
-//! by which messages are told apart. That nodes which are the same in this sense do the same, [`equivalence`] shows,
-//! and the tests beside `Election::canonicalize` that nothing else is lost.
+//! A situation is known again by 98 bits of a hash of everything in it. Moments are counted from now, and the numbers
+//! that tell messages apart are replaced by others. Two nodes that are the same in this sense do the same:
+//! [`equivalence`] shows that. The tests beside `Election::canonicalize` and `Engine::canonicalize` show that nothing
+//! else is lost.
 //!
 //! # Why an own search
 //!

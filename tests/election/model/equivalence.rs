@@ -1,5 +1,5 @@
-//! Is what the search takes for the same the same? A node is told anew in the middle of a random run, on another clock
-//! and without what is over; from then on it and its copy get the same inputs, and must do the same.
+//! Is what the search takes for the same the same? In the middle of a random run a copy of a node is told anew, on
+//! another clock and without what is over. From then on the node and its copy get the same mail, and must do the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
