@@ -107,7 +107,8 @@ impl Driver {
         if self.engine.looks_at_program(now) {
             self.step_at(now, Mail::Program(self.leadership.program()));
         }
-        self.step_at(now, mail)
+        // Read again: a lease that was free has been stepped meanwhile.
+        self.step_at(clock::now(), mail)
     }
 
     fn step_at(&mut self, now: Instant, mail: Mail<Caller>) -> Stepped {
