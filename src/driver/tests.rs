@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::Config;
 use crate::election::{Deadline, Election, EndReason, HardState, Recovery, Setup, Store, Term};
+use crate::engine::Health;
 use crate::inbox::Inbox;
 use crate::store::VoteFile;
 use crate::transport::Local;
@@ -65,4 +66,21 @@ fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
     assert!(!lease.is_valid());
     assert!(leadership.lease(clock::now()).is_none());
     assert_eq!(events.count(), 0);
+}
+
+/// What is due about the program comes first, and may end a lease that nobody holds: then that is stepped, too, and the
+/// mail comes later than both.
+#[test]
+fn each_step_has_its_own_reading_of_the_clock() {
+    let (mut driver, leadership, _) = alone(Storage::Nowhere);
+    driver.step(Mail::Start);
+    assert!(leadership.lease(clock::now()).is_some(), "a node that is alone leads at once");
+    let good_until = clock::now() + Duration::from_millis(2);
+    leadership.set_health(Some(Health { good_until, hold_off: Duration::ZERO }));
+    driver.take(Post::Program);
+    while !driver.engine.looks_at_program(clock::now()) {
+        std::thread::yield_now();
+    }
+    driver.step(Mail::Unanswered { by: NodeId::from(2) });
+    assert!(leadership.lease(clock::now()).is_none(), "it fell ill");
 }
