@@ -82,8 +82,12 @@ impl<C: Clone> Engine<C> {
         let Some(work) = self.program.work.filter(|work| work.term > self.overran) else {
             return Instant::NEVER;
         };
-        let current = self.leases.get(&work.term).filter(|lease| !lease.ended && !work.told_to_stop);
-        current.map_or(work.until, |lease| lease.until)
+        match self.leases.get(&work.term) {
+            Some(lease) if !lease.ended && !work.told_to_stop => lease.until,
+            // What is known of the work may be from before its lease was cut short.
+            Some(lease) => work.until.min(lease.until),
+            None => work.until,
+        }
     }
 
     fn work_overran(&mut self, out: &mut Output<C>) {

@@ -207,6 +207,16 @@ fn work_that_runs_on_at_its_hard_deadline_is_told_once_and_before_anything_is_re
     assert!(node.program(LEASE_END, work(LEASE_END)).overran.is_none());
 }
 
+/// The lease of a node that is alone has no end, until it is taken away.
+#[test]
+fn work_that_runs_on_is_noticed_although_it_was_last_seen_with_all_the_time_there_is() {
+    let mut node = leading();
+    node.program(START, work(Instant::NEVER));
+    node.call(START, 7, None, Duration::ZERO);
+    assert!(!node.engine.looks_at_program(LEASE_END.before(NS)) && node.engine.looks_at_program(LEASE_END));
+    assert!(node.engine.wake_at() <= LEASE_END);
+}
+
 #[test]
 fn a_lease_that_is_kept_for_an_election_timeout_after_its_end_is_told_once() {
     let kept = Program { kept: Some(Term(1)), ..Program::default() };
