@@ -36,7 +36,7 @@ fn a_call_that_works_is_called_back_and_the_node_goes_on() {
             let others = local.nodes.iter().enumerate().filter(|(place, _)| *place != at);
             others.map(|(_, other)| other).find_map(|other| other.lease()).map(drop)
         });
-        assert!(node.status().leader.is_some(), "it follows");
+        wait_for("it to follow", || node.status().leader.map(drop));
         reason
     });
     assert_eq!(reason, Some(EndReason::Resigned));
