@@ -4,9 +4,9 @@
 //! in which nodes crash, restart, reboot and stop, links break, delay, lose, repeat and reorder, disks fail, and
 //! operators ask for hand-overs; some kinds of fault only, so that rare ones are not always hidden by common ones
 //! ("swarm testing", Groce and others 2012). Then all of it stops, and within a bounded time there must be a leader.
-//! Then trouble comes back to all but that leader and the quorum that it needs, and must not unseat it. In the end a
-//! minority is lost for good, and the rest must find a leader again. The [checker](crate::harness::checker) watches all
-//! the time.
+//! Then trouble comes back to all but that leader and the quorum that it needs, and must not end its leadership. In the
+//! end a minority is lost for good, and the rest must find a leader again. The [checker](crate::harness::checker)
+//! watches all the time.
 //!
 //! A pause stands for a suspended host as well: the clock runs on, and the program may act until its lease ends.
 //!

@@ -179,7 +179,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "work_forgotten",
-        breaks: "who leaves office forgets that its work may run",
+        breaks: "a node that leads no more forgets that its work may run",
         found: Found::Safety(10_000),
         patches: &[patch(ELECTION, "leave_leadership", "self.work = leader.work(self.hard.term)", "()")],
     },
@@ -418,7 +418,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "term_told_while_leader_heard",
-        breaks: "a node without state tells a term that unseats the leader it hears",
+        breaks: "a node without state tells a term that ends the leadership of the leader it hears",
         found: Found::Paper("disturbs nobody but by a candidate that has already won its pre-vote: rule 2"),
         patches: &[patch(VOTER, "answer_pre_vote", "self.hard.term", "self.last_term()")],
     },

@@ -10,7 +10,7 @@ const STOP: &str = "src/engine/stop.rs";
 pub(super) const STOPS_BEFORE_WORK_ENDED: Mutant = Mutant {
     name: "stops_before_work_ended",
     breaks: "a node that stops does not wait for its work to end",
-    found: Found::Paper("a higher term has to unseat a leader whose lease lasts, and somebody stop it just then"),
+    found: Found::Paper("a higher term has to end a leadership whose lease lasts, and somebody stop it just then"),
     patches: &[patch(STOP, "has_stopped", "!self.leads() && !works && self.releases.is_empty()", "!self.leads()")],
 };
 
