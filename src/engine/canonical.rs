@@ -61,12 +61,15 @@ impl<C: Clone> Engine<C> {
         if *hold_off_until != Instant::ZERO {
             end(hold_off_until);
         }
-        // Of a lease that has ended, only the log and a stop ask for how long it was kept.
+        // Of a lease that has ended, only the log and a stop ask for how long it was kept; and its work, for when it
+        // overruns.
         *program_kept = None;
         *kept = Term::default();
+        let works = program.work.map(|work| work.term);
         for (term, Guarded { until, ended }) in leases {
-            match ended {
-                true => (*until, *kept) = (Instant::ZERO, *term),
+            *kept = if *ended { *term } else { *kept };
+            match *ended && works != Some(*term) {
+                true => *until = Instant::ZERO,
                 false => end(until),
             }
         }
