@@ -31,8 +31,7 @@ pub(crate) struct Driver {
     pub(crate) transport: Transport,
 }
 
-/// Takes the lease away and ends every stream of events when the thread ends, also by a panic: nobody may act, or wait,
-/// for a node that is gone.
+/// Takes the lease away and ends every stream of events when the thread ends, also by a panic.
 struct Ending {
     leadership: Arc<Leadership>,
     board: Arc<Board>,

@@ -15,7 +15,7 @@ impl<C: Clone> Engine<C> {
     /// If the node is told to stop, or as the election does.
     #[doc(hidden)]
     pub fn canonicalize(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
-        // Every field is named here and below, so that a field that is added later is not forgotten.
+        // Every field is named, here and below: one that is added later is not forgotten.
         let Engine {
             election,
             last_words: _,

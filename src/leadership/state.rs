@@ -16,7 +16,6 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, ThreadId, curren
 /// The longest wait without a look at the clock. Threads wait on a clock that stops while the host is suspended.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// See the [module](self).
 pub(crate) struct Leadership {
     inner: Mutex<Inner>,
     changed: Condvar,
@@ -31,9 +30,7 @@ struct Inner {
     leases: Vec<Arc<LeaseState>>,
     /// Somebody is inside [`Node::lead`](crate::Node::lead).
     attended: bool,
-    /// They wait for a lease.
     waiting: bool,
-    /// They were called back.
     recalled: bool,
     running: Option<Running>,
     ineligible: bool,
@@ -44,7 +41,6 @@ struct Inner {
     closed: bool,
 }
 
-/// The closure that runs.
 struct Running {
     lease: Arc<LeaseState>,
     thread: ThreadId,
@@ -63,8 +59,6 @@ impl Leadership {
     pub(crate) fn lease(&self, now: Instant) -> Option<Lease> {
         self.inner().leases.last().and_then(|lease| lease.take(now))
     }
-
-    // ---- What the node does. ----
 
     /// Publishes the lease and takes every other one away, for this reason. Returns the terms of those that guard
     /// nothing.
@@ -118,8 +112,6 @@ impl Leadership {
         self.inner().closed = true;
         self.changed.notify_all();
     }
-
-    // ---- What the program does. ----
 
     /// Somebody is going to do the work, until they [leave](Leadership::leave). Returns false if somebody does already.
     #[must_use]
