@@ -51,6 +51,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Lease {
     until: Instant,
+    /// The same as the node knows it: that the program has taken it away sooner, it hears only later.
+    node_until: Instant,
     /// It was taken away, by the node or by the program.
     revoked: bool,
     /// The node has taken it away.
@@ -261,13 +263,22 @@ impl World {
             if lease.is_none_or(|lease| lease.token != *term) && !other.taken_away {
                 (other.revoked, other.taken_away) = (true, true);
                 other.until = other.until.min(local + grace);
+                other.node_until = other.node_until.min(local + grace);
             }
         }
         let mut acts = lease;
         if let Some(Deadline { token, until }) = lease {
             begins = !node.leases.contains_key(&token);
-            let new = Lease { until, revoked: false, taken_away: false, told_free: false, told_end: false };
+            let new = Lease {
+                until,
+                node_until: until,
+                revoked: false,
+                taken_away: false,
+                told_free: false,
+                told_end: false,
+            };
             let shared = node.leases.entry(token).or_insert(new);
+            shared.node_until = until;
             if !shared.revoked {
                 shared.until = until;
             }
@@ -419,7 +430,7 @@ impl Node {
         let kept = seen.kept.and_then(|term| Some((term, self.leases.get(&term)?)));
         if let Some((term, lease)) = kept {
             let is_told = effects.notes.iter().any(|note| matches!(note, Note::LeaseKept { .. }));
-            if lease.taken_away && local >= lease.until + grace && term > program.kept {
+            if lease.taken_away && local >= lease.node_until + grace && term > program.kept {
                 program.kept = term;
                 if !is_told {
                     checker
