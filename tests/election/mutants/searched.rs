@@ -8,7 +8,8 @@ use super::list::MUTANTS;
 use super::patched_copy::Copy;
 use super::{in_parallel, number, wanted};
 
-/// The others need more departures than two, or a disk that fails, or no state, or break no promise.
+/// The others need more departures than two, or a disk that fails, or no state, or a hand-over that the engine refuses,
+/// or break no promise.
 const FOUND: &[&str] = &[
     "lease_from_receipt",
     "no_drift_factor",
@@ -33,7 +34,6 @@ const FOUND: &[&str] = &[
     "cap_not_kept",
     "quarantine_left_out",
     "release_before_work_stopped",
-    "release_of_another",
     "pre_vote_postpones",
 ];
 
