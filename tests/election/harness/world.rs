@@ -82,6 +82,8 @@ struct Written {
     effects: Effects<u64>,
     step: Step,
     asked: Option<(NodeId, u64)>,
+    /// It was what a peer said that was stepped, and so the election.
+    from_peer: bool,
 }
 
 /// More steps than that at one moment are a busy loop.
@@ -442,6 +444,7 @@ impl World {
         let asks_pre_vote = matches!(&mail, Mail::Request { request: Request::PreVote { .. }, .. });
         let before = asks_pre_vote.then(|| engine.election().clone());
         let told = Told::of(&mail);
+        let from_peer = matches!(&mail, Mail::Request { .. } | Mail::Reply { .. });
         let election = engine.election();
         let steps_down = election.leader() == Some(id) && election.awaits_work() == Some(election.term());
         if let (true, Mail::Call { call: Call::HandOver { successor: None, hold_off }, .. }) = (steps_down, &mail) {
@@ -456,7 +459,7 @@ impl World {
                 let until = now.after(node.disk.busy_for());
                 let step = node.step(now);
                 node.check_program(&mut self.checker, &step, &told, &effects);
-                let written = Written { until, effects, step, asked };
+                let written = Written { until, effects, step, asked, from_peer };
                 if until > now {
                     node.writing = Some(written);
                 } else {
@@ -477,11 +480,11 @@ impl World {
 
     /// What a step wanted done, once its state is durable, in the order that the engine asks for.
     fn release(&mut self, id: NodeId, written: Written) {
-        let Written { effects, mut step, asked, .. } = written;
+        let Written { effects, mut step, asked, from_peer, .. } = written;
         let (stopped, says) = (effects.stopped, effects.told.iter().any(|told| told.level.is_some()));
         step.durable = self.nodes[&id].durable();
         self.checker.published(&step, effects.lease);
-        self.publish(id, &step, effects.lease);
+        self.publish(id, &step, effects.lease, from_peer);
         // Before what is said, so that a story tells first what a node has become.
         for told in effects.overran.into_iter().chain(effects.told) {
             self.tell(id, &step, &told.event);

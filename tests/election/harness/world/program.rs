@@ -254,7 +254,7 @@ impl World {
     }
 
     /// What the node publishes: every other lease is taken away.
-    pub(super) fn publish(&mut self, id: NodeId, step: &Step, lease: Option<Deadline>) {
+    pub(super) fn publish(&mut self, id: NodeId, step: &Step, lease: Option<Deadline>, from_peer: bool) {
         let now = self.now;
         let node = self.node_mut(id);
         let (local, grace) = (node.clock.at(now), node.setup.timing.election_timeout());
@@ -282,8 +282,8 @@ impl World {
             if !shared.revoked {
                 shared.until = until;
             }
-            // A deadline that has passed says nothing to a program.
-            acts = lease.filter(|_| !shared.revoked && local < until);
+            // A deadline that has passed says nothing to a program. The election takes it away in its next step.
+            acts = lease.filter(|_| !shared.revoked && (from_peer || local < until));
         }
         if acts.is_some() || lease.is_none() {
             self.set_work(id, step, acts);
