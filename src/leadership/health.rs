@@ -51,7 +51,6 @@ impl<'a> Watch<'a> {
 }
 
 /// Asks once, and returns what is wrong, if something is. Nothing at all if nobody wants to know any more.
-#[allow(clippy::option_option)]
 fn ask(check: &HealthCheck, stopped: &Receiver<()>) -> Option<Option<String>> {
     let begun = clock::now();
     let answer = catch_unwind(AssertUnwindSafe(|| (check.check)()));
