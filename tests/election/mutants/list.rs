@@ -176,7 +176,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "own_work_ignored",
         breaks: "a node votes while its own work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(VOTER, "owes_until", "work.map_or(Instant::ZERO, |work| work.until)", "Instant::ZERO")],
+        patches: &[patch(
+            VOTER,
+            "owes_until",
+            "self.own_work().map_or(Instant::ZERO, |work| work.until)",
+            "Instant::ZERO",
+        )],
     },
     Mutant {
         name: "work_forgotten",
@@ -522,7 +527,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
         found: Found::Liveness(10_000),
-        patches: &[patch(ELECTION, "next_term", "self.last_term().max(self.highest_heard)", "self.last_term()")],
+        patches: &[patch(ELECTION, "next_term", "self.highest_term()", "self.last_term()")],
     },
     Mutant {
         name: "no_chance",
