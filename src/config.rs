@@ -27,6 +27,7 @@
 //! key is an error: a misspelt timeout must not silently be the default.
 
 mod builder;
+mod text;
 mod yaml;
 
 use std::collections::BTreeMap;

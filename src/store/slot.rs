@@ -85,7 +85,8 @@ impl Record {
 
     fn decode(slot: &[u8]) -> Option<(Record, Owner)> {
         let mut rest = slot.get(CHECKSUM_AT.end..)?;
-        let number = u64::from_le_bytes(take(&mut rest)?);
+        // No record could follow the last number. So no node has written it.
+        let number = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|number| *number < u64::MAX)?;
         let term = Term(u64::from_le_bytes(take(&mut rest)?));
         let cap = Duration::from_nanos(u64::from_le_bytes(take(&mut rest)?));
         let machine = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
