@@ -202,10 +202,10 @@ fn read(file: &File, path: &Path, owner: &Owner) -> Result<Option<Found>, StoreE
 /// The file, and whether it is a new one. The lock is on the vote file itself, which is never replaced. The lock ends
 /// with the process, in whatever way that ends.
 fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
-    create_folder(path)?;
     let (file, created) = match open_existing(path)? {
         Some(file) => (file, false),
         None => {
+            create_folder(path)?;
             let made = new_file_options().create(true).truncate(false).open(path);
             (made.map_err(StoreError::io("create", path))?, true)
         }

@@ -233,7 +233,7 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
     for NodeSpec { id, mut member } in nodes {
         let id = id.map_err(|error| ConfigError::invalid("nodes", error.to_string()).because(error))?;
         check_member(id, &mut member)?;
-        let host = member.addr.parse().map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| ip.to_string());
+        let host = member.addr.to_ascii_lowercase();
         if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {
             let problem =
                 format!("found {}:{} for node {other} too: expected an own address", member.addr, member.port);
@@ -253,6 +253,10 @@ fn check_member(id: NodeId, member: &mut Member) -> Result<(), ConfigError> {
     let place = |key: &str| format!("nodes.{id}.{key}");
     if let Some(bare) = member.addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         member.addr = bare.to_owned();
+    }
+    // As errors of the system show it.
+    if let Ok(ip) = member.addr.parse::<IpAddr>() {
+        member.addr = ip.to_string();
     }
     let unspecified = member.addr.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     if unspecified {

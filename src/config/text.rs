@@ -1,7 +1,7 @@
 //! What is wrong with the text of a file, before the parser sees it.
 //!
-//! The parser takes a tag for nothing, so that `!ENV HOST` would be a host named `HOST`. Its time grows with the square
-//! of the open brackets. And it reads UTF-8 only. All three are found here, without parsing.
+//! The parser leaves out a tag, so that `!ENV HOST` would be a host named `HOST`. Its time grows with the square of the
+//! open brackets. And it reads UTF-8 only. All three are found here, without parsing.
 
 use std::path::Path;
 
@@ -84,8 +84,8 @@ fn tag<'a>(line: &'a str, quote: &mut Option<char>) -> Option<&'a str> {
     None
 }
 
-/// What to say of a path that a shell would have replaced a part of. No shell reads a config, and after `=` on a command
-/// line it leaves a `~` as it is.
+/// What to say of a path in which a shell would have replaced a part. No shell reads a config. And on a command line it
+/// leaves a `~` after a `=` as it is.
 pub(super) fn unexpanded(path: &Path) -> Option<&'static str> {
     let mut parts = path.iter().map(|part| part.as_encoded_bytes());
     let home = parts.next().is_some_and(|first| first.starts_with(b"~"));

@@ -181,8 +181,8 @@ impl fmt::Display for StartError {
             }
             StartError::Listen { at, error } if error.kind() == io::ErrorKind::PermissionDenied => write!(
                 f,
-                "cannot listen on {at}: {error}; give this node a port of at least 1024, or its process the right to use \
-                 this one"
+                "cannot listen on {at}: {error}; give this node a port of at least 1024, or its process the right to \
+                 use this one"
             ),
             StartError::Listen { at, error } => write!(
                 f,
