@@ -269,6 +269,23 @@ fn a_file_that_is_no_config_is_named() {
 }
 
 #[test]
+fn an_error_that_quotes_a_file_does_nothing_to_a_terminal() {
+    let unknown = "c\trts: { ca: a }";
+    refused(unknown, &["unknown field `c?rts`"]);
+    for quoted in ["\\e[2J", "\\n", "\\u202e"] {
+        for text in [
+            format!("\"a{quoted}b\": c"),
+            format!("cluster: \"a{quoted}b\"\ninsecure: true\nnodes: {{}}"),
+            three(&format!("  \"a{quoted}b\": {{ addr: a, port: x }}\n")),
+            three(&format!("  4: {{ \"a{quoted}b\": a }}\n")),
+        ] {
+            let error = Config::from_yaml_str(&text).expect_err(&text).to_string();
+            assert!(!error.contains(|sign: char| sign.is_control() || sign == '\u{202e}'), "{error:?}");
+        }
+    }
+}
+
+#[test]
 fn a_byte_order_mark_before_utf_8_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let read = |name: &str, text: String| {

@@ -84,6 +84,12 @@ fn tag<'a>(line: &'a str, quote: &mut Option<char>) -> Option<&'a str> {
     None
 }
 
+/// The text without what moves the cursor or turns the order of letters: an error may quote any file.
+pub(super) fn printable(text: &str) -> String {
+    let turns = |sign| matches!(sign, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|sign| if sign.is_control() || turns(sign) { '?' } else { sign }).collect()
+}
+
 /// What to say of a path in which a shell would have replaced a part. No shell reads a config. And on a command line it
 /// leaves a `~` after a `=` as it is.
 pub(super) fn unexpanded(path: &Path) -> Option<&'static str> {
