@@ -231,7 +231,7 @@ fn new_file_options() -> OpenOptions {
 /// The file at `path`, if there is anything.
 fn open_existing(path: &Path) -> Result<Option<File>, StoreError> {
     let file = match new_file_options().open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         opened => opened.map_err(StoreError::io("open", path))?,
     };
     if file.metadata().map_err(StoreError::io("look at", path))?.is_file() {

@@ -37,8 +37,8 @@ fn start_error(config: &Path) -> String {
 fn what_makes_the_start_fail_is_an_error_of_check_in_the_same_words() {
     type Slip = fn(&Path, &mut Plan);
     let slips: [(Slip, &str); 7] = [
-        (|folder, plan| plan.state_dir = Some(folder.join("file")), "cannot open"),
-        (|folder, plan| plan.state_dir = Some(folder.join("file/deeper")), "cannot open"),
+        (|folder, plan| plan.state_dir = Some(folder.join("file")), "cannot create the folder of"),
+        (|folder, plan| plan.state_dir = Some(folder.join("file/deeper")), "cannot create the folder of"),
         (|_, plan| plan.state_dir = Some("/proc/leadelect".into()), "cannot create the folder of /proc/leadelect"),
         (|folder, plan| plan.state_dir = Some(folder.join("damaged")), "neither of its two records is whole"),
         (|folder, plan| plan.state_dir = Some(folder.join("strange")), "strange/node-1.vote: Is a directory"),
