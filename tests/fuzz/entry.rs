@@ -1,5 +1,5 @@
-//! What must hold for every input, whoever made it. Each target feeds one of these functions, and so does `cargo test`
-//! with the inputs in `corpus`.
+//! What must hold for every input. Each target feeds one of these functions, and so does `cargo test` with the inputs in
+//! `corpus`.
 
 #[path = "certificates.rs"]
 mod certificates;
