@@ -111,8 +111,8 @@ fn story() -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    match &env::args().skip(1).collect::<Vec<_>>()[..] {
-        [id, folder] => node(id, Path::new(folder)),
+    match &env::args_os().skip(1).collect::<Vec<_>>()[..] {
+        [id, folder] => node(id.to_str().ok_or("expected a node id in UTF-8")?, Path::new(folder)),
         _ => story(),
     }
 }

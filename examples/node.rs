@@ -6,6 +6,9 @@
 //! Logs every change of role, and the status every 10 seconds. A leader that is stopped hands over first.
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -24,10 +27,11 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_timestamp_millis()
         .init();
-    let (id, config) = match arguments(std::env::args().skip(1)) {
+    let (id, config) = match arguments(std::env::args_os().skip(1)) {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            println!("{USAGE}");
+            // Fails if nobody reads it.
+            let _ = writeln!(stdout(), "{USAGE}");
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
@@ -44,31 +48,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// The node's id and the path of the config, or `None` if only help is wanted.
-fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<(String, String)>, String> {
+/// The node's id and the path of the config, or `None` if only help is wanted. A path may be of any bytes.
+fn arguments(mut given: impl Iterator<Item = OsString>) -> Result<Option<(String, PathBuf)>, String> {
     let (mut id, mut config) = (None, None);
     while let Some(argument) = given.next() {
-        match argument.as_str() {
-            "-h" | "--help" => return Ok(None),
-            "--config" if config.is_some() => {
+        match argument.to_str() {
+            Some("-h" | "--help") => return Ok(None),
+            Some("--config") if config.is_some() => {
                 return Err("found --config twice, expected it once".into());
             }
-            "--config" => config = Some(given.next().ok_or("expected a file after --config")?),
-            option if option.starts_with('-') => {
+            Some("--config") => config = Some(given.next().ok_or("expected a file after --config")?),
+            Some(option) if option.starts_with('-') => {
                 return Err(format!("found {option:?}, expected --config or an id"));
             }
-            _ if id.is_none() => id = Some(argument),
-            _ => return Err(format!("found {argument:?}, expected one node id")),
+            Some(text) if id.is_none() => id = Some(text.to_owned()),
+            Some(_) | None => return Err(format!("found {argument:?}, expected one node id")),
         }
     }
     let id = id.ok_or("expected a node id, found none")?;
-    let config = config.unwrap_or_else(|| "cfg.yaml".to_owned());
+    let config = config.map_or_else(|| "cfg.yaml".into(), PathBuf::from);
     Ok(Some((id, config)))
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-fn run(id: &str, config: &str) -> Result<(), Failure> {
+fn run(id: &str, config: &Path) -> Result<(), Failure> {
     // The library installs no signal handler. The program does it, before the node starts.
     let (stop, stopped) = crossbeam_channel::bounded(1);
     ctrlc::set_handler(move || {
@@ -100,6 +104,6 @@ fn run(id: &str, config: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_node(id: &str, config: &str) -> Result<Node, Failure> {
+fn start_node(id: &str, config: &Path) -> Result<Node, Failure> {
     Ok(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?)
 }

@@ -5,6 +5,9 @@
 //! `cfg.yaml`); the milliseconds between two jobs (default 1000).
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::io::{Write, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +16,14 @@ use leadelect::{Config, LeadOptions, Leading, Node, OnOverrun};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(id) = arguments.first() else {
-        eprintln!("expected a node id, found none\n\nusage: singleton ID [CONFIG] [MILLISECONDS]");
+    // A path may be of any bytes. An id and a number may not.
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some(id) = arguments.first().and_then(|id| id.to_str()) else {
+        eprintln!("expected a node id, found {:?}\n\nusage: singleton ID [CONFIG] [MILLISECONDS]", arguments.first());
         return ExitCode::from(2);
     };
-    let config = arguments.get(1).map_or("cfg.yaml", String::as_str);
-    let every = arguments.get(2).map_or(Ok(1000), |millis| millis.parse());
+    let config = arguments.get(1).map_or(Path::new("cfg.yaml"), Path::new);
+    let every = arguments.get(2).map_or(Ok(1000), |millis| millis.to_string_lossy().parse());
     let led = match every {
         Ok(millis) => run(id, config, Duration::from_millis(millis)),
         Err(error) => Err(format!("expected milliseconds, found {:?}: {error}", arguments[2]).into()),
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(id: &str, config: &str, every: Duration) -> Result<(), Box<dyn Error>> {
+fn run(id: &str, config: &Path, every: Duration) -> Result<(), Box<dyn Error>> {
     let node = Arc::new(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?);
     // A signal stops the node. The node tells the job to stop, and then hands over.
     let stopped = node.clone();
@@ -60,7 +64,8 @@ fn job(id: &str, leading: &Leading<'_>) -> Result<(), Box<dyn Error>> {
         // The job can stop between two steps. It should send the token along with each change elsewhere, so that a step
         // that comes too late is refused there.
         leading.check()?;
-        println!("job step={step} node={id} token={}", leading.token());
+        // Unlike `println!`, it does not panic if nobody reads.
+        writeln!(stdout(), "job step={step} node={id} token={}", leading.token())?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@
 //! key is an error: a misspelt timeout must not silently be the default.
 
 mod builder;
+mod text;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -283,10 +284,10 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.origin, &self.place] {
             if !part.is_empty() {
-                write!(f, "{part}: ")?;
+                write!(f, "{}: ", text::printable(part))?;
             }
         }
-        f.write_str(&self.problem)
+        f.write_str(&text::printable(&self.problem))
     }
 }
 

@@ -53,6 +53,9 @@ mod driver;
 pub mod election;
 pub mod engine;
 mod error;
+#[cfg(feature = "checkers")]
+#[doc(hidden)]
+pub mod fuzz;
 mod inbox;
 mod leadership;
 pub mod manual;

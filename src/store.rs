@@ -32,6 +32,7 @@
 //! is done. This file cannot see a disk that confirms a flush and loses the data, a snapshot that is put back, or two
 //! hosts that are cloned with one machine id.
 
+mod rehearsal;
 mod slot;
 
 use std::fmt;
@@ -73,24 +74,9 @@ impl VoteFile {
     }
 
     fn open_on(host: Host, state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
-        let path = state_dir.join(file_name(node));
-        if cluster.len() > LONGEST_CLUSTER {
-            let (found, path) = (cluster.len(), path.display());
-            return Err(StoreError::unusable(format!(
-                "the name of the cluster has {found} bytes, at most {LONGEST_CLUSTER} fit into {path}: shorten it on \
-                 every node"
-            )));
-        }
-        let owner = Owner { node, cluster: cluster.to_owned() };
+        let (path, owner) = place(state_dir, node, cluster)?;
         let (file, created) = open_locked(&path)?;
-        let mut bytes = Vec::with_capacity(2 * SLOT);
-        let read = (&file).take(2 * SLOT as u64).read_to_end(&mut bytes);
-        read.map_err(StoreError::io("read", &path))?;
-
-        let found = newest(&bytes, &owner).map_err(|why| StoreError::unreadable(&path, &why))?;
-        if let Some(found) = found.filter(|found| found.record.state.term > LAST_USABLE_TERM) {
-            return Err(StoreError::used_up(&path, found.record.state.term));
-        }
+        let found = read(&file, &path, &owner)?;
         match found {
             None => fill(&file, &path).map_err(StoreError::io("create", &path))?,
             // The slot that is overwritten next may be the only durable one. So first make the other one durable.
@@ -196,40 +182,84 @@ fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<Strin
     }
 }
 
+/// The path of a node's file, and what the file has to say of its owner.
+fn place(state_dir: &Path, node: NodeId, cluster: &str) -> Result<(PathBuf, Owner), StoreError> {
+    let path = state_dir.join(file_name(node));
+    if cluster.len() > LONGEST_CLUSTER {
+        let (found, path) = (cluster.len(), path.display());
+        return Err(StoreError::unusable(format!(
+            "the name of the cluster has {found} bytes, at most {LONGEST_CLUSTER} fit into {path}: shorten it on every \
+             node"
+        )));
+    }
+    Ok((path, Owner { node, cluster: cluster.to_owned() }))
+}
+
+/// The newest state in the file, if there is one.
+fn read(file: &File, path: &Path, owner: &Owner) -> Result<Option<Found>, StoreError> {
+    let mut bytes = Vec::with_capacity(2 * SLOT);
+    file.take(2 * SLOT as u64).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+    let found = newest(&bytes, owner).map_err(|why| StoreError::unreadable(path, &why))?;
+    match found.map(|found| found.record.state.term) {
+        Some(term) if term > LAST_USABLE_TERM => Err(StoreError::used_up(path, term)),
+        Some(_) | None => Ok(found),
+    }
+}
+
 /// The file, and whether it is a new one. The lock is on the vote file itself, which is never replaced. The lock ends
 /// with the process, in whatever way that ends.
 fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
-    let failed = |doing| StoreError::io(doing, path);
-    if let Some(folder) = path.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(failed("create the folder of"))?;
-    }
+    let (file, created) = match open_existing(path)? {
+        Some(file) => (file, false),
+        None => {
+            create_folder(path)?;
+            let made = new_file_options().create(true).truncate(false).open(path);
+            (made.map_err(StoreError::io("create", path))?, true)
+        }
+    };
+    lock(&file, path)?;
+    Ok((file, created))
+}
+
+fn create_folder(path: &Path) -> Result<(), StoreError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(StoreError::io("create the folder of", path))
+}
+
+fn new_file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // A pipe or a device must not make the open wait, before it can be refused.
     let at_once = OFlags::NONBLOCK.bits() as i32;
     options.read(true).write(true).mode(0o600).custom_flags(at_once);
-    let (file, created) = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let made = options.create(true).truncate(false).open(path);
-            (made.map_err(failed("create"))?, true)
-        }
-        opened => (opened.map_err(failed("open"))?, false),
+    options
+}
+
+/// The file at `path`, if there is anything.
+fn open_existing(path: &Path) -> Result<Option<File>, StoreError> {
+    let file = match new_file_options().open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        opened => opened.map_err(StoreError::io("open", path))?,
     };
-    let shown = path.display();
-    if !file.metadata().map_err(failed("look at"))?.is_file() {
-        return Err(StoreError::unusable(format!(
-            "{shown} is a pipe, a device or the like, expected a file: move it away, or correct the state folder"
-        )));
+    if file.metadata().map_err(StoreError::io("look at", path))?.is_file() {
+        return Ok(Some(file));
     }
-    match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
-        Ok(()) => Ok((file, created)),
+    let shown = path.display();
+    Err(StoreError::unusable(format!(
+        "{shown} is a pipe, a device or the like, expected a file: move it away, or correct the state folder"
+    )))
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let shown = path.display();
             let text = format!(
                 "another process uses this state: {shown}: stop it, or give this node a state folder of its own"
             );
             Err(StoreError { problem: StateProblem::Locked, text, source: None })
         }
-        Err(error) => Err(failed("lock")(error)),
+        locked => locked.map_err(StoreError::io("lock", path)),
     }
 }
 

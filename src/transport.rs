@@ -15,7 +15,7 @@ pub(crate) mod client;
 mod connect;
 mod connections;
 mod dial;
-mod frame;
+pub(crate) mod frame;
 mod link;
 mod outbox;
 pub(crate) mod wire;

@@ -30,6 +30,8 @@ mod report;
 mod screen;
 mod setup;
 
+use std::ffi::OsString;
+use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -65,16 +67,20 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    let given: Vec<&str> = given.iter().map(String::as_str).collect();
-    match given.as_slice() {
-        ["--help" | "-h", ..] => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        // How this program starts itself, once for each node.
-        ["--node", id, "--config", path] => return node::main(id, Path::new(path)),
-        _ => {}
+    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // How this program starts itself, once for each node. A path may be of any bytes.
+    if let [node, id, config, path] = given.as_slice()
+        && node == "--node"
+        && config == "--config"
+    {
+        return node::main(&id.to_string_lossy(), Path::new(path));
+    }
+    let given: Vec<_> = given.iter().map(|argument| argument.to_string_lossy()).collect();
+    let given: Vec<&str> = given.iter().map(AsRef::as_ref).collect();
+    if let ["--help" | "-h", ..] = given.as_slice() {
+        // Fails if nobody reads it.
+        let _ = writeln!(stdout(), "{USAGE}");
+        return ExitCode::SUCCESS;
     }
     let options = match options(&given) {
         Ok(options) => options,

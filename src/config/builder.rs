@@ -1,11 +1,11 @@
 //! A cluster described in code, and the one validation that every description goes through.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConfigError, Member, found};
+use super::{Config, ConfigError, Member, found, text};
 use crate::election::{NodeId, NodeIdError, Timing, TimingSpec};
 use crate::tls::{self, CertFiles};
 
@@ -189,9 +189,13 @@ impl ConfigBuilder {
         if let Some(problem) = problem {
             return Err(ConfigError::invalid("certs", problem));
         }
-        if let Some(folder) = self.state_dir.as_ref().filter(|folder| folder.as_os_str().is_empty()) {
-            let expected = "expected a folder, or no `state_dir` at all";
-            return Err(found("state_dir", &folder.to_string_lossy(), expected));
+        if let Some(folder) = &self.state_dir {
+            check_path("state_dir", folder, "expected a folder, or no `state_dir` at all")?;
+        }
+        if let Some(CertFiles { ca, cert, key }) = &self.certs {
+            for (place, file) in [("certs.ca", ca), ("certs.server.cert", cert), ("certs.server.key", key)] {
+                check_path(place, file, "expected a file")?;
+            }
         }
         let timing = Timing::new(self.timing)
             .map_err(|error| ConfigError::invalid("timing", error.to_string()).because(error))?;
@@ -211,6 +215,11 @@ impl ConfigBuilder {
     }
 }
 
+fn check_path(place: &str, path: &Path, expected: &str) -> Result<(), ConfigError> {
+    let empty = path.as_os_str().is_empty().then_some(expected);
+    empty.or(text::unexpanded(path)).map_or(Ok(()), |problem| Err(found(place, &path.to_string_lossy(), problem)))
+}
+
 fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
     let fault = |problem: String| Err(ConfigError::invalid("nodes", problem));
     if nodes.is_empty() {
@@ -224,7 +233,7 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
     for NodeSpec { id, mut member } in nodes {
         let id = id.map_err(|error| ConfigError::invalid("nodes", error.to_string()).because(error))?;
         check_member(id, &mut member)?;
-        let host = member.addr.parse().map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| ip.to_string());
+        let host = member.addr.to_ascii_lowercase();
         if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {
             let problem =
                 format!("found {}:{} for node {other} too: expected an own address", member.addr, member.port);
@@ -245,20 +254,47 @@ fn check_member(id: NodeId, member: &mut Member) -> Result<(), ConfigError> {
     if let Some(bare) = member.addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         member.addr = bare.to_owned();
     }
+    // As errors of the system show it.
+    if let Ok(ip) = member.addr.parse::<IpAddr>() {
+        member.addr = ip.to_string();
+    }
     let unspecified = member.addr.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
     if unspecified {
         let expected = "expected the address that peers dial; for where the node itself listens use `listen`";
         return Err(found(&place("addr"), &member.addr, expected));
     }
-    if !tls::is_host_name(&member.addr) {
+    scope_id(&place("addr"), &member.addr)?;
+    if !tls::is_host_name(&member.addr) || is_number(&member.addr) {
         let expected = "expected an IP address or a DNS name, without port";
         return Err(found(&place("addr"), &member.addr, expected));
     }
     if member.port == 0 {
         return Err(found(&place("port"), "0", EXPECTED_PORT));
     }
-    if !tls::is_host_name(member.name()) {
+    if !tls::is_host_name(member.name()) || is_number(member.name()) {
         return Err(found(&place("tls_name"), member.name(), "expected an IP address or a DNS name"));
     }
     Ok(())
+}
+
+/// Fails for an address that is good only on one link. Which link that is, a scope id says, and it differs from host to
+/// host. A config is the same on every node.
+pub(super) fn scope_id(place: &str, addr: &str) -> Result<(), ConfigError> {
+    let ip = addr.split_once('%').map_or(addr, |(ip, _)| ip).trim_start_matches('[');
+    let local = ip.parse().is_ok_and(|ip: Ipv6Addr| ip.is_unicast_link_local());
+    if !local && ip.len() == addr.len() {
+        return Ok(());
+    }
+    let expected = "scope ids such as `%eth0` are not supported, and a link-local address needs one: expected a global \
+                    address, a unique local one (`fd..`) or a DNS name";
+    Err(found(place, addr, expected))
+}
+
+/// Whether the system would read `host` as a number: it looks up no name that ends in one, and takes `5` for `0.0.0.5`.
+fn is_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or(host);
+    let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let decimal = last.bytes().all(|byte| byte.is_ascii_digit())
+        || (host.starts_with(|first: char| first.is_ascii_digit()) && host.parse::<f64>().is_ok());
+    host.parse::<IpAddr>().is_err() && (hexadecimal || decimal)
 }

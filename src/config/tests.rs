@@ -182,6 +182,31 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ),
         (node("addr: '', port: 1"), &["nodes.4.addr: found \"\""]),
         (node("addr: 0.0.0.0, port: 1"), &["nodes.4.addr: found \"0.0.0.0\"", "use `listen`"]),
+        (node("addr: null, port: 1"), &["nodes.4.addr: found `null`: expected a text", "line 6"]),
+        (node("addr: ~, port: 1"), &["nodes.4.addr: found `~`: expected a text"]),
+        (node("addr: , port: 1"), &["nodes.4.addr: found \"\": expected an IP address"]),
+        (node("addr: true, port: 1"), &["nodes.4.addr: found `true`: expected a text"]),
+        (node("addr: a, port: 1, tls_name: false"), &["nodes.4.tls_name: found `false`: expected a text"]),
+        ("cluster: True".into(), &["cluster: found `True`: expected a text"]),
+        ("state_dir: false".into(), &["state_dir: found `false`: expected a text"]),
+        ("  null: { addr: a, port: 1 }".into(), &["nodes: found `null`: expected a text"]),
+        (node("addr: 5, port: 1"), &["nodes.4.addr: found \"5\": expected an IP address"]),
+        (node("addr: 10.1, port: 1"), &["nodes.4.addr: found \"10.1\""]),
+        (node("addr: 10.0.0.256, port: 1"), &["nodes.4.addr: found \"10.0.0.256\""]),
+        (node("addr: 0x0a000001, port: 1"), &["nodes.4.addr: found \"0x0a000001\""]),
+        (node("addr: 1e3, port: 1"), &["nodes.4.addr: found \"1e3\""]),
+        (node("addr: a, port: 1, tls_name: 7"), &["nodes.4.tls_name: found \"7\""]),
+        (node("addr: !ENV HOST, port: 1"), &["found the tag \"!ENV\" at line 6: expected none"]),
+        ("state_dir: !!binary c3RhdGU=".into(), &["found the tag \"!!binary\" at line 6"]),
+        (node("addr: 'fe80::1%eth0', port: 1"), &["nodes.4.addr: found \"fe80::1%eth0\": scope ids", "DNS name"]),
+        (node("addr: '[fe80::1%2]', port: 1"), &["nodes.4.addr: found \"fe80::1%2\": scope ids"]),
+        (node("addr: 'fe80::1', port: 1"), &["nodes.4.addr: found \"fe80::1\": scope ids"]),
+        (node("addr: a, port: 1, listen: 'fe80::1%eth0'"), &["nodes.4.listen: found \"fe80::1%eth0\": scope ids"]),
+        (
+            "state_dir: ~/state".into(),
+            &["state_dir: found \"~/state\": no shell replaces the `~`: write the whole path"],
+        ),
+        ("state_dir: $HOME/state".into(), &["state_dir: found \"$HOME/state\": no shell replaces the `$`"]),
         (node("addr: a, port: 1, listen: a"), &["nodes.4.listen: found \"a\": expected an IP address"]),
         (node("addr: a, port: 1, tls_name: 'a b'"), &["nodes.4.tls_name: found \"a b\""]),
         (node("addr: a, port: 1, priority: 1.5"), &["nodes.4.priority: found \"1.5\": expected a whole number"]),
@@ -201,6 +226,10 @@ fn whatever_is_wrong_is_named_with_its_place() {
         &three("").replace("insecure: true", "insecure: yes"),
         &["insecure: found \"yes\": expected `true` or `false`"],
     );
+    let home = three("").replace("insecure: true", "certs: { ca: ca.pem, server: { cert: ~/a.pem, key: a.key } }");
+    refused(&home, &["certs.server.cert: found \"~/a.pem\": no shell replaces the `~`"]);
+    let empty = three("").replace("insecure: true", "certs: { ca: '', server: { cert: a.pem, key: a.key } }");
+    refused(&empty, &["certs.ca: found \"\": expected a file"]);
     let witnesses = three("").replace("5000", "5000, witness: true");
     refused(&witnesses, &["nodes: found only witnesses"]);
     let same = "insecure: true\nnodes: { 1: { addr: Db.Example, port: 1 }, 2: { addr: db.example, port: 1 } }";
@@ -224,12 +253,51 @@ fn a_file_that_is_no_config_is_named() {
     assert_eq!(says("cannot be read"), (ConfigErrorKind::Unreadable, Some(io::ErrorKind::NotFound)));
     fs::write(&path, b"nodes:\n  \xff").expect("written");
     assert_eq!(says("not UTF-8 at offset 9"), (ConfigErrorKind::Syntax, None));
+    fs::write(&path, three("").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).expect("written");
+    assert_eq!(says("found UTF-16 text, expected UTF-8"), (ConfigErrorKind::Syntax, None));
     fs::write(&path, vec![b'#'; (1 << 20) + 1]).expect("written");
     says("more than 1048576 bytes");
     fs::write(&path, three("  4: { addr: a, port: x }")).expect("written");
     assert_eq!(says("cfg.yaml: nodes.4.port: found \"x\""), (ConfigErrorKind::Invalid, None));
     fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("a folder");
     says("found a folder, expected a file");
+    let error = Config::from_yaml_file("~/no/such.yaml").expect_err("no shell").to_string();
+    assert!(
+        error.ends_with("no shell replaces the `~`: write the whole path, or `./~` for a folder of that name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_error_that_quotes_a_file_does_nothing_to_a_terminal() {
+    let unknown = "c\trts: { ca: a }";
+    refused(unknown, &["unknown field `c?rts`"]);
+    for quoted in ["\\e[2J", "\\n", "\\u202e"] {
+        for text in [
+            format!("\"a{quoted}b\": c"),
+            format!("cluster: \"a{quoted}b\"\ninsecure: true\nnodes: {{}}"),
+            three(&format!("  \"a{quoted}b\": {{ addr: a, port: x }}\n")),
+            three(&format!("  4: {{ \"a{quoted}b\": a }}\n")),
+        ] {
+            let error = Config::from_yaml_str(&text).expect_err(&text).to_string();
+            assert!(!error.contains(|sign: char| sign.is_control() || sign == '\u{202e}'), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_utf_8_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("written");
+        Config::from_yaml_file(path)
+            .expect("a config")
+            .nodes()
+            .map(|(id, member)| (id, member.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read("marked.yaml", format!("\u{feff}{}", three(""))), read("plain.yaml", three("")));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::status::Board;
-use crate::store::{StateProblem, VoteFile};
+use crate::store::{StateProblem, StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
 
 impl Node {
@@ -32,6 +32,9 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
         let id = config.id();
         for warning in config.warnings() {
+            log::warn!("node {id}: {warning}");
+        }
+        if let Some(warning) = stateless(&config) {
             log::warn!("node {id}: {warning}");
         }
         let (storage, recovery) = open_storage(&config)?;
@@ -90,20 +93,40 @@ impl Node {
     }
 }
 
+/// The warning for a node that keeps no state.
+fn stateless(config: &NodeConfig) -> Option<String> {
+    let wait = config.timing().election_timeout() * 2;
+    let warning = format!(
+        "runs without `state_dir`: it gives no vote for {wait:?} after each start, and its tokens grow over a restart \
+         only if the wall clock is right"
+    );
+    config.state_dir.is_none().then_some(warning)
+}
+
+impl Node {
+    /// Every error with which [`Node::start`] would fail now, and what it would warn of. For `leadelect check`.
+    ///
+    /// Leaves nothing behind. A node that starts at this very moment may find its port or its state in use.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn rehearse(config: &NodeConfig) -> (Vec<StartError>, Vec<String>) {
+        let mut warnings = config.warnings().to_vec();
+        warnings.extend(stateless(config));
+        let state = config.state_dir.as_ref().map(|folder| VoteFile::rehearse(folder, config.id(), &config.cluster));
+        let state = state.transpose().map_err(StartError::state).map(|found| warnings.extend(found.flatten()));
+        let errors = [state.err(), listen(config).err(), random().err()];
+        (errors.into_iter().flatten().collect(), warnings)
+    }
+}
+
 /// Where the node keeps its state, and what it knows of its past.
 fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
     let Some(folder) = &config.state_dir else {
-        let wait = config.timing().election_timeout() * 2;
-        log::warn!(
-            "node {id}: runs without `state_dir`: it gives no vote for {wait:?} after each start, and its tokens grow \
-             over a restart only if the wall clock is right"
-        );
         let first_term = Term(clock::wall_seconds());
         return Ok((Storage::Nowhere, Recovery::Stateless { first_term }));
     };
-    let (file, recovery) = VoteFile::open(folder, id, &config.cluster)
-        .map_err(|error| StartError::State { problem: error.problem, error: Box::new(error) })?;
+    let (file, recovery) = VoteFile::open(folder, id, &config.cluster).map_err(StartError::state)?;
     if let Some(warning) = file.warning() {
         log::warn!("node {id}: {warning}");
     }
@@ -143,6 +166,12 @@ pub enum StartError {
     Random(io::Error),
 }
 
+impl StartError {
+    fn state(error: StoreError) -> StartError {
+        StartError::State { problem: error.problem, error: Box::new(error) }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -150,6 +179,11 @@ impl fmt::Display for StartError {
             StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(f, "cannot listen on {at}: another process does; stop it, or give this node another port")
             }
+            StartError::Listen { at, error } if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "cannot listen on {at}: {error}; give this node a port of at least 1024, or its process the right to \
+                 use this one"
+            ),
             StartError::Listen { at, error } => write!(
                 f,
                 "cannot listen on {at}: {error}; expected an address of this host (set `listen` if peers use another)"

@@ -28,6 +28,10 @@ pub(super) const FORMAT: u32 = 1;
 /// The longest name of a cluster, in bytes: its length is one byte.
 pub(super) const LONGEST_CLUSTER: usize = 255;
 
+/// The number of no record is higher: a node that writes one in every nanosecond needs 292 years for it. So the next
+/// number can always be counted.
+const HIGHEST_NUMBER: u64 = u64::MAX / 2;
+
 const MAGIC: &[u8] = b"leadvote";
 const FORMAT_AT: Range<usize> = 8..12;
 const CHECKSUM_AT: Range<usize> = 12..16;
@@ -85,7 +89,7 @@ impl Record {
 
     fn decode(slot: &[u8]) -> Option<(Record, Owner)> {
         let mut rest = slot.get(CHECKSUM_AT.end..)?;
-        let number = u64::from_le_bytes(take(&mut rest)?);
+        let number = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|number| *number <= HIGHEST_NUMBER)?;
         let term = Term(u64::from_le_bytes(take(&mut rest)?));
         let cap = Duration::from_nanos(u64::from_le_bytes(take(&mut rest)?));
         let machine = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
@@ -274,13 +278,25 @@ mod tests {
         let id = "n".repeat(NodeId::MAX_LEN).parse().ok();
         let owner = Owner { node: id.expect("an id"), cluster: "c".repeat(LONGEST_CLUSTER) };
         let state = HardState { term: Term(u64::MAX), voted_for: id, cap: Duration::MAX, in_doubt: true };
-        let longest = Record { number: u64::MAX - 1, state, machine: None, boot: None };
+        let longest = Record { number: HIGHEST_NUMBER, state, machine: None, boot: None };
         let slot = longest.encode(&owner);
 
         assert!(is_zero(&slot[512..]));
         let cap = Duration::from_nanos(u64::MAX);
         let state = HardState { cap, ..state };
         assert_eq!(Record::decode(&slot), Some((Record { state, ..longest }, owner)));
+    }
+
+    #[test]
+    fn a_number_after_which_none_could_be_counted_is_damage() {
+        let mut file = file(0..0);
+        let odd = HIGHEST_NUMBER | 1;
+        file[SLOT..].copy_from_slice(&record(1).encode(&owner(1, "east")));
+        for number in [odd + 1, u64::MAX - 1] {
+            let beyond = Record { number, ..record(0) };
+            file[..SLOT].copy_from_slice(&beyond.encode(&owner(1, "east")));
+            assert_eq!(read(&file), doubtful(1));
+        }
     }
 
     #[test]

@@ -119,7 +119,8 @@ fn pem_items<T>(
         )));
     }
     let items: Result<Vec<Item>, _> = rustls_pemfile::read_all(&mut bytes.as_slice()).collect();
-    let items = items.map_err(|error| fault(format!("found damaged PEM ({error})")))?;
+    // The parser's error quotes what it has read, which may be a key.
+    let items = items.map_err(|_| fault("found damaged PEM".to_owned()))?;
     let picked: Vec<T> = items.into_iter().filter_map(pick).collect();
     if picked.is_empty() {
         let text = String::from_utf8_lossy(&bytes);

@@ -1,5 +1,7 @@
 //! The program itself, run to its end, without a cluster.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -110,6 +112,52 @@ fn help_names_every_subcommand_and_every_subcommand_has_examples_and_exit_codes(
     }
     help.says(&["completions", "--version"]);
     assert_eq!(leadelect(&[]).code, 2);
+}
+
+/// The text after the options is prose, which the program wraps, or a list, which fits 80 columns. Prose with line ends
+/// of its own would be wrapped twice.
+#[test]
+fn no_part_of_a_help_is_wrapped_twice() {
+    for command in ["status", "resign", "transfer", "check", "run", "completions"] {
+        // So wide that nothing is wrapped.
+        let Output { stdout, .. } = program().args([command, "--help"]).env("COLUMNS", "1000").output().unwrap();
+        let help = String::from_utf8(stdout).unwrap();
+        let lines: Vec<&str> = help.lines().collect();
+        let options_end = lines.iter().rposition(|line| line.contains("Print help")).unwrap();
+        let mut rest = lines[options_end + 1..].iter().peekable();
+        while let Some(line) = rest.next() {
+            if line.chars().count() > 80 {
+                assert!(!line.starts_with(' '), "{command}: does not fit 80 columns: {line:?}");
+                let next = rest.peek().map_or("", |next| **next);
+                assert!(next.is_empty() || next.starts_with(' '), "{command}: {line:?} goes on with {next:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn arguments_and_variables_of_any_bytes_cause_no_panic() {
+    let odd = OsStr::from_bytes(b"/no/such/\xff");
+    for arguments in [
+        [OsStr::new("status"), "--config".as_ref(), odd],
+        ["check".as_ref(), "--id".as_ref(), odd],
+        ["transfer".as_ref(), "--".as_ref(), odd],
+        ["resign".as_ref(), "--for".as_ref(), odd],
+        ["completions".as_ref(), "--".as_ref(), odd],
+        ["run".as_ref(), "--id".as_ref(), odd],
+        [odd, odd, odd],
+    ] {
+        for (name, value) in [("COLUMNS", "0"), ("COLUMNS", "1"), ("RUST_LOG", "a=b=c,[x"), ("TERM", "")] {
+            let Output { status, stderr, .. } = program().args(arguments).env(name, value).output().unwrap();
+            let err = String::from_utf8_lossy(&stderr);
+            assert!(matches!(status.code(), Some(1 | 2)) && !err.contains("panicked"), "{arguments:?}: {err}");
+        }
+        for name in ["COLUMNS", "RUST_LOG", "TERM", "NO_COLOR", "LEADELECT_TOKEN", "HOME"] {
+            let Output { status, stderr, .. } = program().args(arguments).env(name, odd).output().unwrap();
+            let err = String::from_utf8_lossy(&stderr);
+            assert!(matches!(status.code(), Some(1 | 2)) && !err.contains("panicked"), "{arguments:?}: {err}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The examples that tell a story, and the program of README.md. Each test runs one and reads what it prints.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use super::certs::{Ca, THIS_HOST};
@@ -43,6 +45,27 @@ fn fencing_refuses_only_the_leader_that_was_stopped() {
     assert_eq!(about(" was refused: token "), [true], "{said:?}");
     let writes = about(" wrote with token ");
     assert!(!writes.is_empty() && !writes.contains(&true), "{said:?}");
+}
+
+#[test]
+fn arguments_of_any_bytes_cause_no_panic() {
+    let odd = OsStr::from_bytes(b"/no/such/\xff");
+    for (name, arguments) in [
+        ("node", &[OsStr::new("1"), "--config".as_ref(), odd][..]),
+        ("node", &[odd]),
+        ("singleton", &["1".as_ref(), odd]),
+        ("singleton", &[odd]),
+        ("singleton", &["1".as_ref(), "a".as_ref(), odd]),
+        ("demo", &[odd]),
+        ("demo", &["--node".as_ref(), "1".as_ref(), "--config".as_ref(), odd]),
+        ("fencing", &["1".as_ref(), odd]),
+        ("fencing", &[odd, odd]),
+    ] {
+        let ended = Command::new(built_example(name)).args(arguments).output().unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(matches!(ended.status.code(), Some(1 | 2)), "{name} {arguments:?}: {ended:?}");
+        assert!(!err.is_empty() && !err.contains("panicked"), "{name} {arguments:?}: {err}");
+    }
 }
 
 /// It reads `cfg.yaml` in its folder. Here that is a cluster of one node, which is a quorum.

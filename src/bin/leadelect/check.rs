@@ -1,18 +1,22 @@
 //! `leadelect check`: finds what is wrong with a config, its certificates, and the connections to the nodes.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use leadelect::config::NodeConfig;
 use leadelect::election::Term;
 use leadelect::remote::Client;
-use leadelect::{Config, NodeId};
+use leadelect::{Config, Node, NodeId, StartError, StateProblem};
 
 use super::view::View;
 use super::{ConfigFile, Failure, listed, print};
 
 /// Check a config, its certificates, and whether every node answers
 ///
-/// Prints one line per finding. Reads files and asks the nodes for their status. Changes nothing.
+/// Prints one line per finding. Reads files and asks the nodes for their status. Changes nothing. With `--id` it also
+/// tries what the node does at its start: it makes a file in the state folder and removes it, and listens on the node's
+/// port for a moment. Run it as the user that the node runs as.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code:
@@ -27,7 +31,7 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Report an error if the certificate is not valid for this node
+    /// This host is the one of this node: also report what would make its start fail
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// Do not ask the nodes, for example because they do not run yet
@@ -121,7 +125,7 @@ fn check_own_certificate(args: &Args, valid_for: &[NodeId], days: i64, findings:
     Ok(())
 }
 
-/// Reports the warnings that the node with this certificate would log at its start.
+/// Reports what the node with this certificate would log at its start.
 fn check_member(args: &Args, config: &Config, client: &Client, findings: &mut Findings) -> Result<(), Failure> {
     let id = match &args.id {
         Some(id) => Some(id.clone()),
@@ -133,9 +137,34 @@ fn check_member(args: &Args, config: &Config, client: &Client, findings: &mut Fi
         return Ok(());
     };
     match config.clone().for_node(&id) {
+        Ok(node) if args.id.is_some() => check_start(&node, client, findings),
         Ok(node) => node.warnings().iter().try_for_each(|warning| findings.warning(warning)),
         Err(error) => findings.error(&error.to_string()),
     }
+}
+
+/// Reports the errors and warnings with which the node would start on this host.
+fn check_start(node: &NodeConfig, client: &Client, findings: &mut Findings) -> Result<(), Failure> {
+    let (errors, warnings) = Node::rehearse(node);
+    warnings.iter().try_for_each(|warning| findings.warning(warning))?;
+    let id = node.id();
+    // Then it is this node that has the port. Without a state it is asked: that is the one question of `--offline`.
+    let runs = errors.iter().any(is_locked) || (errors.iter().any(is_in_use) && client.status(id).is_ok());
+    let problems: Vec<_> = errors.iter().filter(|error| !runs || !(is_locked(error) || is_in_use(error))).collect();
+    problems.iter().try_for_each(|problem| findings.error(&problem.to_string()))?;
+    match (problems.as_slice(), runs) {
+        ([], true) => findings.ok(&format!("node {id} runs on this host")),
+        ([], false) => findings.ok(&format!("node {id} can start on this host")),
+        ([_, ..], _) => Ok(()),
+    }
+}
+
+fn is_locked(error: &StartError) -> bool {
+    matches!(error, StartError::State { problem: StateProblem::Locked, .. })
+}
+
+fn is_in_use(error: &StartError) -> bool {
+    matches!(error, StartError::Listen { error, .. } if error.kind() == ErrorKind::AddrInUse)
 }
 
 fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use leadelect::remote::{Client, RemoteError, Transfer};
 use leadelect::{Config, NodeId, Term, time_from_str};
 
 use super::view::View;
-use super::{ConfigFile, Failure, print};
+use super::{ConfigFile, Failure, complain, print};
 
 /// Tell the leader to step down, so that another node leads
 ///
@@ -70,8 +70,7 @@ pub(crate) fn resign(args: &ResignArgs) -> Result<ExitCode, Failure> {
             "node {next} has stepped down, and leads again: no other node could lead"
         )));
     }
-    print(&format!("node {} has handed over to node {next}\n", hand_over.leader))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(done(&format!("node {} has handed over to node {next}\n", hand_over.leader)))
 }
 
 pub(crate) fn transfer(args: &TransferArgs) -> Result<ExitCode, Failure> {
@@ -79,8 +78,7 @@ pub(crate) fn transfer(args: &TransferArgs) -> Result<ExitCode, Failure> {
     let to = args.config.node(&config, &args.id)?;
     let hand_over = HandOver::begin(&config)?;
     if to == hand_over.leader {
-        print(&format!("node {to} leads already\n"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(done(&format!("node {to} leads already\n")));
     }
     let asked = hand_over.client.transfer(Transfer { leader: hand_over.leader, to });
     let next = hand_over.end(asked)?;
@@ -90,8 +88,15 @@ pub(crate) fn transfer(args: &TransferArgs) -> Result<ExitCode, Failure> {
             "node {from} has handed over, but node {next} leads instead of node {to}"
         )));
     }
-    print(&format!("node {} has handed over to node {to}\n", hand_over.leader))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(done(&format!("node {} has handed over to node {to}\n", hand_over.leader)))
+}
+
+/// What was asked for is done, whether or not stdout takes the line that says so.
+fn done(line: &str) -> ExitCode {
+    if let Err(failure) = print(line) {
+        complain(&failure.problem);
+    }
+    ExitCode::SUCCESS
 }
 
 /// A leader that is asked to hand over, and the search for the next one.

@@ -12,7 +12,7 @@ mod status;
 mod view;
 
 use std::fmt;
-use std::io::{Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,6 +98,10 @@ impl Failure {
 /// The exit code if the arguments, the config or the certificates cannot be used.
 const UNUSABLE: u8 = 2;
 
+/// The exit code if nobody reads stdout any more, as in `leadelect status | head -1`: that of a program which SIGPIPE
+/// has ended.
+const UNREAD: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if let Some(done) = run::run_internal() {
@@ -121,7 +125,9 @@ fn main() -> ExitCode {
 
 fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
-        complain(&failure.problem);
+        if failure.exit_code != UNREAD {
+            complain(&failure.problem);
+        }
         ExitCode::from(failure.exit_code)
     })
 }
@@ -129,9 +135,10 @@ fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
 /// Writes to stdout. Unlike `print!`, it does not panic if stdout is closed.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::of(format!("cannot write to stdout: {error}")))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+        let failure = Failure::of(format!("cannot write to stdout: {error}"));
+        if error.kind() == ErrorKind::BrokenPipe { Failure { exit_code: UNREAD, ..failure } } else { failure }
+    })
 }
 
 /// Writes a line to stderr, in one piece, because several processes may share stderr. Unlike `eprintln!`, it does not

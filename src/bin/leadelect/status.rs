@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use leadelect::Config;
 use leadelect::remote::Client;
+use rustix::termios::tcgetwinsize;
 
 use super::view::{View, json, table};
 use super::{ConfigFile, Failure, complain, print};
@@ -15,11 +16,14 @@ use super::{ConfigFile, Failure, complain, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code:
-  0  exactly one node leads with a valid lease, and a majority of the configured nodes answers and agrees
+  0  exactly one node leads with a valid lease, and a majority of the
+     configured nodes answers and agrees
   1  otherwise
   2  the arguments, the config or the certificates cannot be used
+  141  nobody reads the output any more, as in `leadelect status | head -1`
 
-JSON, an array with one object per configured node, in the order of their ids. What is not known is null:
+JSON, an array with one object per configured node, in the order of their ids. \
+What is not known is null:
   id                string   the node
   addr              string   where it is dialled, host:port
   reachable         bool     whether it has answered
@@ -27,25 +31,29 @@ JSON, an array with one object per configured node, in the order of their ids. W
   term              number
   leader            string   the leader it knows of
   token             number   the fencing token, if it holds a valid lease
-  lease_ms          number   how long that lease is valid if no peer answers any more; null if it has no end,
-                             in a cluster of one node
+  lease_ms          number   how long that lease is valid if no peer answers
+                             any more; null if it has no end, in a cluster of
+                             one node
   round_trip_ms     number   from the request to its answer
-  certificate_days  number   whole days until its certificate ends, negative if it has ended
+  certificate_days  number   whole days until its certificate ends, negative
+                             if it has ended
   version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
   error             string   why it has not answered
-  peers             array    how it sees the others: id, addr, connected, last_heard_ms, round_trip_ms,
-                             certificate_days, last_error, requests, failures
+  peers             array    how it sees the others: id, addr, connected,
+                             last_heard_ms, round_trip_ms, certificate_days,
+                             last_error, requests, failures
 
 With --watch --json each line is such an array.
 
-With --watch the config and the certificates are read again each time. If they cannot be used any more,
-one line on stderr says so, and the last good ones stay in use.
+With --watch the config and the certificates are read again each time. If they cannot be used any more, one line on \
+stderr says so, and the last good ones stay in use. On a terminal, what does not fit is cut off.
 
 Examples:
   leadelect status
   leadelect status --config /etc/leadelect/cfg.yaml --watch
-  leadelect status --json | jq -r '.[] | select(.token) | .addr'   # where is the leader?")]
+  # where is the leader?
+  leadelect status --json | jq -r '.[] | select(.token) | .addr'")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,
@@ -60,6 +68,9 @@ pub(crate) struct Args {
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
+
+/// What is cut off ends so.
+const CUT: char = '…';
 
 const NO_LEADER: u8 = 1;
 
@@ -77,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.watch {
         return watch(args, config, client);
     }
-    look(args, &config, &client).map(ExitCode::from)
+    look(args, &config, &client, None).map(ExitCode::from)
 }
 
 fn read(args: &Args) -> Result<(Config, Client), Failure> {
@@ -96,9 +107,11 @@ fn watch(args: &Args, mut config: Config, mut client: Client) -> Result<ExitCode
     let mut unread: Option<String> = None;
     let mut said = false;
     loop {
-        LAST.store(look(args, &config, &client)?, Ordering::Relaxed);
-        if let Some(problem) = unread.as_ref().filter(|_| repeats || !said) {
-            complain(&format!("goes on as before: {problem}"));
+        let problem =
+            unread.as_ref().filter(|_| repeats || !said).map(|problem| format!("goes on as before: {problem}"));
+        LAST.store(look(args, &config, &client, problem.as_deref().filter(|_| repeats))?, Ordering::Relaxed);
+        if let Some(problem) = problem {
+            complain(&problem);
             said = true;
         }
         ticks.recv().expect("a ticker never ends");
@@ -110,15 +123,67 @@ fn watch(args: &Args, mut config: Config, mut client: Client) -> Result<ExitCode
     }
 }
 
-/// Asks and shows once. Returns the exit code.
-fn look(args: &Args, config: &Config, client: &Client) -> Result<u8, Failure> {
+/// Asks and shows once. On a terminal there is room left for the line `below`. Returns the exit code.
+fn look(args: &Args, config: &Config, client: &Client, below: Option<&str>) -> Result<u8, Failure> {
     let view = View::of(config, client.status_of_all());
     let (verdict, exit_code) = match view.verdict() {
         Ok(text) => (text, 0),
         Err(text) => (text, NO_LEADER),
     };
     let text = if args.json { json(&view, !args.watch)? } else { table(&view) + &verdict + "\n" };
-    let clear = if args.clears_screen() { CLEAR_SCREEN } else { "" };
-    print(&format!("{clear}{text}"))?;
+    if !args.clears_screen() {
+        print(&text)?;
+        return Ok(exit_code);
+    }
+    // A terminal that does not know its size says 0.
+    let size = tcgetwinsize(stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
+    let (columns, rows) = if size.0 == 0 || size.1 == 0 { (usize::MAX, usize::MAX) } else { size };
+    let below = below.map_or(0, |line| ("leadelect: ".len() + line.chars().count()).div_ceil(columns));
+    // The cursor is in the row below the text.
+    print(&format!("{CLEAR_SCREEN}{}", fitted(&text, columns, rows.saturating_sub(1 + below))))?;
     Ok(exit_code)
+}
+
+/// The text in a terminal of this size. Of too many rows the first and the last are shown: the head and the verdict are
+/// among them.
+fn fitted(text: &str, columns: usize, rows: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let rows = rows.max(1);
+    let cut = |line: &str| match line.char_indices().nth(columns) {
+        Some(_) => line.chars().take(columns - 1).chain([CUT]).collect(),
+        None => line.to_owned(),
+    };
+    let mut shown: Vec<String> = match lines.split_last() {
+        Some((last, rest)) if lines.len() > rows => {
+            let first = rest.iter().take(rows.saturating_sub(2)).map(|line| cut(line));
+            let hidden = lines.len() + 1 - rows;
+            let told = (rows > 1).then(|| cut(&format!("{CUT} {hidden} more")));
+            first.chain(told).chain([cut(last)]).collect()
+        }
+        Some(_) | None => lines.iter().map(|line| cut(line)).collect(),
+    };
+    shown.push(String::new());
+    shown.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_cut_to_the_size_of_the_terminal_and_keeps_the_verdict() {
+        let table = "ID  ADDR\n1   one\n2   two\n3   three\nnode 1 leads\n";
+        assert_eq!(fitted(table, 80, 5), table);
+        assert_eq!(fitted(table, 8, 5), "ID  ADDR\n1   one\n2   two\n3   thr…\nnode 1 …\n");
+        assert_eq!(fitted(table, 80, 4), "ID  ADDR\n1   one\n… 2 more\nnode 1 leads\n");
+        assert_eq!(fitted(table, 80, 2), "… 4 more\nnode 1 leads\n");
+        assert_eq!(fitted(table, 80, 1), "node 1 leads\n");
+        assert_eq!(fitted(table, 1, 0), "…\n");
+        assert_eq!(fitted("", 80, 24), "");
+        for (columns, rows) in (1..30).flat_map(|columns| (1..10).map(move |rows| (columns, rows))) {
+            let fitted = fitted(table, columns, rows);
+            assert!(fitted.lines().count() <= rows, "{columns}x{rows}: {fitted}");
+            assert!(fitted.lines().all(|line| line.chars().count() <= columns), "{columns}x{rows}: {fitted}");
+        }
+    }
 }

@@ -65,13 +65,15 @@ impl View {
     }
 }
 
-/// The same error, but it does not begin with the address: that is shown beside it.
+/// The same error without the address: that is shown beside it.
 fn without_addr(error: RemoteError, addr: &str) -> RemoteError {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    let shorter = |what: String| match what.strip_prefix(addr) {
+        Some(rest) => rest.trim_start_matches([':', ' ']).to_owned(),
+        None => what.replacen(&format!("cannot look up {host}: "), "cannot look up its name: ", 1),
+    };
     match error {
-        RemoteError::Unreachable(what) => {
-            let rest = what.strip_prefix(addr).unwrap_or(&what);
-            RemoteError::Unreachable(rest.trim_start_matches([':', ' ']).to_owned())
-        }
+        RemoteError::Unreachable(what) => RemoteError::Unreachable(shorter(what)),
         other => other,
     }
 }
@@ -154,4 +156,23 @@ fn node_json(node: &Seen) -> serde_json::Result<Value> {
     json["reachable"] = node.answer.is_ok().into();
     json["error"] = error.into();
     Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_beside_an_address_does_not_say_it_again() {
+        for (addr, what, shown) in [
+            ("10.0.0.1:5", "10.0.0.1:5: Connection refused", "Connection refused"),
+            ("[::1]:5", "[::1]:5 did not answer within 1s", "did not answer within 1s"),
+            ("db.example:5", "cannot look up db.example: not known", "cannot look up its name: not known"),
+            // Which of its addresses that was is news.
+            ("db.example:5", "10.0.0.1:5: Connection refused", "10.0.0.1:5: Connection refused"),
+        ] {
+            let error = without_addr(RemoteError::Unreachable(what.to_owned()), addr);
+            assert_eq!(error, RemoteError::Unreachable(shown.to_owned()));
+        }
+    }
 }
