@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
@@ -199,10 +200,17 @@ fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
         made.map_err(failed("create the folder of"))?;
     }
     let mut options = OpenOptions::new();
-    // A pipe or a device must not make the open wait, before it can be refused.
-    let at_once = OFlags::NONBLOCK.bits() as i32;
-    options.read(true).write(true).mode(0o600).custom_flags(at_once);
+    // A pipe or a device must not make the open wait, before it can be refused. A link would let another, who may write
+    // to the folder, choose the file that is overwritten.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    options.read(true).write(true).mode(0o600).custom_flags(flags);
     let (file, created) = match options.open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            let shown = path.display();
+            return Err(StoreError::unusable(format!(
+                "{shown} is a symbolic link, expected a file: put the file itself there, or correct the state folder"
+            )));
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = options.create(true).truncate(false).open(path);
             (made.map_err(failed("create"))?, true)

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, ConfigError, Member, found};
 use crate::election::{NodeId, NodeIdError, Timing, TimingSpec};
-use crate::tls::{self, CertFiles};
+use crate::tls::{self, CertFiles, may_be_key, path_may_be_key};
 
 pub(super) const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
+
+pub(super) const EXPECTED_ID: &str = "expected a node id of 1 to 32 visible ASCII characters";
 
 /// The most nodes in a cluster. A leader asks each of them in every interval and keeps a thread for each. More nodes
 /// would add nothing to the availability of five that an operator could measure.
@@ -95,6 +97,8 @@ impl<I: TryInto<NodeId, Error: Into<NodeIdError>>, A: Into<String>> From<(I, A, 
 pub struct ConfigBuilder {
     pub(super) cluster: Option<String>,
     pub(super) certs: Option<CertFiles>,
+    /// Relative paths count from here. Empty for the current folder.
+    pub(super) folder: PathBuf,
     pub(super) insecure: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) state_dir: Option<PathBuf>,
@@ -189,10 +193,7 @@ impl ConfigBuilder {
         if let Some(problem) = problem {
             return Err(ConfigError::invalid("certs", problem));
         }
-        if let Some(folder) = self.state_dir.as_ref().filter(|folder| folder.as_os_str().is_empty()) {
-            let expected = "expected a folder, or no `state_dir` at all";
-            return Err(found("state_dir", &folder.to_string_lossy(), expected));
-        }
+        let (certs, state_dir) = check_paths(self.certs, self.state_dir, &self.folder)?;
         let timing = Timing::new(self.timing)
             .map_err(|error| ConfigError::invalid("timing", error.to_string()).because(error))?;
         let TimingSpec { heartbeat_interval, election_timeout, .. } = self.timing;
@@ -206,9 +207,30 @@ impl ConfigBuilder {
             return Err(ConfigError::invalid("timing.rpc_timeout", problem));
         }
         let members = check_nodes(self.nodes)?;
-        let (origin, certs, state_dir) = (String::new(), self.certs, self.state_dir);
+        let origin = String::new();
         Ok(Config { origin, cluster, certs, state_dir, timing, rpc_timeout, members })
     }
+}
+
+/// The paths, counted from `folder`. A key in the place of its path is an error here, before the path is shown or made.
+fn check_paths(
+    certs: Option<CertFiles>,
+    state_dir: Option<PathBuf>,
+    folder: &Path,
+) -> Result<(Option<CertFiles>, Option<PathBuf>), ConfigError> {
+    let check = |place: &str, path: PathBuf, expected: &str| {
+        if path_may_be_key(&path) || path.as_os_str().is_empty() {
+            return Err(found(place, &path.to_string_lossy(), expected));
+        }
+        Ok(folder.join(path))
+    };
+    let file = "expected the path of a file, not what is in it";
+    let certs = certs.map(|CertFiles { ca, cert, key }| {
+        let (ca, cert) = (check("certs.ca", ca, file)?, check("certs.server.cert", cert, file)?);
+        Ok(CertFiles { ca, cert, key: check("certs.server.key", key, file)? })
+    });
+    let state_dir = state_dir.map(|path| check("state_dir", path, "expected a folder, or no `state_dir` at all"));
+    Ok((certs.transpose()?, state_dir.transpose()?))
 }
 
 fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
@@ -222,7 +244,11 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
     let mut members = BTreeMap::new();
     let mut addresses = BTreeMap::new();
     for NodeSpec { id, mut member } in nodes {
-        let id = id.map_err(|error| ConfigError::invalid("nodes", error.to_string()).because(error))?;
+        let id = id.map_err(|error| match error.found() {
+            // Not even as the error's source.
+            key if may_be_key(key) => found("nodes", key, EXPECTED_ID),
+            _ => ConfigError::invalid("nodes", error.to_string()).because(error),
+        })?;
         check_member(id, &mut member)?;
         let host = member.addr.parse().map_or(member.addr.to_ascii_lowercase(), |ip: IpAddr| ip.to_string());
         if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::builder::EXPECTED_PORT;
+use super::builder::{EXPECTED_ID, EXPECTED_PORT};
 use super::{Config, ConfigBuilder, ConfigError, ConfigErrorKind, NodeSpec, found};
-use crate::tls::{self, CertFiles};
+use crate::tls::{self, CertFiles, is_utf16, may_be_key, shown};
 
 /// The largest config: five times 64 nodes with every key set. The parser's time grows with the square of the nesting,
 /// and a config of this size that is nothing but braces costs it a second.
@@ -36,7 +36,7 @@ impl Config {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = read(path).and_then(|text| builder(&text, folder)?.build());
-        let origin = path.display().to_string();
+        let origin = shown(path).into_owned();
         match &mut config {
             Ok(config) => config.origin = origin,
             Err(error) => error.origin = origin,
@@ -58,6 +58,10 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     let unreadable =
         |error: io::Error| ConfigError::new(ConfigErrorKind::Unreadable, "", error.to_string()).because(error);
     let bytes = tls::read_bounded(path).map_err(unreadable)?;
+    if is_utf16(&bytes) {
+        let path = shown(path);
+        return Err(syntax(format!("found UTF-16 text: convert it with `iconv -f UTF-16 -t UTF-8 {path} > NEW`")));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         syntax(format!("found bytes that are not UTF-8 at offset {at}, expected text"))
@@ -70,6 +74,8 @@ fn syntax(problem: String) -> ConfigError {
 
 /// What `text` says. Its relative paths count from `folder`.
 fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
+    // Editors on Windows put it there, and the parser would take it for a part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_YAML_BYTES {
         let found = text.len();
         return Err(syntax(format!("found {found} bytes: expected a config of at most {MAX_YAML_BYTES}")));
@@ -78,22 +84,20 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
     if text.lines().all(only_comments) {
         return Err(syntax("found nothing: expected `nodes`, and `certs` or `insecure: true`".into()));
     }
-    let yaml: FileYaml =
-        serde_yaml::from_str(text).map_err(|error| syntax(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
+    if let Some(line) = text.lines().position(|line| line.contains("-----BEGIN")) {
+        let line = line + 1;
+        return Err(syntax(format!(
+            "line {line} begins a key or a certificate: expected the path of a file that holds it"
+        )));
+    }
+    let yaml: FileYaml = serde_yaml::from_str(text).map_err(|error| syntax(parser_words(&error)))?;
     let timing = yaml.timing.unwrap_or_default();
     let mut builder = Config::builder();
     builder.cluster = yaml.cluster;
     builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
-    builder.certs = yaml.certs.map(|certs| CertFiles {
-        ca: folder.join(certs.ca),
-        cert: folder.join(certs.server.cert),
-        key: folder.join(certs.server.key),
-    });
-    // An empty path would become the folder of the file: the builder refuses it.
-    builder.state_dir = yaml.state_dir.map(|path| match path.as_os_str() {
-        empty if empty.is_empty() => path,
-        _ => folder.join(path),
-    });
+    builder.certs = yaml.certs.map(|certs| CertFiles { ca: certs.ca, cert: certs.server.cert, key: certs.server.key });
+    builder.state_dir = yaml.state_dir;
+    builder.folder = folder.to_owned();
     if let Some(text) = timing.heartbeat_interval {
         builder.timing.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
     }
@@ -110,6 +114,16 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
         builder.nodes.push(parse_node(&id, node)?);
     }
     Ok(builder)
+}
+
+/// The parser's words, which quote what it has read, unless that may be a key.
+fn parser_words(error: &serde_yaml::Error) -> String {
+    let words = error.to_string();
+    if !may_be_key(&words) {
+        return words.chars().take(MAX_YAML_ERROR).collect();
+    }
+    let place = error.location().map_or(String::new(), |at| format!(" at line {} column {}", at.line(), at.column()));
+    format!("found a text that may be a key and is not shown{place}: expected a config, with the paths of files")
 }
 
 #[derive(Deserialize)]
@@ -183,6 +197,9 @@ impl<'de> Deserialize<'de> for NodesYaml {
 }
 
 fn parse_node(id: &str, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
+    if may_be_key(id) {
+        return Err(found("nodes", id, EXPECTED_ID));
+    }
     let place = |key: &str| format!("nodes.{id}.{key}");
     let port = parse(&place("port"), &yaml.port, EXPECTED_PORT)?;
     let mut node = NodeSpec::new(id, yaml.addr, port);

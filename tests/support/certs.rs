@@ -1,6 +1,7 @@
 //! Throw-away certificates.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -55,6 +56,7 @@ impl Ca {
         };
         fs::write(&certs.cert, certificate.pem()).unwrap();
         fs::write(&certs.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&certs.key, fs::Permissions::from_mode(0o600)).unwrap();
         certs
     }
 }

@@ -30,7 +30,8 @@ JSON, an array with one object per configured node, in the order of their ids. W
   lease_ms          number   how long that lease is valid if no peer answers any more; null if it has no end,
                              in a cluster of one node
   round_trip_ms     number   from the request to its answer
-  certificate_days  number   whole days until its certificate ends, negative if it has ended
+  certificate_days  number   whole days until the first certificate ends that it shows, negative if it has ended
+  ends_first        string   the intermediate certificate that ends first, if that is not the node's own
   version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
   error             string   why it has not answered
