@@ -43,11 +43,10 @@ impl Anchors {
                 files.fault(CertFile::Ca, problem)
             })?;
             if let Some(why) = facts.no_ca() {
+                let (subject, which) = (&facts.subject, which());
                 let problem = format!(
-                    "found a certificate that {why}, {} ({}): the owner of its key could sign nodes; remove it from this \
-                     file, or put the CA's certificate in its place",
-                    facts.subject,
-                    which()
+                    "found a certificate that {why}, {subject} ({which}): the owner of its key could sign nodes; remove \
+                     it from this file, or put the CA's certificate in its place"
                 );
                 return Err(files.fault(CertFile::Ca, problem));
             }
