@@ -38,13 +38,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[doc(hidden)]
+pub use crate::tls::may_be_key;
 pub use builder::{ConfigBuilder, NodeSpec};
 pub use yaml::time_from_str;
 
 use crate::election::{NodeId, NodeIdError, Timing};
 pub use crate::members::Member;
 use crate::members::Members;
-use crate::tls::{CertError, CertFile, CertFiles, Credentials, Identity, may_be_key};
+use crate::tls::{CertError, CertFile, CertFiles, Credentials, Identity};
 
 /// An error shows this many characters of what was found: a slip in quotes can swallow the rest of a file.
 const MAX_SHOWN: usize = 80;
@@ -309,8 +311,8 @@ fn open_folder(folder: &Path) -> Option<String> {
     let path = folder.display();
     (mode & OTHERS_WRITE != 0).then(|| {
         format!(
-            "state_dir: {path} has mode {mode:03o}, so that others than its owner may replace what this node has voted: \
-             `chmod go-w {path}`"
+            "state_dir: {path} has mode {mode:03o}, so that others than its owner may replace what this node has \
+             voted: `chmod go-w {path}`"
         )
     })
 }

@@ -38,7 +38,8 @@ use fault::explain;
 pub(crate) use files::{CertError, CertFile, CertFiles, read_bounded};
 pub(crate) use identity::Identity;
 pub(crate) use pem::is_utf16;
-pub(crate) use secret::{may_be_key, path_may_be_key, shown};
+pub use secret::may_be_key;
+pub(crate) use secret::{path_may_be_key, shown};
 pub(crate) use stream::{Stream, accept, connect};
 
 /// The one protocol spoken inside. A peer that offers another is told so in the handshake.

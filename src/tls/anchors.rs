@@ -45,8 +45,8 @@ impl Anchors {
             if let Some(why) = facts.no_ca() {
                 let (subject, which) = (&facts.subject, which());
                 let problem = format!(
-                    "found a certificate that {why}, {subject} ({which}): the owner of its key could sign nodes; remove \
-                     it from this file, or put the CA's certificate in its place"
+                    "found a certificate that {why}, {subject} ({which}): the owner of its key could sign nodes; \
+                     remove it from this file, or put the CA's certificate in its place"
                 );
                 return Err(files.fault(CertFile::Ca, problem));
             }

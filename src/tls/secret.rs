@@ -13,8 +13,9 @@ const LONGEST_WORD: usize = 31;
 /// A path of nothing but letters, digits and slashes is a path up to this length. The shortest key has 64 characters.
 const LONGEST_PLAIN_PATH: usize = 63;
 
-/// Whether a text may hold a key or a part of one.
-pub(crate) fn may_be_key(text: &str) -> bool {
+/// Whether a text may hold a key or a part of one. The command line asks this of its arguments, too.
+#[must_use]
+pub fn may_be_key(text: &str) -> bool {
     text.contains("-----BEGIN") || text.split(|c| !is_base64(c)).any(|run| run.len() > LONGEST_WORD)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use rcgen::date_time_ymd;
+use rcgen::{CertificateParams, date_time_ymd};
 
 use super::certs::{Ca, Certs, THIS_HOST};
 use super::cluster::{CALM, Cluster, Plan};
@@ -153,6 +153,12 @@ fn a_node_that_is_not_in_the_config_is_an_error_with_those_that_are() {
     said.says(&["found no node \"7\": expected one of 1, 2 or 3"]);
 }
 
+fn ends_in_days(days: u64) -> impl FnOnce(&mut CertificateParams) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let end = now.unwrap() + Duration::from_secs(days * 86_400 + 3600);
+    move |params| params.not_after = date_time_ymd(1970, 1, 1) + end
+}
+
 #[test]
 fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     let (mut cluster, mut plan) = planned();
@@ -162,11 +168,7 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     said.says(&["valid for no node", "may read the status, but cannot run a node"]);
 
     for names in [&["operator.example"][..], &THIS_HOST] {
-        plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let ten_days = Duration::from_secs(10 * 86_400 + 3600);
-            params.not_after = date_time_ymd(1970, 1, 1) + now.unwrap() + ten_days;
-        }));
+        plan.certs = Some(cluster.ca.sign_with("brief", names, ends_in_days(10)));
         let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
         assert_eq!(said.code, 0, "{said:?}");
         let line = said.out.lines().find(|line| line.contains("ends in 10 days"));
@@ -184,4 +186,28 @@ fn a_config_without_certificates_is_a_warning() {
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
     said.says(&["anybody who reaches a port can vote"]);
+}
+
+/// The warnings at the start are of the config. Later ones are of the node alone.
+#[test]
+fn a_node_that_runs_warns_of_the_end_of_its_chain_after_a_renewal_that_is_short() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    cluster.leader();
+    let certs = cluster.plan.certs.clone().unwrap();
+    let (cert, key) = (fs::read(&certs.cert).unwrap(), fs::read(&certs.key).unwrap());
+    let brief = cluster.ca.sign_with("brief", &THIS_HOST, ends_in_days(6));
+    fs::copy(&brief.key, &certs.key).unwrap();
+    fs::copy(&brief.cert, &certs.cert).unwrap();
+    // Each connection makes the nodes read the files again.
+    let said = in_the_end(&mut cluster, &["check"], |said| said.out.contains("node 1: its certificate ends in 6 days"));
+    said.says(&["the certificate of this node ends in 6 days", "node 2: its certificate ends in 6 days"]);
+    for process in cluster.processes.values() {
+        process.wait_until_it_mentions(&["WARN", "the certificate of this node ends in 6 days"]);
+        let warned = |line: &&String| line.contains("the certificate of this node ends in");
+        let times = process.see(|record| record.log.iter().filter(warned).count());
+        assert_eq!(times, 1, "{}", process.dump());
+    }
+    fs::write(&certs.key, key).unwrap();
+    fs::write(&certs.cert, cert).unwrap();
+    in_the_end(&mut cluster, &["check"], |said| !said.out.contains("ends in 6 days"));
 }

@@ -9,6 +9,7 @@ mod check;
 mod clients;
 mod command;
 mod program;
+mod secrets;
 mod status;
 #[path = "../support/mod.rs"]
 #[allow(dead_code)] // a part is for the other programs; the program `node` uses all of it
