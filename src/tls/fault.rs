@@ -191,14 +191,20 @@ pub(super) fn explain_own(error: &rustls::Error, chain: &[CertificateDer<'_>], a
     let rustls::Error::InvalidCertificate(fault) = error else {
         return format!("a certificate that {}", explain(error));
     };
+    let is_of_signature = matches!(
+        fault,
+        CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    );
     let unsupported_ca = facts.iter().find_map(|facts| anchors.unsupported(&facts.raw_issuer));
+    if let Some(ca) = unsupported_ca.filter(|_| is_of_signature) {
+        let (name, key) = (&ca.name, &ca.key);
+        return format!(
+            "a certificate that is signed by the CA {name} with a key {key}, which cannot be checked: {SUPPORTED}"
+        );
+    }
     let at_fault = match fault {
-        CertificateError::BadSignature | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
-            if unsupported_ca.is_some() =>
-        {
-            let ca = unsupported_ca.map(|ca| format!("{} with a key {}", ca.name, ca.key)).unwrap_or_default();
-            return format!("a certificate that is signed by the CA {ca}, which cannot be checked: {SUPPORTED}");
-        }
         CertificateError::ExpiredContext { not_after: end, .. } => {
             chain.iter().position(|shown| not_after(shown) == Some(end.as_secs()))
         }

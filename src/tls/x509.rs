@@ -186,7 +186,7 @@ pub(super) fn signature_kind(algorithm: &[u8]) -> String {
     match id.as_str() {
         "1.2.840.113549.1.1.4" => "RSA with MD5",
         "1.2.840.113549.1.1.5" => "RSA with SHA-1",
-        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.113549.1.1.10" => "RSA-PSS with unusual parameters",
         "1.2.840.113549.1.1.11" => "RSA with SHA-256",
         "1.2.840.113549.1.1.12" => "RSA with SHA-384",
         "1.2.840.113549.1.1.13" => "RSA with SHA-512",
