@@ -244,7 +244,7 @@ fn keys_and_signatures_that_are_not_supported_are_named_with_those_that_are() {
     let (p256, p521) = (["EC", "P-256"], ["EC", "P-521"]);
     let (rsa1024, rsa2048) = (["RSA", "1024"], ["RSA", "2048"]);
     let pss = |salt| ["-sigopt", "rsa_padding_mode:pss", "-sigopt", salt];
-    let cases: [([&str; 2], [&str; 2], &[&str], &str); 9] = [
+    let cases: [(Kind, Kind, &[&str], &str); 9] = [
         (rsa1024, p256, &[], "signed by the CA CN=ca with a key RSA with 1024 bits"),
         (p521, p256, &[], "signed by the CA CN=ca with a key ECDSA P-521"),
         (["RSA-PSS", ""], p256, &[], "signed by the CA CN=ca with a key RSA-PSS"),
@@ -272,6 +272,9 @@ fn keys_and_signatures_that_are_not_supported_are_named_with_those_that_are() {
         with_config(&shop.config(), &["check", "--offline"]).says(&[expected, "convert it with `openssl "]);
     }
 }
+
+/// The algorithm of a key, and its curve or its bits.
+type Kind = [&'static str; 2];
 
 /// A folder in which OpenSSL makes certificates.
 struct Shop {
@@ -303,7 +306,7 @@ impl Shop {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
-    fn make(&self, ca: [&str; 2], leaf: [&str; 2], how: &[&str]) {
+    fn make(&self, ca: Kind, leaf: Kind, how: &[&str]) {
         for ([algorithm, size], file) in [(ca, "ca.key"), (leaf, "key.pem")] {
             let option = match algorithm {
                 "EC" => format!("ec_paramgen_curve:{size}"),
