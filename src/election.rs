@@ -94,7 +94,8 @@ pub struct Election {
     voting_from: Instant,
     /// The node may have voted in any term up to this one, and may have forgotten it.
     may_have_voted_up_to: Term,
-    /// The highest term in a reply of a peer. In a term that is not higher, this node would win no votes.
+    /// The highest term in a reply to a pre-vote, or how far this node has come toward a term too far ahead (rule 13).
+    /// In a term that is not higher, this node would win no votes.
     highest_heard: Term,
     /// Work that may still run under the lease of a term that this node no longer leads. The node votes for no other
     /// node before that lease ends. It campaigns itself only once the work is known to have ended.
@@ -301,7 +302,7 @@ impl Election {
 
     /// Takes a reply. A reply that does not fit what the node is doing now is old, and dropped.
     fn hear(&mut self, now: Instant, from: NodeId, reply: Reply, out: &mut Effects) {
-        if !self.is_peer(from) || reply.term().too_far_from(self.hard.term) {
+        if !self.is_peer(from) || self.is_too_far(now, from, reply.term(), out) {
             return;
         }
         match (&self.state, reply) {
@@ -381,9 +382,14 @@ impl Election {
         self.hard.term.max(self.may_have_voted_up_to)
     }
 
+    /// The highest term that this node knows of.
+    fn highest_term(&self) -> Term {
+        self.last_term().max(self.highest_heard)
+    }
+
     /// The term of this node's next candidacy.
     fn next_term(&self) -> Term {
-        self.last_term().max(self.highest_heard).next()
+        self.highest_term().next()
     }
 
     /// Keeps the durable cap at the longest promise that may be outstanding. After the quarantine the state is not in
@@ -404,7 +410,7 @@ impl Election {
 
     /// Whether this node may campaign at all.
     fn may_lead(&self) -> bool {
-        !self.storage_failed && !self.setup.voters[&self.setup.me].witness
+        !self.storage_failed && !self.setup.voters[&self.setup.me].witness && self.last_term() < Term::LAST
     }
 
     /// Whether this node is eligible, as it tells its peers.

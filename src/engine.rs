@@ -67,6 +67,8 @@ pub struct Engine<C> {
     heard: BTreeMap<NodeId, Instant>,
     /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
     reported: BTreeMap<NodeId, Term>,
+    /// When each peer last spoke of a term too far ahead.
+    too_far: BTreeMap<NodeId, Instant>,
     /// What each node promised last.
     promised: BTreeMap<NodeId, Duration>,
     /// The last timer that was found late.
@@ -74,6 +76,9 @@ pub struct Engine<C> {
     /// When it was last stepped.
     stepped_at: Instant,
 }
+
+/// A peer that has spoken of no term too far ahead for as long begins anew when it does.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A lease that was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +110,7 @@ impl<C: Clone> Engine<C> {
             stop_by: None,
             heard: BTreeMap::new(),
             reported: BTreeMap::new(),
+            too_far: BTreeMap::new(),
             promised: BTreeMap::new(),
             late_for: Instant::NEVER,
             stepped_at: Instant::ZERO,
@@ -188,6 +194,9 @@ impl<C: Clone> Engine<C> {
         out.save = save.or(out.save);
         out.effects.reply = effects.reply.or(out.effects.reply.take());
         self.note_lease(now, &effects.events, &mut out.effects);
+        if let Some((peer, term)) = effects.too_far {
+            self.note_too_far(now, peer, term, &mut out.effects);
+        }
         for (to, request) in effects.messages {
             if matches!(request, Request::Release { .. }) {
                 self.releases.insert(to);
@@ -263,6 +272,15 @@ impl<C: Clone> Engine<C> {
         Timing::new(spec).err()
     }
 
+    /// Told when it begins: a peer that speaks of such terms does so with every message.
+    fn note_too_far(&mut self, now: Instant, peer: NodeId, term: Term, effects: &mut Effects<C>) {
+        let last = self.too_far.insert(peer, now);
+        if last.is_none_or(|last| now.since(last) >= QUIET) {
+            let own = self.election.term();
+            effects.notes.push(Note::TermTooFar { peer, term, own });
+        }
+    }
+
     /// How late this step is for what was due, once for each moment at which something was.
     fn note_lateness(&mut self, now: Instant, effects: &mut Effects<C>) {
         let due = self.election.wake_at();
@@ -297,7 +315,9 @@ impl<C: Clone> Engine<C> {
     /// At which level an event is logged. A second leader is logged once in a term.
     fn level(&mut self, event: &Event) -> Option<Level> {
         let news = match event.cause {
-            Cause::ProtocolViolation { by } => self.reported.insert(by, event.term) != Some(event.term),
+            Cause::ProtocolViolation { by } | Cause::SecondLease { by } => {
+                self.reported.insert(by, event.term) != Some(event.term)
+            }
             _ => true,
         };
         news.then(|| Level::of(event))

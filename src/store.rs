@@ -46,7 +46,7 @@ use rustix::io::Errno;
 
 use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
-use crate::election::{HardState, NodeId, Recovery, Store};
+use crate::election::{HardState, NodeId, Recovery, Store, Term};
 
 /// The state of one node. It is locked while this value lives.
 #[derive(Debug)]
@@ -89,6 +89,9 @@ impl VoteFile {
         read.map_err(StoreError::io("read", &path))?;
 
         let found = newest(&bytes, &owner).map_err(|why| StoreError::unreadable(&path, &why))?;
+        if let Some(found) = found.filter(|found| found.record.state.term > LAST_USABLE_TERM) {
+            return Err(StoreError::used_up(&path, found.record.state.term));
+        }
         match found {
             None => fill(&file, &path).map_err(StoreError::io("create", &path))?,
             // The slot that is overwritten next may be the only durable one. So first make the other one durable.
@@ -141,6 +144,9 @@ impl VoteFile {
         Ok(())
     }
 }
+
+/// The cluster of a node in a later term soon has no terms left. No cluster gets there by elections.
+const LAST_USABLE_TERM: Term = Term(Term::LAST.0 - Term::LARGEST_JUMP);
 
 impl Store for VoteFile {
     type Error = StoreError;
@@ -345,6 +351,18 @@ impl StoreError {
             };
             StoreError { problem, text: format!("{failed}: {error}: {advice}"), source: Some(error) }
         }
+    }
+
+    fn used_up(path: &Path, term: Term) -> StoreError {
+        let path = path.display();
+        let text = format!(
+            "{path} holds term {term}, and the terms up to {} are used up: no number of elections leads there, so the \
+             file was damaged or a member did not follow the protocol. Keep the node stopped for at least two election \
+             timeouts, remove the file and start the node again; if the others have such a term too, do this on all \
+             nodes at once, and expect tokens to begin anew",
+            Term::LAST
+        );
+        StoreError { problem: StateProblem::Damaged, text, source: None }
     }
 
     fn unreadable(path: &Path, why: &Unreadable) -> StoreError {

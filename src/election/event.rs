@@ -120,6 +120,12 @@ pub enum Cause {
         /// The second leader.
         by: NodeId,
     },
+    /// Another node leads a higher term while the lease of this node lasts. No quorum of honest nodes with the assumed
+    /// clocks allows it.
+    SecondLease {
+        /// That node.
+        by: NodeId,
+    },
 }
 
 impl Cause {
@@ -146,7 +152,8 @@ impl Cause {
             | Cause::Released { .. }
             | Cause::LeaderReleased { .. }
             | Cause::WorkOverran { .. }
-            | Cause::ProtocolViolation { .. } => EndReason::HigherTerm,
+            | Cause::ProtocolViolation { .. }
+            | Cause::SecondLease { .. } => EndReason::HigherTerm,
         }
     }
 }
@@ -198,6 +205,11 @@ impl fmt::Display for Cause {
             Cause::ProtocolViolation { by } => write!(
                 f,
                 "PROTOCOL VIOLATION: {by} leads the same term; look for two processes with one id or lost state"
+            ),
+            Cause::SecondLease { by } => write!(
+                f,
+                "PROTOCOL VIOLATION: {by} leads while the lease of this node lasts; look for a lost or copied vote \
+                 file, a clock outside clock_drift_ppm, or a node that does not follow the protocol"
             ),
         }
     }

@@ -78,6 +78,8 @@ pub struct Effects {
     pub messages: Vec<(NodeId, Request)>,
     /// What has happened, for logs and watchers.
     pub events: Vec<Event>,
+    /// The sender and the term of the message, if the term is too far ahead to be taken at once.
+    pub too_far: Option<(NodeId, Term)>,
 }
 
 /// Until when a node may act as leader, on its own clock.

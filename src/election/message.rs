@@ -46,6 +46,19 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The term in the request.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        match self {
+            Request::PreVote { term, .. }
+            | Request::Vote { term, .. }
+            | Request::Heartbeat { term, .. }
+            | Request::Release { term, .. } => *term,
+        }
+    }
+}
+
 /// The answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reply {
@@ -122,7 +135,7 @@ pub struct Hint {
 pub enum Refusal {
     /// The term asked for is not ahead of the voter's.
     TermBehind,
-    /// The term is more than [`Term::LARGEST_JUMP`] ahead. One bad frame must not use up all terms.
+    /// The term is more than [`Term::LARGEST_JUMP`] ahead of all that the voter knows. The voter has moved toward it.
     TermTooFar,
     /// The voter has voted for this node in the same term.
     AlreadyVoted(NodeId),

@@ -9,15 +9,20 @@ use serde::{Deserialize, Serialize};
 pub struct Term(pub u64);
 
 impl Term {
-    /// How far a message may be ahead of a node's own term. One bad frame must not use up all terms.
+    /// How far a message may be ahead of the highest term that a node knows. One bad frame must not use up all terms.
     pub const LARGEST_JUMP: u64 = 1 << 32;
 
+    /// The last term. A node that may have voted in it cannot be elected any more.
+    pub const LAST: Term = Term(u64::MAX);
+
+    /// The term after this one. There is none after [`Term::LAST`].
     pub(super) fn next(self) -> Term {
-        Term(self.0.checked_add(1).expect("terms grow by at most LARGEST_JUMP a message"))
+        Term(self.0.saturating_add(1))
     }
 
-    pub(super) fn too_far_from(self, own: Term) -> bool {
-        self.0 > own.0.saturating_add(Self::LARGEST_JUMP)
+    /// How far a node that knows of `self` comes by a message of the term `other`.
+    pub(super) fn toward(self, other: Term) -> Term {
+        other.min(Term(self.0.saturating_add(Self::LARGEST_JUMP)))
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Reply, Request, State, Term};
+use super::{
+    Cause, Deadline, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Reply, Request, State, Term,
+};
 
 /// Until `until`, only `holder` gets this node's vote, in any term.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +33,9 @@ impl Election {
         if !self.is_peer(from) {
             return None;
         }
+        if self.is_too_far(now, from, request.term(), out) {
+            return Some(self.refuse_too_far(now, from, request));
+        }
         Some(match request {
             Request::PreVote { term, candidacy } => self.answer_pre_vote(now, from, term, candidacy),
             Request::Vote { term, candidacy } => self.answer_vote(now, from, term, candidacy, out),
@@ -39,6 +44,40 @@ impl Election {
             }
             Request::Release { term, seq, successor } => self.answer_release(now, from, (term, seq), successor, out),
         })
+    }
+
+    /// Rule 13: whether the term of a message is too far ahead to be taken at once. The node then moves toward it, by
+    /// the largest jump, in what it knows and in nothing else: one bad frame uses up few terms, and nodes that are far
+    /// apart meet again after some messages.
+    pub(super) fn is_too_far(&mut self, now: Instant, from: NodeId, term: Term, out: &mut Effects) -> bool {
+        let reached = self.highest_term().toward(term);
+        if reached == term {
+            return false;
+        }
+        self.highest_heard = reached;
+        if self.is_new {
+            self.note_past(now);
+        }
+        out.too_far = Some((from, term));
+        true
+    }
+
+    /// Rule 13: no vote, no promise, and the end of none. The sender may ask again soon: then its term is nearer.
+    fn refuse_too_far(&self, now: Instant, from: NodeId, request: Request) -> Reply {
+        let verdict = Err(Refusal::TermTooFar);
+        let soon = self.setup.timing.stagger();
+        match request {
+            Request::PreVote { candidacy, .. } => {
+                let wait = self.quiet_in(now, from).map_or(soon, |(_, wait)| wait);
+                Reply::PreVote { term: self.hard.term, candidacy, verdict, wait, leader: None }
+            }
+            Request::Vote { candidacy, .. } => Reply::Vote { term: self.last_term(), candidacy, verdict, wait: soon },
+            Request::Heartbeat { seq, .. } => {
+                let (term, granted) = (self.hard.term, Duration::ZERO);
+                Reply::Heartbeat { term, seq, granted, eligible: self.able_to_lead(now) }
+            }
+            Request::Release { term, .. } => Reply::Release { term },
+        }
     }
 
     /// Rule 2. Takes `&self`: a pre-vote changes nothing in the voter, not even a timer.
@@ -62,9 +101,6 @@ impl Election {
     }
 
     fn pre_vote_refusal(&self, term: Term, quiet: Option<(NodeId, Duration)>) -> Option<Refusal> {
-        if term.too_far_from(self.hard.term) {
-            return Some(Refusal::TermTooFar);
-        }
         if self.storage_failed {
             return Some(Refusal::CannotStore);
         }
@@ -113,9 +149,6 @@ impl Election {
     }
 
     fn vote_refusal(&self, now: Instant, from: NodeId, term: Term) -> Option<(Refusal, Duration)> {
-        if term.too_far_from(self.hard.term) {
-            return Some((Refusal::TermTooFar, Duration::ZERO));
-        }
         if self.storage_failed {
             return Some((Refusal::CannotStore, Duration::ZERO));
         }
@@ -147,11 +180,7 @@ impl Election {
     /// Until when this node must not back `other`, because of a promise to another node, or because work that its own
     /// lease guarded may still run.
     fn owes_until(&self, other: NodeId) -> (Instant, Refusal) {
-        let work = match &self.state {
-            State::Leader(leader) => leader.work(self.hard.term),
-            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => self.work,
-        };
-        let work_until = work.map_or(Instant::ZERO, |work| work.until);
+        let work_until = self.own_work().map_or(Instant::ZERO, |work| work.until);
         match &self.promise {
             Some(promise) if promise.holder != other && promise.until > work_until => {
                 (promise.until, Refusal::Promised(promise.holder))
@@ -193,15 +222,16 @@ impl Election {
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
     fn accepts(&mut self, now: Instant, from: NodeId, term: Term, out: &mut Effects) -> bool {
-        if term < self.hard.term || term.too_far_from(self.hard.term) {
+        if term < self.hard.term {
             return false;
         }
+        self.note_second_lease(now, from, term, out);
         let Some(heard) = self.heard.as_ref().filter(|heard| heard.term == term) else {
             return true;
         };
         if heard.leader != from {
             self.tell(Cause::ProtocolViolation { by: from }, out);
-            if now >= self.owes_until(from).0 {
+            if now >= self.owes_until(from).0 && term < Term::LAST {
                 // No promise of this node needs the term any more, and the second leader would never get one in it.
                 self.adopt(now, term.next(), Cause::NoLeader, out);
             }
@@ -209,6 +239,23 @@ impl Election {
         }
         // A leader sends no heartbeat after the release of its term: the release has overtaken this one.
         !heard.released
+    }
+
+    /// No other node can be elected while this node's lease lasts: a quorum has promised. If one was, an assumption is
+    /// broken. This node follows all the same, because the end of its work is the safer side.
+    fn note_second_lease(&mut self, now: Instant, other: NodeId, term: Term, out: &mut Effects) {
+        let work = self.own_work();
+        if work.is_some_and(|work| now < work.until && work.token < term) {
+            self.tell(Cause::SecondLease { by: other }, out);
+        }
+    }
+
+    /// The work that this node's own lease guarded, and that may still run.
+    fn own_work(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Leader(leader) => leader.work(self.hard.term),
+            State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => self.work,
+        }
     }
 
     fn promise(&mut self, now: Instant, leader: NodeId, (term, seq): (Term, u64), asked: Duration) -> Duration {
@@ -257,9 +304,6 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let reply = Reply::Release { term };
-        if term.too_far_from(self.hard.term) {
-            return reply;
-        }
         let held = self.promise.as_ref().filter(|promise| promise.holder == from);
         if held.is_some_and(|promise| (promise.term, promise.seq) > (term, seq)) {
             return reply; // the release of an earlier leadership

@@ -31,6 +31,7 @@ impl<C: Clone> Engine<C> {
             stop_by,
             heard,
             reported,
+            too_far,
             promised,
             late_for,
             stepped_at,
@@ -76,6 +77,7 @@ impl<C: Clone> Engine<C> {
         // Only a stop asks for these, or the log, or the words of a refusal.
         releases.clear();
         (*heard, *reported, *promised) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        *too_far = BTreeMap::new();
         *late_for = Instant::NEVER;
         *stepped_at = origin;
     }

@@ -66,7 +66,10 @@ pub enum Level {
 impl Level {
     pub(super) fn of(event: &Event) -> Level {
         match event.cause {
-            Cause::ProtocolViolation { .. } | Cause::StorageFailed | Cause::WorkOverran { .. } => Level::Error,
+            Cause::ProtocolViolation { .. }
+            | Cause::SecondLease { .. }
+            | Cause::StorageFailed
+            | Cause::WorkOverran { .. } => Level::Error,
             Cause::LeaseLost => Level::Warn,
             Cause::SteppingDown { reason, .. } => match reason {
                 EndReason::QuorumLost | EndReason::WorkSilent | EndReason::WorkFailed | EndReason::Unhealthy => {
@@ -100,6 +103,15 @@ pub enum Note {
         /// How long ago it ended.
         ago: Duration,
     },
+    /// A peer speaks of a term that is too far ahead. It cannot take part until the nodes have come closer.
+    TermTooFar {
+        /// That peer.
+        peer: NodeId,
+        /// The term that it speaks of.
+        term: Term,
+        /// The term of this node.
+        own: Term,
+    },
     /// A state could not be made durable.
     StorageFailed {
         /// Why not.
@@ -112,7 +124,7 @@ impl Note {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Note::TimingDiffers { .. } | Note::LeaseKept { .. } => Level::Warn,
+            Note::TimingDiffers { .. } | Note::LeaseKept { .. } | Note::TermTooFar { .. } => Level::Warn,
             Note::StorageFailed { .. } => Level::Error,
         }
     }
@@ -128,6 +140,13 @@ impl fmt::Display for Note {
                 f,
                 "does not campaign: the lease of term {term} ended {ago:.1?} ago, and the program still holds it; drop \
                  every `Lease` of that term, and let the work of `lead` return"
+            ),
+            Note::TermTooFar { peer, term, own } => write!(
+                f,
+                "node {peer} speaks of term {term}, far ahead of term {own} here: it cannot take part until the terms \
+                 meet, which takes one message for every {} terms; look for a damaged vote file, or a node that does \
+                 not follow the protocol",
+                Term::LARGEST_JUMP
             ),
             Note::StorageFailed { problem } => f.write_str(problem),
         }

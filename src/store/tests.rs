@@ -1,7 +1,6 @@
 use rustix::fs::Mode;
 
 use super::*;
-use crate::election::Term;
 
 const HOST: Host = Host { machine: Some(1), boot: Some(1), uptime: Some(Duration::from_secs(60)) };
 
@@ -40,6 +39,18 @@ fn refusal(state_dir: &Path, node: u16, cluster: &str) -> String {
 fn restored(state: HardState) -> Recovery {
     let down_for = Duration::ZERO;
     Recovery::Restored { state, down_for }
+}
+
+#[test]
+fn a_term_that_no_election_leads_to_is_an_error_that_names_the_file() {
+    let last_usable = Term::LAST.0 - Term::LARGEST_JUMP;
+    let usable = saved(&[state(last_usable, None)]);
+    assert_eq!(open_on(HOST, &usable).1, restored(state(last_usable, None)));
+    let used_up = saved(&[state(Term::LAST.0, None)]);
+    let text = refusal(used_up.path(), 1, "east");
+    let path = used_up.path().join(file_name(1.into()));
+    assert!(text.contains(&format!("{} holds term {}", path.display(), Term::LAST)), "{text}");
+    assert!(text.contains("remove the file"), "{text}");
 }
 
 #[test]

@@ -22,6 +22,7 @@
 //! | `resign ID [to=ID] [hold_off=D]`, `work ID D` | the leader steps down; its work goes on for D when told to stop |
 //! | `hang ID D` | the work that runs there does not return for D, even if it is told to stop |
 //! | `eligible ID yes`, `eligible ID no` | whether a node is eligible |
+//! | `lie A B N` | A sends B heartbeats of terms that it has not won: N of them, each 2^32 further |
 //! | `advance D` | time passes |
 //! | `until lease [ID]`, `until no lease`, `until says ID WORD` | time passes until then, at most a minute |
 //! | `heartbeats on`, `heartbeats off` | whether every heartbeat is shown |
@@ -34,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use leadelect::NodeId;
-use leadelect::election::{Setup, Timing, TimingSpec, Voter};
+use leadelect::election::{Request, Setup, Term, Timing, TimingSpec, Voter};
 use leadelect::engine::Call;
 
 use crate::harness::disk::{Half, Mood};
@@ -211,6 +212,16 @@ impl Stage {
                 let delay = duration(span)?;
                 world.network.link(node(one)?, node(other)?).delay = delay;
                 world.network.link(node(other)?, node(one)?).delay = delay;
+            }
+            ("lie", [from, to, jumps]) => {
+                let (from, to) = (node(from)?, node(to)?);
+                let own = world.node(from).term().0;
+                world.checker.distrusts();
+                for jump in 1..=jumps.parse::<u64>().map_err(|_| "expected a number".to_owned())? {
+                    let term = Term(own + jump * Term::LARGEST_JUMP);
+                    let promise = Duration::from_millis(500);
+                    world.says(from, to, Request::Heartbeat { term, seq: 1, promise, succession: Vec::new() });
+                }
             }
             ("resign", [id]) => {
                 let successor = named.get("to").map(|word| node(word)).transpose()?;

@@ -34,8 +34,10 @@ use crate::harness::network::Link;
 use crate::harness::record::Record;
 use crate::harness::world::{Wall, WindUp, World};
 use crate::picture;
+use liar::Liar;
 
 mod campaign;
+pub(crate) mod liar;
 mod program;
 
 /// How many lines of a failed run are shown.
@@ -148,6 +150,8 @@ enum Later {
     Well,
     /// The work says again that it is alive.
     Speak,
+    /// The liar goes on.
+    Lie,
 }
 
 struct Trouble {
@@ -160,12 +164,14 @@ struct Trouble {
     knobs: (u64, bool, u32),
     later: BTreeMap<(Real, NodeId), Later>,
     forgot: bool,
+    liar: Option<Liar>,
 }
 
 fn run(seed: u64, tell: bool) -> World {
     let mut trouble = Trouble::new(seed, tell);
     trouble.rage();
     trouble.make_peace();
+    trouble.expect_trust();
     if let Some(leader) = trouble.expect_a_leader() {
         trouble.expect_settled();
         let leader = trouble.world.acting().unwrap_or(leader);
@@ -224,6 +230,7 @@ impl Trouble {
         if faults.is_empty() {
             faults.push(Fault::Crash);
         }
+        let liar = Liar::of(seed, &world.ids());
         let mut trouble = Trouble {
             dice,
             world,
@@ -232,6 +239,7 @@ impl Trouble {
             knobs: (shortest, same_timing, drift),
             later: BTreeMap::new(),
             forgot: false,
+            liar,
         };
         trouble.choose_programs();
         if trouble.dice.chance(300) {
@@ -241,6 +249,10 @@ impl Trouble {
     }
 
     fn rage(&mut self) {
+        if let Some(liar) = &self.liar {
+            self.later.insert((Real(5_000_000_000), liar.id), Later::Lie);
+            self.later.insert((Real(12_000_000_000), liar.id), Later::Lie);
+        }
         for id in self.world.ids() {
             let at = self.soon(self.timeout);
             self.later.insert((at, id), Later::Start);
@@ -263,6 +275,7 @@ impl Trouble {
                         Later::Attend => self.world.attend(id),
                         Later::Well => self.world.set_health(id, Instant::NEVER),
                         Later::Speak => self.world.speak(id),
+                        Later::Lie => self.lie(),
                     }
                 }
                 Some(_) | None => {
@@ -499,8 +512,9 @@ impl Trouble {
             let text = format!("no leader at {:?}, 15 timeouts after the last fault", self.world.now);
             self.world.checker.fail("SomeoneLeads", text);
         }
-        // A node without state jumps to its wall clock.
-        let remembers = self.world.ids().iter().all(|id| self.world.node(*id).stateless.is_none());
+        // A node without state jumps to its wall clock, and a node that was lied to, to what it has heard of.
+        let remembers =
+            self.liar.is_none() && self.world.ids().iter().all(|id| self.world.node(*id).stateless.is_none());
         let (before, after) = (before?, highest(&self.world)?);
         if remembers && after.0 > before.0 + MOST_TERMS_IN_PEACE {
             let text = format!("from {before} to {after} in 15 timeouts without a fault");

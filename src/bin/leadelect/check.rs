@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use leadelect::Config;
+use leadelect::election::Term;
 use leadelect::remote::Client;
 
 use super::view::View;
@@ -163,8 +164,33 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
     if versions.len() > 1 {
         findings.warning(&format!("the nodes run different versions: {versions:?}"))?;
     }
+    if let Some((lowest, highest)) = far_apart(&view.reachable().map(|node| node.term).collect::<Vec<_>>()) {
+        findings.warning(&format!(
+            "the terms of the nodes are far apart, from {lowest} to {highest}: a node that is far ahead takes no part \
+             until they meet; look for a damaged vote file, or a node that does not follow the protocol"
+        ))?;
+    }
     match view.verdict() {
         Ok(text) => findings.ok(&text),
         Err(text) => findings.error(&text),
+    }
+}
+
+/// The lowest and the highest term, if no single message takes a node from one to the other.
+fn far_apart(terms: &[Term]) -> Option<(Term, Term)> {
+    let (lowest, highest) = (*terms.iter().min()?, *terms.iter().max()?);
+    (highest.0 - lowest.0 > Term::LARGEST_JUMP).then_some((lowest, highest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_far_apart_if_no_message_bridges_them() {
+        let far = |terms: &[u64]| far_apart(&terms.iter().copied().map(Term).collect::<Vec<_>>());
+        assert_eq!(far(&[]), None);
+        assert_eq!(far(&[7, 3, 3 + Term::LARGEST_JUMP]), None);
+        assert_eq!(far(&[7, 3, 4 + Term::LARGEST_JUMP]), Some((Term(3), Term(4 + Term::LARGEST_JUMP))));
     }
 }

@@ -62,6 +62,7 @@ fn busy(now: Instant) -> Engine<u8> {
         releases: [id(2)].into(),
         heard: BTreeMap::from([(id(2), now.before(MS * 5))]),
         reported: BTreeMap::from([(id(3), Term(2))]),
+        too_far: BTreeMap::from([(id(2), now.before(MS * 5))]),
         promised: BTreeMap::from([(id(2), MS * 500)]),
         late_for: now.before(MS * 15),
         ..Engine::new(election, MS * 200)

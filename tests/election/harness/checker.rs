@@ -75,6 +75,8 @@ pub(crate) struct Checker {
     forgetful: bool,
     /// The last term that two were elected in, because a memory was lost.
     pub(crate) twice_led: Option<Term>,
+    /// A member has lied, or still does: what a quorum says proves nothing.
+    distrusts: bool,
     /// A leader has made room for a preferred node.
     pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
@@ -101,6 +103,22 @@ impl Checker {
         self.forgetful = true;
         self.forgot.insert(node);
         self.votes.retain(|(voter, _), _| *voter != node);
+    }
+
+    /// From now on a member lies: the leaders of its quorums are not judged.
+    pub(crate) fn distrusts(&mut self) {
+        self.distrusts = true;
+    }
+
+    pub(crate) fn distrusts_now(&self) -> bool {
+        self.distrusts
+    }
+
+    /// All that rests on lies has ended.
+    pub(crate) fn trusts(&mut self) {
+        self.distrusts = false;
+        self.last_lease = None;
+        self.elected.clear();
     }
 
     /// A new life of a node has no lease.
@@ -133,6 +151,9 @@ impl Checker {
         if let Cause::SteppingDown { reason: EndReason::Preferred, .. } = event.cause {
             self.yielded = true;
             self.yields_rarely(step, event.term);
+        }
+        if let Cause::ProtocolViolation { .. } | Cause::SecondLease { .. } = event.cause {
+            self.no_false_alarm(step, event);
         }
         if let Cause::Elected { .. } = event.cause {
             self.elected_at.insert(step.node, (event.term, step.local()));
@@ -198,7 +219,7 @@ impl Checker {
     /// No two nodes can act at the same moment of real time: neither on a lease, nor finishing what it had begun.
     fn lease_exclusion(&mut self, step: &Step, now: Real, work: Work) {
         self.work.insert(step.node, work);
-        if work.until <= now {
+        if work.until <= now || self.distrusts {
             return;
         }
         let both = self
@@ -225,12 +246,19 @@ impl Checker {
         }
         self.leases_won += 1;
         if let Some((token, node, _)) = self.last_lease.replace(this) {
-            if token >= work.token && !self.forgetful {
+            if token >= work.token && !self.forgetful && !self.distrusts {
                 self.fail(
                     "TokenMonotone",
                     format!("{} acts with token {} after {node} with {token}", step.node, work.token),
                 );
             }
+        }
+    }
+
+    /// An alarm of a broken assumption is true: somebody has forgotten, or lied.
+    fn no_false_alarm(&mut self, step: &Step, event: &Event) {
+        if !self.forgetful && !self.distrusts {
+            self.fail("NoFalseAlarm", format!("{} says at {:?}: {event}", step.node, step.at));
         }
     }
 
@@ -241,7 +269,7 @@ impl Checker {
         if first != this {
             self.twice_led = Some(term);
         }
-        if first != this && !self.forgetful {
+        if first != this && !self.forgetful && !self.distrusts {
             self.fail("TermUnique", format!("{} and {} are both elected in term {term}", first.0, step.node));
         }
     }

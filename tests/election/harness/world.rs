@@ -21,6 +21,7 @@ use super::disk::Disk;
 use super::network::Network;
 use super::per_node::PerNode;
 use super::record::{Mark, Record, Said};
+use crate::simulation::liar::twisted;
 use program::Told;
 
 pub(crate) use node::{Node, Wall, WindUp};
@@ -291,6 +292,16 @@ impl World {
         }
     }
 
+    /// A node says what its engine does not.
+    pub(crate) fn says(&mut self, from: NodeId, to: NodeId, request: Request) {
+        if self.nodes[&from].engine.is_none() {
+            return;
+        }
+        let text = self.story.is_some().then(|| request.to_string());
+        let life = self.nodes[&from].life;
+        self.send(from, to, Box::new(Letter::Request { from, life, request }), text);
+    }
+
     // ---- time ----
 
     pub(crate) fn run_until(&mut self, end: Real) {
@@ -441,7 +452,10 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("a node");
         let local = node.clock.at(now);
         let engine = node.engine.as_mut().expect("a running node");
-        let asks_pre_vote = matches!(&mail, Mail::Request { request: Request::PreVote { .. }, .. });
+        // Of a term too far ahead a node takes note, whatever the message is.
+        let nearest = engine.election().term().0.saturating_add(Term::LARGEST_JUMP);
+        let asks_pre_vote =
+            matches!(&mail, Mail::Request { request: Request::PreVote { term, .. }, .. } if term.0 <= nearest);
         let before = asks_pre_vote.then(|| engine.election().clone());
         let told = Told::of(&mail);
         let from_peer = matches!(&mail, Mail::Request { .. } | Mail::Reply { .. });
@@ -499,6 +513,11 @@ impl World {
                 }
                 Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. } => true,
             });
+            let ids = self.nodes.ids().to_vec();
+            let reply = match &mut self.nodes.get_mut(&id).expect("a node").lies {
+                Some(dice) => twisted(dice, reply, &ids),
+                None => reply,
+            };
             let letter = Box::new(Letter::Reply { from: id, life, reply });
             self.send(id, to, letter, text);
         }

@@ -32,7 +32,8 @@ pub(super) const UNSTICKY_PATCHES: &[Patch] = &[
         "try_one",
         "world.checker.violation.is_none()",
         r#"world.checker.violation.as_ref().is_none_or(|text| {
-            let liveness = ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway", "BestLeads", "Settled"];
+            let liveness =
+                ["SomeoneLeads", "NobodyDisturbs", "TermsDoNotRunAway", "BestLeads", "Settled", "FarTermsMeet"];
             liveness.iter().any(|name| text.starts_with(name))
         })"#,
     ),
@@ -175,7 +176,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "own_work_ignored",
         breaks: "a node votes while its own work may run",
         found: Found::Safety(10_000),
-        patches: &[patch(VOTER, "owes_until", "work.map_or(Instant::ZERO, |work| work.until)", "Instant::ZERO")],
+        patches: &[patch(
+            VOTER,
+            "owes_until",
+            "self.own_work().map_or(Instant::ZERO, |work| work.until)",
+            "Instant::ZERO",
+        )],
     },
     Mutant {
         name: "work_forgotten",
@@ -280,8 +286,44 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "term_jump_unbounded",
         breaks: "any term is believed",
-        found: Found::Paper("no node of the simulation lies"),
-        patches: &[patch(TERM, "too_far_from", "self.0 > own.0.saturating_add(Self::LARGEST_JUMP)", "false")],
+        found: Found::Paper("the liar of a run uses up few terms"),
+        patches: &[patch(TERM, "toward", "other.min(Term(self.0.saturating_add(Self::LARGEST_JUMP)))", "other")],
+    },
+    Mutant {
+        name: "far_terms_apart",
+        breaks: "a node does not move toward a term that is too far ahead",
+        found: Found::Liveness(4_000),
+        patches: &[patch(VOTER, "is_too_far", "self.highest_heard = reached", "self.failed |= false")],
+    },
+    Mutant {
+        name: "far_term_taken",
+        breaks: "a node takes a message of a term that is too far ahead, once it has taken note of it",
+        found: Found::Paper("one bad frame more or less: it only uses up terms"),
+        patches: &[patch(VOTER, "is_too_far", "reached == term", "reached == term || reached > self.hard.term")],
+    },
+    Mutant {
+        name: "past_of_a_far_term_ignored",
+        breaks: "a new node that hears of a far term is not in doubt",
+        found: Found::Paper("needs a lost disk and a liar in one run"),
+        patches: &[patch(VOTER, "is_too_far", "self.is_new", "false")],
+    },
+    Mutant {
+        name: "campaigns_after_the_last_term",
+        breaks: "a node that has voted in the last term campaigns in it",
+        found: Found::Paper("no run comes to the last term"),
+        patches: &[patch(ELECTION, "may_lead", "self.last_term() < Term::LAST", "true")],
+    },
+    Mutant {
+        name: "second_lease_not_told",
+        breaks: "a leader that is replaced while its lease lasts says nothing of it",
+        found: Found::Paper("an alarm protects nothing"),
+        patches: &[patch(VOTER, "note_second_lease", "now < work.until && work.token < term", "false")],
+    },
+    Mutant {
+        name: "second_lease_told_in_error",
+        breaks: "the alarm of a second lease comes also when the first one is over",
+        found: Found::Liveness(2_000),
+        patches: &[patch(VOTER, "note_second_lease", "now < work.until && work.token < term", "work.token < term")],
     },
     Mutant {
         name: "refused_vote_raises_term",
@@ -485,7 +527,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "told_term_ignored",
         breaks: "a candidate does not catch up with the terms it is told",
         found: Found::Liveness(10_000),
-        patches: &[patch(ELECTION, "next_term", "self.last_term().max(self.highest_heard)", "self.last_term()")],
+        patches: &[patch(ELECTION, "next_term", "self.highest_term()", "self.last_term()")],
     },
     Mutant {
         name: "no_chance",

@@ -128,6 +128,30 @@ fn a_deposed_leader_reports_a_second_leader_of_the_term_that_it_led() {
     assert_eq!(granted(&effects.reply.expect("a peer is answered")), Duration::ZERO);
 }
 
+/// leadelect rule 4: while a lease lasts, no quorum elects another node. A node that is told so all the same reports it
+/// loudly, and follows.
+#[test]
+fn a_leader_of_a_higher_term_beside_a_lease_is_reported() {
+    let second = Cause::SecondLease { by: id(2) };
+    let mut node = leader_of(3);
+    let effects = node.request(START + (LEASE - NS), 2, heartbeat(5, 1, D));
+    assert_eq!(causes(&effects), [second.clone(), Cause::LeaderHeard]);
+    assert_eq!(node.lease_until(), None);
+
+    let mut node = leader_of(3);
+    node.resign(START, None);
+    let effects = node.request(START, 2, release(5, 1, None));
+    assert_eq!(causes(&effects).first(), Some(&second), "its work may still run");
+
+    let mut node = leader_of(3);
+    let effects = node.request(START + LEASE, 2, heartbeat(5, 1, D));
+    assert!(!causes(&effects).contains(&second), "the lease was over: {effects:?}");
+
+    let mut node = elected_of(3);
+    let effects = node.request(START, 2, heartbeat(5, 1, D));
+    assert_eq!(causes(&effects), [Cause::LeaderHeard], "it had no lease yet");
+}
+
 /// leadelect rule 4: it is no violation if another candidate has won than the one that got this node's vote.
 #[test]
 fn a_node_follows_a_leader_that_it_did_not_vote_for() {

@@ -48,6 +48,7 @@ impl Checker {
         let Checker {
             violation: _,
             forgetful,
+            distrusts: _,
             twice_led: _,
             yielded,
             leases_won,

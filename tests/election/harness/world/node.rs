@@ -8,6 +8,7 @@ use leadelect::engine::{Engine, Mail};
 
 use super::program::{Lease, Program};
 use super::{Letter, Written};
+use crate::harness::Dice;
 use crate::harness::checker::{Step, Work};
 use crate::harness::clock::{Clock, Real};
 use crate::harness::disk::Disk;
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     /// Nobody reads the log: the thread that next writes a line waits so long.
     pub(crate) log_stalls: Duration,
     pub(super) busy_until: Real,
+    /// It does not say what its engine does.
+    pub(crate) lies: Option<Dice>,
     /// Work that has hung, and until when: it returns no sooner.
     pub(crate) stuck: Option<Work>,
     pub(super) looks_at: Real,
@@ -84,6 +87,7 @@ impl Node {
             stopping: None,
             log_stalls: Duration::ZERO,
             busy_until: Real::ZERO,
+            lies: None,
             stuck: None,
             looks_at: Real::NEVER,
         }
