@@ -141,6 +141,8 @@ add_host() {
     folded=$(file_base "$1" | tr '[:upper:]' '[:lower:]')
     [ "$folded" != ca ] ||
         wrong_usage "bad host '$1': its certificate would be ca-cert.pem, the file of the CA: use the host's full name or its address"
+    [ "$folded" != server ] ||
+        wrong_usage "bad host '$1': its certificate would be server-cert.pem, which all nodes on one host share: use the host's full name or its address"
     case $taken in
     *" $folded "*) wrong_usage "bad host '$1': a host given before it has the same file names: give each host once" ;;
     esac
@@ -241,6 +243,22 @@ only_for_owner() {
     esac
 }
 
+# Prints what is wrong with the public key $1, in PEM, if nodes cannot check its signatures.
+unsupported_key() {
+    case $(printf '%s\n' "$1" | openssl asn1parse -inform PEM 2>/dev/null) in
+    *:prime256v1* | *:secp384r1* | *:ED25519*) ;;
+    *:secp521r1*) printf 'a key ECDSA P-521' ;;
+    *:rsassaPss*) printf 'a key RSA-PSS' ;;
+    *:rsaEncryption*)
+        bits=$(printf '%s\n' "$1" | openssl pkey -pubin -noout -text 2>/dev/null | sed -n 's/.*(\([0-9]*\) bit.*/\1/p')
+        if [ "$bits" -lt 2048 ] || [ "$bits" -gt 8192 ]; then printf 'a key RSA with %s bits' "$bits"; fi
+        ;;
+    *) printf 'a key of another kind' ;;
+    esac
+}
+
+supported_keys="nodes can use ECDSA P-256, ECDSA P-384, Ed25519 and RSA with 2048 to 8192 bits"
+
 new_ca_advice="for a new CA, move ca-cert.pem and ca-key.pem away, run this again, and give every host the new ca-cert.pem and a new certificate"
 
 # Notes what happened to the file $1, to print at the end.
@@ -270,11 +288,17 @@ check_ca() {
     *CA:TRUE*) ;;
     *) fail "$ca_cert is a certificate, but not a CA's: put the CA's certificate back; $new_ca_advice" ;;
     esac
+    case $text in
+    *"Certificate Sign"*) ;;
+    *"X509v3 Key Usage"*) fail "$ca_cert must not sign certificates (no keyCertSign in its keyUsage): $new_ca_advice" ;;
+    esac
     key_of_cert=$(ssl x509 -in "$ca_cert" -noout -pubkey)
     key_of_key=$(openssl pkey -in "$ca_key" -pubout 2>/dev/null) ||
         fail "$ca_key holds no private key that openssl can read: put the CA's key back; $new_ca_advice"
     [ "$key_of_cert" = "$key_of_key" ] ||
         fail "$ca_key is not the key of $ca_cert: put the right key back; $new_ca_advice"
+    wrong=$(unsupported_key "$key_of_cert")
+    [ -z "$wrong" ] || fail "the CA $ca_cert has $wrong, and $supported_keys: $new_ca_advice"
     outlasts "$ca_cert" 0 ||
         fail "the CA $ca_cert has expired on $(valid_until "$ca_cert"): $new_ca_advice"
     only_for_owner "$ca_key" || {
@@ -320,6 +344,8 @@ kept_key() {
     is_readable_file "$key" || fail "cannot read $key: it must be a file that you may read, or not exist"
     if ! openssl pkey -in "$key" -passin pass: -noout 2>/dev/null; then
         say "$key holds no private key that a node can read: it gets a new one"
+    elif wrong=$(unsupported_key "$(openssl pkey -in "$key" -passin pass: -pubout)") && [ -n "$wrong" ]; then
+        say "$key holds $wrong, and $supported_keys: it gets a new one"
     elif ! only_for_owner "$key"; then
         say "others could read $key until now: it gets a new one"
     else

@@ -33,10 +33,14 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[doc(hidden)]
+pub use crate::tls::may_be_key;
 pub use builder::{ConfigBuilder, NodeSpec};
 pub use yaml::time_from_str;
 
@@ -48,8 +52,8 @@ use crate::tls::{CertError, CertFile, CertFiles, Credentials, Identity};
 /// An error shows this many characters of what was found: a slip in quotes can swallow the rest of a file.
 const MAX_SHOWN: usize = 80;
 
-/// A node begins to warn this many days before its certificate ends.
-const EXPIRY_WARNING_DAYS: i64 = 30;
+/// The bits of a folder's mode that let others than its owner replace what is in it.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// A cluster, as the config of each of its nodes describes it.
 ///
@@ -118,7 +122,8 @@ impl Config {
     /// When there is no node `id`, or when the node's peers would refuse its certificate.
     pub fn for_node(self, id: impl TryInto<NodeId, Error: Into<NodeIdError>>) -> Result<NodeConfig, ConfigError> {
         let unknown = |id: &str| {
-            let problem = format!("found no node {id:?}: expected one of {}", listed(self.members.keys(), "or"));
+            let (id, known) = (quoted(id), listed(self.members.keys(), "or"));
+            let problem = format!("found no node {id}: expected one of {known}");
             ConfigError {
                 origin: self.origin.clone(),
                 ..ConfigError::new(ConfigErrorKind::UnknownNode, "nodes", problem)
@@ -165,6 +170,7 @@ impl Config {
                  an odd number costs one node less"
             ));
         }
+        warnings.extend(self.state_dir.as_deref().and_then(open_folder));
         let Some(identity) = identity else {
             warnings.push("`insecure: true`: nothing is encrypted, and anybody who reaches a port can vote".into());
             return warnings;
@@ -178,18 +184,7 @@ impl Config {
                 listed(same.iter().map(|(id, _)| id), "and")
             ));
         }
-        let soon = |days: &i64| *days < EXPIRY_WARNING_DAYS;
-        warnings.extend(credentials.ca_days_left().filter(soon).map(|days| match days {
-            ..0 => format!(
-                "the CA certificate has ended {} days ago: nodes still accept what it has signed, but nothing new \
-                 should be signed with it; make a new CA (see gen_cert.sh)",
-                days.unsigned_abs()
-            ),
-            _ => format!("the CA certificate ends in {days} days: make a new CA in time (see gen_cert.sh)"),
-        }));
-        warnings.extend(credentials.days_left().filter(soon).map(|days| {
-            format!("the certificate of node {id} ends in {days} days: replace the file, it is read again")
-        }));
+        warnings.extend(credentials.warnings());
         warnings
     }
 }
@@ -298,8 +293,29 @@ impl Error for ConfigError {
 }
 
 fn found(place: &str, found: &str, expected: &str) -> ConfigError {
+    ConfigError::invalid(place, format!("found {}: {expected}", quoted(found)))
+}
+
+/// What was found, for an error, unless it may be a key.
+fn quoted(found: &str) -> String {
+    if may_be_key(found) {
+        let length = found.chars().count();
+        return format!("a text of {length} characters that may be a key and is not shown");
+    }
     let shown: String = found.chars().take(MAX_SHOWN).collect();
-    ConfigError::invalid(place, format!("found {shown:?}: {expected}"))
+    format!("{shown:?}")
+}
+
+/// A warning if others than its owner may write to the folder of the vote file.
+fn open_folder(folder: &Path) -> Option<String> {
+    let mode = fs::metadata(folder).ok()?.mode() & 0o7777;
+    let path = folder.display();
+    (mode & OTHERS_WRITE != 0).then(|| {
+        format!(
+            "state_dir: {path} has mode {mode:03o}, so that others than its owner may replace what this node has \
+             voted: `chmod go-w {path}`"
+        )
+    })
 }
 
 fn listed<'a>(ids: impl Iterator<Item = &'a NodeId>, last: &str) -> String {

@@ -72,7 +72,7 @@ mod transport;
 pub use clock::lease_clock_nanos;
 pub use config::Config;
 #[doc(hidden)]
-pub use config::time_from_str;
+pub use config::{may_be_key, time_from_str};
 pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
 pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, Remaining, WorkResult};

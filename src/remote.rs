@@ -155,10 +155,17 @@ impl Client {
         mine.map(|(id, _)| id).collect()
     }
 
-    /// Whole days until this client's certificate ends. Nothing without TLS.
+    /// Whole days until the first of the certificates ends that this client shows: its own, or an intermediate one.
+    /// Nothing without TLS.
     #[must_use]
     pub fn certificate_days(&self) -> Option<i64> {
-        self.caller.credentials.as_ref()?.days_left()
+        Some(clock::days_until(self.caller.credentials.as_ref()?.end()?.at))
+    }
+
+    /// What is allowed in the files of the certificates and may not be meant, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.caller.credentials.as_ref().map_or(Vec::new(), |credentials| credentials.warnings())
     }
 
     fn call(&self, id: NodeId, call: ClientCall) -> Result<NodeReply, RemoteError> {
@@ -198,7 +205,8 @@ impl Client {
             version,
             uptime,
             round_trip: reply.round_trip,
-            certificate_days: reply.certificate_ends.map(clock::days_until),
+            certificate_days: reply.end.as_ref().map(|end| clock::days_until(end.at)),
+            ends_first: reply.end.and_then(|end| end.intermediate),
         })
     }
 
@@ -246,8 +254,11 @@ pub struct NodeStatus {
     /// From the request to the reply, on an open connection.
     #[cfg_attr(feature = "serialize", serde(rename = "round_trip_ms", serialize_with = "crate::status::millis"))]
     pub round_trip: Duration,
-    /// Whole days until the node's certificate ends, negative if it has ended. Nothing without TLS.
+    /// Whole days until the first of the certificates ends that the node shows, negative if it has ended. Nothing
+    /// without TLS.
     pub certificate_days: Option<i64>,
+    /// The intermediate certificate that ends first, such as `CN=nodes`. Nothing if that is the node's own.
+    pub ends_first: Option<String>,
 }
 
 /// Why a node did not do what it was asked for.

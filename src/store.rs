@@ -43,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
@@ -229,9 +230,10 @@ fn create_folder(path: &Path) -> Result<(), StoreError> {
 
 fn new_file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    // A pipe or a device must not make the open wait, before it can be refused.
-    let at_once = OFlags::NONBLOCK.bits() as i32;
-    options.read(true).write(true).mode(0o600).custom_flags(at_once);
+    // A pipe or a device must not make the open wait, before it can be refused. A link would let another, who may write
+    // to the folder, choose the file that is overwritten.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+    options.read(true).write(true).mode(0o600).custom_flags(flags);
     options
 }
 
@@ -239,6 +241,12 @@ fn new_file_options() -> OpenOptions {
 fn open_existing(path: &Path) -> Result<Option<File>, StoreError> {
     let file = match new_file_options().open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            let shown = path.display();
+            return Err(StoreError::unusable(format!(
+                "{shown} is a symbolic link, expected a file: put the file itself there, or correct the state folder"
+            )));
+        }
         opened => opened.map_err(StoreError::io("open", path))?,
     };
     if file.metadata().map_err(StoreError::io("look at", path))?.is_file() {

@@ -10,28 +10,35 @@
 //! [`Stream`] is a connection. No other module knows rustls. Validity is judged by the wall clock, because certificates
 //! are written in it.
 
+mod anchors;
+mod chain;
 mod credentials;
 mod deadline;
+mod expiry;
 mod fault;
 mod files;
 mod identity;
+mod pem;
+mod secret;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_ca;
+mod x509;
 
 use std::fmt;
-use std::time::Duration;
 
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, RootCertStore};
 
+pub(crate) use chain::End;
 pub(crate) use credentials::Credentials;
 pub(crate) use fault::HandshakeError;
 use fault::explain;
 pub(crate) use files::{CertError, CertFile, CertFiles, read_bounded};
 pub(crate) use identity::Identity;
+pub use secret::may_be_key;
+pub(crate) use secret::{path_may_be_key, shown};
 pub(crate) use stream::{Stream, accept, connect};
 
 /// The one protocol spoken inside. A peer that offers another is told so in the handshake.
@@ -60,19 +67,6 @@ impl Certificate {
     /// Whether [`Certificate::check_name`] finds no fault.
     pub(crate) fn is_valid_for(&self, name: &str) -> bool {
         self.check_name(name).is_ok()
-    }
-
-    /// When this certificate ends, in seconds since 1970.
-    pub(crate) fn not_after(&self) -> Option<u64> {
-        // Only the verifier reads dates. Asked at the end of time, it answers with the date.
-        let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
-        let parsed = ParsedCertificate::try_from(&self.0).ok()?;
-        match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], end_of_time, &[]) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-                Some(not_after.as_secs())
-            }
-            _ => None,
-        }
     }
 }
 

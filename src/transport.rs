@@ -119,6 +119,9 @@ impl Local {
                 }
             }
         }
+        for ends in identity.news() {
+            log::warn!("node {}: {ends}", self.me());
+        }
         Some(identity.current())
     }
 }

@@ -184,6 +184,49 @@ fn a_ca_that_cannot_sign_is_refused_with_advice_and_nothing_changes() {
 }
 
 #[test]
+fn a_ca_whose_key_no_node_can_check_is_refused() {
+    let Some(place) = Place::new() else { return };
+    place.succeeds(&[]);
+    for (key, named) in [
+        (&["EC", "-pkeyopt", "ec_paramgen_curve:P-521"][..], "ECDSA P-521"),
+        (&["RSA", "-pkeyopt", "rsa_keygen_bits:1024"], "RSA with 1024 bits"),
+        (&["RSA-PSS"], "RSA-PSS"),
+        (&["ED448"], "of another kind"),
+    ] {
+        place.make_key("ca-key.pem", key);
+        place.make_ca_of_days(100);
+        let before = place.contents();
+
+        let refusal = place.fails(1, &[]);
+
+        assert!(refusal.contains(&format!("ca-cert.pem has a key {named}")), "{refusal}");
+        assert!(refusal.contains("nodes can use ECDSA P-256"), "{refusal}");
+        assert_eq!(before, place.contents(), "{named}");
+    }
+    for key in
+        [&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..], &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"], &["ED25519"]]
+    {
+        place.make_key("ca-key.pem", key);
+        place.make_ca_of_days(400);
+        place.succeeds(&[]);
+        place.rustls_accepts("server", "localhost");
+    }
+}
+
+#[test]
+fn a_key_that_no_node_can_use_is_made_anew() {
+    let Some(place) = Place::new() else { return };
+    place.succeeds(&[]);
+    place.make_key("server-key.pem", &["EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
+
+    let output = place.run(&[]);
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("holds a key ECDSA P-521"), "{said}");
+    place.rustls_accepts("server", "localhost");
+}
+
+#[test]
 fn a_run_beside_another_one_is_refused() {
     let Some(place) = Place::new() else { return };
     fs::create_dir_all(place.certs().join(".gen_cert")).expect("make the work folder");
@@ -202,8 +245,8 @@ fn wrong_usage_exits_with_2_and_names_the_argument() {
     #[rustfmt::skip]
     let hosts = [
         "node1:50001", "[::1]", "fe80::1%eth0", "*.example.org", "300.0.0.1", "10.0.0", "010.0.0.1", "1::2::3", ":1",
-        "1:2:3:4:5:6:7:8:9", "12345::", "a..b", "a.", ".a", "a-", "a b", "a/b", "../a", "a,DNS:b", "ca", "CA", "",
-        "naïve", &too_long, &long_label,
+        "1:2:3:4:5:6:7:8:9", "12345::", "a..b", "a.", ".a", "a-", "a b", "a/b", "../a", "a,DNS:b", "ca", "CA", "server",
+        "Server", "", "naïve", &too_long, &long_label,
     ];
     for host in hosts {
         let message = place.fails(2, &["node1", host]);
@@ -379,6 +422,14 @@ impl Place {
         command.args(["-days", &days.to_string(), "-out", "ca-cert.pem"]);
         let output = command.output().expect("start openssl");
         assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Replaces a key by one that `openssl genpkey -algorithm` makes, with the mode of a key.
+    fn make_key(&self, name: &str, algorithm: &[&str]) {
+        let mut command = self.openssl(&["genpkey", "-out", name, "-algorithm"]);
+        let output = command.args(algorithm).output().expect("start openssl");
+        assert!(output.status.success(), "{output:?}");
+        fs::set_permissions(self.certs().join(name), Permissions::from_mode(0o600)).expect("set the mode");
     }
 
     fn openssl(&self, arguments: &[&str]) -> Command {

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, Member, found, text};
 use crate::election::{NodeId, NodeIdError, Timing, TimingSpec};
-use crate::tls::{self, CertFiles};
+use crate::tls::{self, CertFiles, may_be_key, path_may_be_key};
 
 pub(super) const EXPECTED_PORT: &str = "expected a port from 1 to 65535";
+
+pub(super) const EXPECTED_ID: &str = "expected a node id of 1 to 32 visible ASCII characters";
 
 /// The most nodes in a cluster. A leader asks each of them in every interval and keeps a thread for each. More nodes
 /// would add nothing to the availability of five that an operator could measure.
@@ -95,6 +97,8 @@ impl<I: TryInto<NodeId, Error: Into<NodeIdError>>, A: Into<String>> From<(I, A, 
 pub struct ConfigBuilder {
     pub(super) cluster: Option<String>,
     pub(super) certs: Option<CertFiles>,
+    /// Relative paths count from here. Empty for the current folder.
+    pub(super) folder: PathBuf,
     pub(super) insecure: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) state_dir: Option<PathBuf>,
@@ -189,14 +193,7 @@ impl ConfigBuilder {
         if let Some(problem) = problem {
             return Err(ConfigError::invalid("certs", problem));
         }
-        if let Some(folder) = &self.state_dir {
-            check_path("state_dir", folder, "expected a folder, or no `state_dir` at all")?;
-        }
-        if let Some(CertFiles { ca, cert, key }) = &self.certs {
-            for (place, file) in [("certs.ca", ca), ("certs.server.cert", cert), ("certs.server.key", key)] {
-                check_path(place, file, "expected a file")?;
-            }
-        }
+        let (certs, state_dir) = check_paths(self.certs, self.state_dir, &self.folder)?;
         let timing = Timing::new(self.timing)
             .map_err(|error| ConfigError::invalid("timing", error.to_string()).because(error))?;
         let TimingSpec { heartbeat_interval, election_timeout, .. } = self.timing;
@@ -210,14 +207,33 @@ impl ConfigBuilder {
             return Err(ConfigError::invalid("timing.rpc_timeout", problem));
         }
         let members = check_nodes(self.nodes)?;
-        let (origin, certs, state_dir) = (String::new(), self.certs, self.state_dir);
+        let origin = String::new();
         Ok(Config { origin, cluster, certs, state_dir, timing, rpc_timeout, members })
     }
 }
 
-fn check_path(place: &str, path: &Path, expected: &str) -> Result<(), ConfigError> {
-    let empty = path.as_os_str().is_empty().then_some(expected);
-    empty.or(text::unexpanded(path)).map_or(Ok(()), |problem| Err(found(place, &path.to_string_lossy(), problem)))
+/// The paths, counted from `folder`. A key in the place of its path is an error here, before the path is shown or made.
+fn check_paths(
+    certs: Option<CertFiles>,
+    state_dir: Option<PathBuf>,
+    folder: &Path,
+) -> Result<(Option<CertFiles>, Option<PathBuf>), ConfigError> {
+    let check = |place: &str, path: PathBuf, expected: &str| {
+        if path_may_be_key(&path) || path.as_os_str().is_empty() {
+            return Err(found(place, &path.to_string_lossy(), expected));
+        }
+        if let Some(problem) = text::unexpanded(&path) {
+            return Err(found(place, &path.to_string_lossy(), problem));
+        }
+        Ok(folder.join(path))
+    };
+    let file = "expected the path of a file, not what is in it";
+    let certs = certs.map(|CertFiles { ca, cert, key }| {
+        let (ca, cert) = (check("certs.ca", ca, file)?, check("certs.server.cert", cert, file)?);
+        Ok(CertFiles { ca, cert, key: check("certs.server.key", key, file)? })
+    });
+    let state_dir = state_dir.map(|path| check("state_dir", path, "expected a folder, or no `state_dir` at all"));
+    Ok((certs.transpose()?, state_dir.transpose()?))
 }
 
 fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
@@ -231,7 +247,11 @@ fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigE
     let mut members = BTreeMap::new();
     let mut addresses = BTreeMap::new();
     for NodeSpec { id, mut member } in nodes {
-        let id = id.map_err(|error| ConfigError::invalid("nodes", error.to_string()).because(error))?;
+        let id = id.map_err(|error| match error.found() {
+            // Not even as the error's source.
+            key if may_be_key(key) => found("nodes", key, EXPECTED_ID),
+            _ => ConfigError::invalid("nodes", error.to_string()).because(error),
+        })?;
         check_member(id, &mut member)?;
         let host = member.addr.to_ascii_lowercase();
         if let Some(other) = addresses.insert((host, member.port), id).filter(|other| *other != id) {

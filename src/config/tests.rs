@@ -1,9 +1,10 @@
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::election::TimingSpec;
-use crate::tls::test_ca::{TestCa, ends_in};
+use crate::tls::test_ca::{TestCa, assert_hides, ends_in};
 
 const CLASSIC: &str = "\
 certs:
@@ -155,7 +156,7 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ("cluster: a b".into(), &["cluster: found \"a b\": expected 1 to 64 visible"]),
         ("cluster: ''".into(), &["cluster: found \"\""]),
         ("state_dir: ''".into(), &["state_dir: found \"\": expected a folder"]),
-        (format!("cluster: {}", "x".repeat(65)), &["cluster: found \"xxx"]),
+        (format!("cluster: {}", "x".repeat(65)), &["cluster: found a text of 65 characters"]),
         ("insecure: true".into(), &["duplicate field `insecure`"]),
         ("certs: { ca: a, server: { cert: b, key: c } }".into(), &["certs: found certificates and `insecure: true`"]),
         ("certs: { ca: a }".into(), &["certs: missing field `server`"]),
@@ -337,12 +338,12 @@ fn a_node_has_a_certificate_that_its_peers_accept() {
     assert!(shared.ends_with("that of node 1 is valid for the nodes 1 and 3"), "{shared}");
     assert!(ends.contains("ends in 9 days"), "{ends}");
 
-    for (days, says) in [(-5, "has ended 5 days ago"), (9, "ends in 9 days")] {
+    for (days, says) in [(-5, "has ended 4 days ago"), (9, "ends in 9 days")] {
         let ca = TestCa::with("ca", ends_in(days));
         let node = cluster(&ca.sign("own", &["one.example"])).for_node("1");
         let node = node.expect("a node");
         let [warning] = node.warnings() else { panic!("{:?}", node.warnings()) };
-        assert!(warning.starts_with(&format!("the CA certificate {says}")), "{warning}");
+        assert!(warning.starts_with(&format!("the CA certificate CN=ca {says}")), "{warning}");
     }
 }
 
@@ -362,4 +363,77 @@ fn an_even_number_of_voters_is_warned_of() {
     let node = Config::from_yaml_str(&four).and_then(|config| config.for_node("1")).expect("a node");
     let expected = "4 voters survive the loss of 1, just as 3 would: an odd number costs one node less";
     assert_eq!(node.warnings()[0], expected);
+}
+
+/// A key may be pasted into the config, or given to the builder, in the place of its path.
+#[test]
+fn nothing_of_a_key_is_in_an_error_or_in_the_debug_form() {
+    let key = TestCa::new("ca").key_pem();
+    let bare: String = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let literal = key.trim_end().replace('\n', "\\n");
+    let certs = |value: &str| {
+        three("").replace("insecure: true", &format!("certs: {{ ca: a, server: {{ cert: b, key: {value} }} }}"))
+    };
+    let block = format!("|\n    {}", key.replace('\n', "\n    "));
+    let mut texts = Vec::new();
+    for value in [&bare, &literal, &format!("\"{bare}\""), &block, &format!("{} {}", &bare[..64], &bare[64..])] {
+        texts.push(certs(value));
+        texts.push(certs("k").replace("key: k", &format!("key: k, {value}: x")));
+        for place in ["cluster", "insecure", "state_dir", "timing", "nodes", "certs"] {
+            texts.push(format!("{place}: {value}\n{}", three("").replacen(&format!("{place}:"), "other:", 1)));
+        }
+        for place in ["timing: { election_timeout: VALUE }", "timing: { clock_drift: VALUE }"] {
+            texts.push(format!("{}\n{}", place.replace("VALUE", value), three("")));
+        }
+        for node in ["addr: VALUE, port: 1", "addr: a, port: VALUE", "addr: a, port: 1, tls_name: VALUE"] {
+            texts.push(three(&format!("  4: {{ {} }}", node.replace("VALUE", value))));
+        }
+        texts.push(three(&format!("  {value}: {{ addr: a, port: 1 }}")));
+    }
+    texts.push(key.clone());
+    for text in texts {
+        let made = Config::from_yaml_str(&text);
+        let error = made.err().unwrap_or_else(|| panic!("should be refused: {text}"));
+        assert_hides(&format!("{error} {error:?}"), &key);
+    }
+    let builder = Config::builder().node(("1", "10.0.0.1", 5000));
+    for pasted in [&key, &bare, &literal] {
+        let builder = builder.clone().certs("ca.pem", "node.pem", pasted);
+        assert_hides(&format!("{builder:?}"), &key);
+        let error = builder.build().expect_err("a key");
+        assert!(error.to_string().starts_with("certs.server.key: found a text of "), "{error}");
+        assert_hides(&format!("{error} {error:?}"), &key);
+        let error = Config::from_yaml_file(pasted).expect_err("no file");
+        assert_hides(&error.to_string(), &key);
+        let error = Config::from_yaml_str(&three("")).and_then(|config| config.for_node(pasted.as_str()));
+        assert_hides(&error.expect_err("no node").to_string(), &key);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_nothing_and_utf_16_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cfg.yaml");
+    let text = three("");
+    fs::write(&path, format!("\u{feff}{text}")).expect("written");
+    assert!(Config::from_yaml_file(&path).is_ok());
+    let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(&path, wide).expect("written");
+    let error = Config::from_yaml_file(&path).expect_err("UTF-16").to_string();
+    assert!(error.contains("found UTF-16 text: convert it with `iconv -f UTF-16 -t UTF-8"), "{error}");
+}
+
+#[test]
+fn a_state_folder_that_others_may_write_to_is_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (mode, warned) in [(0o700, false), (0o755, false), (0o770, true), (0o1777, true)] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("set");
+        let mut builder = Config::builder().insecure().state_dir(folder.path());
+        for id in 1..=3 {
+            builder = builder.node((id, "10.0.0.1", 5000 + id));
+        }
+        let node = builder.build().and_then(|config| config.for_node("1")).expect("a node");
+        let warned_of = node.warnings().iter().any(|warning| warning.contains(&format!("has mode {mode:o}")));
+        assert_eq!(warned_of, warned, "{mode:o}: {:?}", node.warnings());
+    }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::builder::{EXPECTED_PORT, scope_id};
+use super::builder::{EXPECTED_ID, EXPECTED_PORT, scope_id};
 use super::{Config, ConfigBuilder, ConfigError, ConfigErrorKind, NodeSpec, found, text};
-use crate::tls::{self, CertFiles};
+use crate::tls::{self, CertFiles, may_be_key, shown};
 
 /// The largest config: five times 64 nodes with every key set.
 const MAX_YAML_BYTES: usize = 64 << 10;
@@ -35,7 +35,7 @@ impl Config {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = read(path).and_then(|text| builder(&text, folder)?.build());
-        let origin = path.display().to_string();
+        let origin = shown(path).into_owned();
         match &mut config {
             Ok(config) => config.origin = origin,
             Err(error) => error.origin = origin,
@@ -69,6 +69,8 @@ fn syntax(problem: String) -> ConfigError {
 
 /// What `text` says. Its relative paths count from `folder`.
 fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
+    // Editors on Windows put it there, and the parser would take it for a part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_YAML_BYTES {
         let found = text.len();
         return Err(syntax(format!("found {found} bytes: expected a config of at most {MAX_YAML_BYTES}")));
@@ -77,19 +79,25 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
     if text.lines().all(only_comments) {
         return Err(syntax("found nothing: expected `nodes`, and `certs` or `insecure: true`".into()));
     }
+    if let Some(line) = text.lines().position(|line| line.contains("-----BEGIN")) {
+        let line = line + 1;
+        return Err(syntax(format!(
+            "line {line} begins a key or a certificate: expected the path of a file that holds it"
+        )));
+    }
     text::check(text).map_err(syntax)?;
-    let yaml: FileYaml =
-        serde_yaml::from_str(text).map_err(|error| syntax(error.to_string().chars().take(MAX_YAML_ERROR).collect()))?;
+    let yaml: FileYaml = serde_yaml::from_str(text).map_err(|error| syntax(parser_words(&error)))?;
     let timing = yaml.timing.unwrap_or_default();
     let mut builder = Config::builder();
     builder.cluster = yaml.cluster.map(|Text(name)| name);
     builder.insecure = yaml.insecure.map_or(Ok(false), |text| parse("insecure", &text, EXPECTED_BOOL))?;
     builder.certs = yaml.certs.map(|certs| CertFiles {
-        ca: inside(folder, certs.ca),
-        cert: inside(folder, certs.server.cert),
-        key: inside(folder, certs.server.key),
+        ca: PathBuf::from(certs.ca.0),
+        cert: PathBuf::from(certs.server.cert.0),
+        key: PathBuf::from(certs.server.key.0),
     });
-    builder.state_dir = yaml.state_dir.map(|path| inside(folder, path));
+    builder.state_dir = yaml.state_dir.map(|Text(path)| PathBuf::from(path));
+    builder.folder = folder.to_owned();
     if let Some(text) = timing.heartbeat_interval {
         builder.timing.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
     }
@@ -108,12 +116,14 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
     Ok(builder)
 }
 
-/// The path, from the folder of the file. One that the builder refuses stays as it is: an empty one would become that
-/// folder, and a `~` would no longer be in front.
-fn inside(folder: &Path, Text(path): Text) -> PathBuf {
-    let path = PathBuf::from(path);
-    let refused = path.as_os_str().is_empty() || text::unexpanded(&path).is_some();
-    if refused { path } else { folder.join(path) }
+/// The parser's words, which quote what it has read, unless that may be a key.
+fn parser_words(error: &serde_yaml::Error) -> String {
+    let words = error.to_string();
+    if !may_be_key(&words) {
+        return words.chars().take(MAX_YAML_ERROR).collect();
+    }
+    let place = error.location().map_or(String::new(), |at| format!(" at line {} column {}", at.line(), at.column()));
+    format!("found a text that may be a key and is not shown{place}: expected a config, with the paths of files")
 }
 
 #[derive(Deserialize)]
@@ -213,6 +223,9 @@ impl<'de> Deserialize<'de> for NodesYaml {
 }
 
 fn parse_node(id: &str, yaml: NodeYaml) -> Result<NodeSpec, ConfigError> {
+    if may_be_key(id) {
+        return Err(found("nodes", id, EXPECTED_ID));
+    }
     let place = |key: &str| format!("nodes.{id}.{key}");
     let port = parse(&place("port"), &yaml.port, EXPECTED_PORT)?;
     let mut node = NodeSpec::new(id, yaml.addr.0, port);

@@ -160,9 +160,20 @@ fn what_is_no_file_is_refused_at_once() {
     let error = refusal(folder.path(), 1, "east");
     assert!(error.contains("is a pipe, a device or the like"), "{error}");
     fs::remove_file(&path).expect("removed");
-    std::os::unix::fs::symlink("/dev/null", &path).expect("a link");
-    let error = refusal(folder.path(), 1, "east");
-    assert!(error.contains("is a pipe, a device or the like"), "{error}");
+}
+
+/// Another who may write to the folder must not choose the file that is overwritten, or made.
+#[test]
+fn a_link_is_not_followed() {
+    let (folder, other) = (folder(), saved(&[state(1, None)]));
+    let path = folder.path().join("node-1.vote");
+    for target in [other.path().join("node-1.vote"), other.path().join("none"), "/dev/null".into()] {
+        std::os::unix::fs::symlink(&target, &path).expect("a link");
+        let error = refusal(folder.path(), 1, "east");
+        assert!(error.contains("is a symbolic link, expected a file"), "{error}");
+        fs::remove_file(&path).expect("removed");
+    }
+    assert!(!other.path().join("none").exists());
 }
 
 #[test]

@@ -5,76 +5,164 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::fault::explain;
-use super::files::{certificates, private_key};
+use super::anchors::Anchors;
+use super::chain::{self, End, Role, client_verifier, verify};
+use super::expiry::{Stage, ends};
+use super::fault::explain_own;
+use super::files::Contents;
+use super::secret::shown;
+use super::x509::{Facts, SUPPORTED};
 use super::{ALPN, CertError, CertFile, CertFiles, Certificate};
 use crate::clock;
+
+/// Certificate and key are replaced one after the other. Who reads in between finds a pair that does not fit, and reads
+/// once more after this time.
+const REPLACEMENT_TIME: Duration = Duration::from_millis(100);
 
 /// What a node shows and what it trusts. Loaded whole and replaced whole.
 pub(crate) struct Credentials {
     own: Certificate,
-    /// When the last of the CA certificates ends, in seconds since 1970.
-    ca_not_after: Option<u64>,
+    /// When the first of the certificates that the node shows ends.
+    end: Option<End>,
+    cas: Vec<Ca>,
+    /// What is allowed and may not be meant.
+    remarks: Vec<String>,
+    pub(super) contents: Contents,
+    pub(super) roots: Arc<RootCertStore>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
 }
 
+/// A CA that the node trusts.
+struct Ca {
+    name: String,
+    /// In seconds since 1970.
+    end: u64,
+    /// Whether it signs what this node shows.
+    signs_own: bool,
+}
+
+/// In which role the owner of a certificate shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// It dials, and is dialled.
+    Both,
+    /// It only dials.
+    Client,
+}
+
 impl Credentials {
-    /// Reads the files and tries the certificate the way a peer will, as a server's and as a client's. Fails if a peer
-    /// would refuse it, or if a file is not what it should be.
-    pub(crate) fn load(files: &CertFiles) -> Result<Credentials, CertError> {
-        Credentials::load_as(files, Side::Both)
-    }
-
-    /// The same for a client: the certificate need not be good for a server.
+    /// Reads the files and tries the certificate the way a peer will, as a client's: it need not be good for a server.
+    /// Fails if a peer would refuse it, or if a file is not what it should be.
     pub(crate) fn load_client(files: &CertFiles) -> Result<Credentials, CertError> {
-        Credentials::load_as(files, Side::Client)
+        twice(|| Credentials::new(files, files.read()?, Side::Client))
     }
 
-    fn load_as(files: &CertFiles, side: Side) -> Result<Credentials, CertError> {
-        let cas = certificates(files, CertFile::Ca)?;
-        let ca_ends = cas.iter().map(|ca| Certificate(ca.clone()).not_after());
-        let ca_not_after = ca_ends.max().flatten();
-        let roots = Arc::new(roots(files, cas)?);
-        let chain = certificates(files, CertFile::Cert)?;
-        let key = private_key(files)?;
+    #[cfg(test)]
+    pub(crate) fn load(files: &CertFiles) -> Result<Credentials, CertError> {
+        Credentials::new(files, files.read()?, Side::Both)
+    }
+
+    pub(super) fn new(files: &CertFiles, contents: Contents, side: Side) -> Result<Credentials, CertError> {
+        let anchors = Anchors::new(files, &contents.certificates(files, CertFile::Ca)?)?;
+        let chain = contents.certificates(files, CertFile::Cert)?;
+        let key = contents.private_key(files)?;
         let own = Certificate(chain[0].clone());
-        check_own(files, &chain, &roots, side)?;
-        let (client, server) = configs(roots, chain, key).map_err(|error| {
+        let now = clock::wall_seconds();
+        check_own(files, &chain, &anchors, side, now)?;
+        let cas = anchors.list.iter().filter_map(|anchor| {
+            let signs_own = anchor.signs(&chain, now);
+            Some(Ca { name: anchor.name.clone(), end: anchor.not_after?, signs_own })
+        });
+        let (cas, end) = (cas.collect(), chain::end(&chain, &anchors.roots, Role::Client));
+        let remarks = remarks(files, &contents, &anchors);
+        let (client, server) = configs(anchors.roots.clone(), chain, key).map_err(|error| {
             let found = match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    "the key of another certificate".to_owned()
-                }
-                other => format!("a private key that cannot be used ({other})"),
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => "the key of another certificate",
+                // The parser's own words may tell something of the key.
+                _ => "a private key that cannot be used",
             };
-            let cert = files.cert.display();
-            files.fault(CertFile::Key, format!("found {found}: expected the key of {cert}"))
+            let cert = shown(&files.cert);
+            files.fault(CertFile::Key, format!("found {found}: expected the key of {cert}; {SUPPORTED}"))
         })?;
-        Ok(Credentials { own, ca_not_after, client: Arc::new(client), server: Arc::new(server) })
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        Ok(Credentials { own, end, cas, remarks, contents, roots: anchors.roots, client, server })
     }
 
     pub(crate) fn certificate(&self) -> &Certificate {
         &self.own
     }
 
-    /// How many whole days are left of the own certificate; negative if it has ended.
-    pub(crate) fn days_left(&self) -> Option<i64> {
-        Some(clock::days_until(self.own.not_after()?))
+    /// When the first of the certificates ends that this node shows.
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
     }
 
-    /// The same of the CA, or of the CA that lasts longest if there are several. No peer refuses a node because its CA
-    /// has ended: the verifier looks only at a CA's name and key. But a CA that has ended should sign nothing more.
-    pub(crate) fn ca_days_left(&self) -> Option<i64> {
-        Some(clock::days_until(self.ca_not_after?))
+    /// How near the end is of what this node shows, and of the CA that has signed it.
+    pub(super) fn stages(&self) -> (Stage, Stage) {
+        let now = clock::wall_seconds();
+        let stage = |end: u64| Stage::of(end, now);
+        let own = self.end.as_ref().map_or(Stage::Far, |end| stage(end.at));
+        (own, self.signing_ca().map_or(Stage::Far, |ca| stage(ca.end)))
+    }
+
+    /// The CA that has signed what this node shows; the one that lasts longest if several have.
+    fn signing_ca(&self) -> Option<&Ca> {
+        self.cas.iter().filter(|ca| ca.signs_own).max_by_key(|ca| ca.end)
+    }
+
+    /// What is allowed and may not be meant, a sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.expiry_warnings();
+        let now = clock::wall_seconds();
+        let others = self.cas.iter().filter(|ca| !ca.signs_own && Stage::of(ca.end, now) == Stage::Over);
+        warnings.extend(others.map(|ca| {
+            format!(
+                "the CA certificate {} in `certs.ca` {}: nodes still accept what it has signed; remove it from the \
+                 file once no node needs it",
+                ca.name,
+                ends(ca.end, now)
+            )
+        }));
+        warnings.extend(self.remarks.iter().cloned());
+        warnings
+    }
+
+    /// The ends that are near.
+    pub(super) fn expiry_warnings(&self) -> Vec<String> {
+        let (now, (own, ca)) = (clock::wall_seconds(), self.stages());
+        let mut warnings = Vec::new();
+        // No peer refuses a node because its CA has ended: the verifier looks only at a CA's name and key.
+        if let Some(signing) = self.signing_ca().filter(|_| ca != Stage::Far) {
+            let advice = match ca {
+                Stage::Over => {
+                    "nodes still accept what it has signed, but nothing new should be signed with it; make a new CA"
+                }
+                Stage::Far | Stage::Month | Stage::Week | Stage::Day => "make a new CA in time",
+            };
+            let (name, ends) = (&signing.name, ends(signing.end, now));
+            warnings.push(format!("the CA certificate {name} {ends}: {advice} (see gen_cert.sh)"));
+        }
+        if let Some(end) = self.end.as_ref().filter(|_| own != Stage::Far) {
+            let what = match &end.intermediate {
+                None => "the certificate of this node".to_owned(),
+                Some(name) => format!("the intermediate certificate {name}, which this node shows with its own,"),
+            };
+            let then = if own == Stage::Over { " no peer accepts it any more;" } else { "" };
+            let ends = ends(end.at, now);
+            warnings.push(format!("{what} {ends}:{then} replace the file, it is read again"));
+        }
+        warnings
     }
 }
 
@@ -84,55 +172,55 @@ impl fmt::Debug for Credentials {
     }
 }
 
-pub(super) fn roots(files: &CertFiles, cas: Vec<CertificateDer<'static>>) -> Result<RootCertStore, CertError> {
-    let mut roots = RootCertStore::empty();
-    for ca in cas {
-        roots.add(ca).map_err(|error| {
-            let problem = format!("found a CA certificate that {}", explain(&error));
-            files.fault(CertFile::Ca, problem)
-        })?;
-    }
-    Ok(roots)
+/// Loads once more if the first time fails: files are replaced one by one.
+pub(super) fn twice<T>(load: impl Fn() -> Result<T, CertError>) -> Result<T, CertError> {
+    load().or_else(|_| {
+        // A wait that ends too early is a try that comes too early, and no more.
+        thread::park_timeout(REPLACEMENT_TIME);
+        load()
+    })
 }
 
-/// In which role a certificate is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    /// Its owner dials, and is dialled.
-    Both,
-    /// Its owner only dials.
-    Client,
+fn remarks(files: &CertFiles, contents: &Contents, anchors: &Anchors) -> Vec<String> {
+    let useless = anchors.list.iter().filter(|anchor| !anchor.key.is_supported());
+    let mut remarks: Vec<String> = useless
+        .map(|anchor| {
+            let (name, key) = (&anchor.name, &anchor.key);
+            format!("the CA certificate {name} has a key {key}: nothing that it signs is accepted; {SUPPORTED}")
+        })
+        .collect();
+    if let Some(mode) = contents.open_key {
+        let (path, mode) = (shown(&files.key), mode & 0o777);
+        remarks.push(format!(
+            "the key {path} has mode {mode:03o}, so that others than its owner may use it, and who has the key is the \
+             node: `chmod go= {path}`"
+        ));
+    }
+    remarks
 }
 
 /// Tries the own certificate as the other side of a connection will.
 fn check_own(
     files: &CertFiles,
     chain: &[CertificateDer<'static>],
-    roots: &Arc<RootCertStore>,
+    anchors: &Anchors,
     side: Side,
+    now: u64,
 ) -> Result<(), CertError> {
-    let now = UnixTime::now();
-    let algorithms = ring::default_provider().signature_verification_algorithms.all;
-    let as_server = |leaf: &ParsedCertificate<'_>| {
-        verify_server_cert_signed_by_trust_anchor(leaf, roots, &chain[1..], now, algorithms)
+    let fault = |problem: String| files.fault(CertFile::Cert, format!("found {problem}"));
+    let as_server = match side {
+        Side::Both => verify(chain, &anchors.roots, Role::Server, now),
+        Side::Client => Ok(()),
     };
-    let as_client = || client_verifier(roots.clone()).verify_client_cert(&chain[0], &chain[1..], now);
-    ParsedCertificate::try_from(&chain[0])
-        .and_then(|leaf| match side {
-            Side::Both => as_server(&leaf),
-            Side::Client => Ok(()),
-        })
-        .and_then(|()| as_client().map(|_| ()))
-        .map_err(|error| {
-            let problem = format!("found a certificate that {}", explain(&error));
-            files.fault(CertFile::Cert, problem)
-        })
-}
-
-fn client_verifier(roots: Arc<RootCertStore>) -> Arc<dyn ClientCertVerifier> {
-    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
-        .build()
-        .expect("there is a root, and no revocation list that could be damaged")
+    let judged = as_server.and_then(|()| verify(chain, &anchors.roots, Role::Client, now));
+    judged.map_err(|error| fault(explain_own(&error, chain, anchors)))?;
+    // The key signs every handshake.
+    match Facts::read(&chain[0]) {
+        Ok(facts) if !facts.key.is_supported() => {
+            Err(fault(format!("a certificate whose key is {}: {SUPPORTED}", facts.key)))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The only TLS that is spoken: version 1.3, a certificate on both sides, one protocol inside, no resumed session.

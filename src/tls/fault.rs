@@ -2,12 +2,21 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError};
+
+use super::anchors::Anchors;
+use super::chain::{not_after, not_before};
+use super::x509::{Facts, SUPPORTED, signature_kind};
 
 /// A clock that shows an earlier time than this (2020) was never set.
 const CLOCK_WAS_SET: u64 = 1_577_836_800;
+
+/// The most names of a certificate that an error shows.
+const MOST_NAMES: usize = 8;
 
 /// Why there is no TLS connection, by whose fault.
 #[derive(Debug)]
@@ -100,38 +109,122 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         CertificateError::BadSignature => {
             "names a CA in `certs.ca` and is not signed by its key: was the CA made anew?".into()
         }
-        CertificateError::ExpiredContext { time, not_after } => {
-            let ago = span(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("expired on {}, {ago} ago", date(not_after.as_secs()))
-        }
+        // Moments and not spans: a text that differs every second is logged every second.
+        CertificateError::ExpiredContext { not_after, .. } => format!("expired on {}", moment(not_after.as_secs())),
+        CertificateError::Expired => "ends before it begins".into(),
         CertificateError::NotValidYetContext { time, not_before } if time.as_secs() < CLOCK_WAS_SET => {
             format!(
                 "is not valid before {}, and the clock of this host says {}: set the clock first",
-                date(not_before.as_secs()),
+                moment(not_before.as_secs()),
                 date(time.as_secs())
             )
         }
-        CertificateError::NotValidYetContext { time, not_before } => {
-            let ahead = span(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!("is not valid before {}, in {ahead}", date(not_before.as_secs()))
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("is not valid before {}: compare the clocks", moment(not_before.as_secs()))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented = match presented.as_slice() {
-                [] => "no name".into(),
-                names => names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", "),
-            };
-            format!("is valid for {presented}, not for {:?}", expected.to_str())
+            explain_names(&expected.to_str(), presented)
         }
-        CertificateError::InvalidPurposeContext { .. } => {
-            format!("does not have both serverAuth and clientAuth as extendedKeyUsage, and a node needs both: {error}")
-        }
-        // The verifier has no variant for this one.
-        other if other.to_string().contains("CaUsedAsEndEntity") => {
-            "is a CA's, such as `openssl req -x509` makes: expected the node's own certificate, signed by the CA in \
-             `certs.ca`, such as gen_cert.sh makes"
+        CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
+            "does not have both serverAuth and clientAuth as extendedKeyUsage, or comes with an intermediate \
+             certificate that has not: a node needs both"
                 .into()
         }
-        other => format!("cannot be used ({other}): expected X.509 version 3, not a CA, with a subjectAltName"),
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            let kind = signature_kind(signature_algorithm_id);
+            format!("has a signature {kind}, which cannot be checked: {SUPPORTED}")
+        }
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id, .. } => {
+            let kind = signature_kind(signature_algorithm_id);
+            format!("has a signature {kind} by a CA key of a kind or curve that does not go with it: {SUPPORTED}")
+        }
+        CertificateError::BadEncoding => "is damaged: expected X.509 version 3 in DER".into(),
+        CertificateError::UnhandledCriticalExtension => "has a critical extension that is not known here".into(),
+        other => explain_rest(&other.to_string()),
+    }
+}
+
+/// For the verifier's errors that have no variant.
+fn explain_rest(error: &str) -> String {
+    let known = [
+        (
+            "CaUsedAsEndEntity",
+            "is a CA's, such as `openssl req -x509` makes: expected the node's own certificate, signed by the CA in \
+             `certs.ca`, such as gen_cert.sh makes",
+        ),
+        (
+            "EndEntityUsedAsCa",
+            "is signed by a certificate that is no CA's: put the CA's intermediate certificate there",
+        ),
+        ("PathLenConstraintViolated", "has more intermediate certificates than the pathlen of one of them allows"),
+        ("NameConstraintViolation", "has a name that its CA may not sign (nameConstraints)"),
+        ("UnsupportedCertVersion", "has not version 3: expected X.509 version 3 with a subjectAltName"),
+        ("MaximumSignatureChecksExceeded", "comes with too many certificates: expected its own chain only"),
+        ("MaximumPathBuildCallsExceeded", "comes with too many certificates: expected its own chain only"),
+        ("MaximumPathDepthExceeded", "comes with too many certificates: expected its own chain only"),
+    ];
+    let known = known.into_iter().find(|(name, _)| error.contains(name));
+    let unknown = || "cannot be used: expected X.509 version 3, not a CA's, with a subjectAltName".to_owned();
+    known.map_or_else(unknown, |(_, text)| text.to_owned())
+}
+
+fn explain_names(expected: &str, presented: &[String]) -> String {
+    let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+    let is_ip = |name: &str| name.parse::<IpAddr>().is_ok();
+    let as_text = presented.iter().any(|name| name.starts_with("DnsName") && bare(name) == expected);
+    if is_ip(expected) && as_text {
+        return format!(
+            "has {expected} as a DNS name, and an IP address has to be there as one: subjectAltName = IP:{expected}"
+        );
+    }
+    let shown = match names.as_slice() {
+        [] => "no name".to_owned(),
+        few if few.len() <= MOST_NAMES => few.join(", "),
+        many => format!("{} and {} more", many[..MOST_NAMES].join(", "), many.len() - MOST_NAMES),
+    };
+    format!("is valid for {shown}, not for {expected:?}")
+}
+
+/// The same for the node's own chain, of which more is known: with a subject, and with the certificate at fault.
+pub(super) fn explain_own(error: &rustls::Error, chain: &[CertificateDer<'_>], anchors: &Anchors) -> String {
+    let facts: Vec<Facts> = chain.iter().filter_map(|shown| Facts::read(shown).ok()).collect();
+    let rustls::Error::InvalidCertificate(fault) = error else {
+        return format!("a certificate that {}", explain(error));
+    };
+    let is_of_signature = matches!(
+        fault,
+        CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    );
+    let unsupported_ca = facts.iter().find_map(|facts| anchors.unsupported(&facts.raw_issuer));
+    if let Some(ca) = unsupported_ca.filter(|_| is_of_signature) {
+        let (name, key) = (&ca.name, &ca.key);
+        return format!(
+            "a certificate that is signed by the CA {name} with a key {key}, which cannot be checked: {SUPPORTED}"
+        );
+    }
+    let at_fault = match fault {
+        CertificateError::ExpiredContext { not_after: end, .. } => {
+            chain.iter().position(|shown| not_after(shown) == Some(end.as_secs()))
+        }
+        CertificateError::NotValidYetContext { not_before: begin, .. } => {
+            chain.iter().position(|shown| not_before(shown) == Some(begin.as_secs()))
+        }
+        CertificateError::InvalidPurposeContext { .. } => facts.iter().position(|facts| !facts.is_for_both_sides()),
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id: id, .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id: id, .. } => {
+            facts.iter().position(|facts| facts.signature == *id)
+        }
+        _ => None,
+    };
+    let number = at_fault.filter(|at| *at > 0 && facts.len() == chain.len());
+    match number.and_then(|at| Some((at, facts.get(at)?))) {
+        None => format!("a certificate that {}", explain(error)),
+        Some((at, facts)) => {
+            let (subject, number) = (&facts.subject, at + 1);
+            format!("an intermediate certificate, {subject}, number {number} in the file, that {}", explain(error))
+        }
     }
 }
 
@@ -149,6 +242,12 @@ pub(super) fn span(seconds: u64) -> String {
         7_200..172_800 => format!("{} hours", seconds / 3_600),
         _ => format!("{} days", seconds / DAY),
     }
+}
+
+/// A moment given in seconds since 1970, to the second.
+fn moment(seconds: u64) -> String {
+    let time = seconds % DAY;
+    format!("{} at {:02}:{:02}:{:02} UTC", date(seconds), time / 3_600, time / 60 % 60, time % 60)
 }
 
 /// The day of a moment given in seconds since 1970, after Howard Hinnant, "chrono-compatible low-level date

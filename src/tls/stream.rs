@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
+use super::chain::{self, End, Role};
 use super::deadline::DeadlineSocket;
 use super::fault::{HandshakeError, tls_error};
 use super::{ALPN, Certificate, Credentials};
@@ -26,6 +27,8 @@ pub(crate) struct Stream {
     socket: DeadlineSocket,
     /// Absent only where the config says `insecure: true`.
     tls: Option<Box<Connection>>,
+    /// When the first of the certificates ends that the peer showed.
+    end: Option<End>,
 }
 
 /// Does the TLS handshake with a node that was dialled by `name`. The other side judges our certificate after this
@@ -40,13 +43,13 @@ pub(crate) fn connect(
         .map_err(|error| HandshakeError::BadPeer(format!("{name:?} is no host's name: {error}")))?;
     let tls = ClientConnection::new(credentials.client.clone(), server_name)
         .map_err(|error| HandshakeError::from_tls(&error))?;
-    handshake(tls.into(), tcp, deadline)
+    handshake(tls.into(), tcp, deadline).map(|stream| stream.with_end(Role::Server, credentials))
 }
 
 /// Does the TLS handshake with the peer that dialled this node.
 pub(crate) fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
     let tls = ServerConnection::new(credentials.server.clone()).map_err(|error| HandshakeError::from_tls(&error))?;
-    handshake(tls.into(), tcp, deadline)
+    handshake(tls.into(), tcp, deadline).map(|stream| stream.with_end(Role::Client, credentials))
 }
 
 fn handshake(mut tls: Connection, tcp: TcpStream, deadline: Instant) -> Result<Stream, HandshakeError> {
@@ -64,7 +67,7 @@ fn handshake(mut tls: Connection, tcp: TcpStream, deadline: Instant) -> Result<S
         return Err(HandshakeError::from_tls(&rustls::Error::NoApplicationProtocol));
     }
     let tls = Some(Box::new(tls));
-    Ok(Stream { socket, tls })
+    Ok(Stream { socket, tls, end: None })
 }
 
 /// Lets the peer learn why it is refused: what rustls has left to say is the alert, and to close a socket with unread
@@ -92,7 +95,7 @@ impl Stream {
     /// A connection without any protection, for configs that say `insecure: true`.
     pub(crate) fn plain(tcp: TcpStream, deadline: Instant) -> Stream {
         let socket = DeadlineSocket { tcp, deadline };
-        Stream { socket, tls: None }
+        Stream { socket, tls: None, end: None }
     }
 
     /// Every read and write from now on ends by `deadline`, with [`io::ErrorKind::TimedOut`].
@@ -106,9 +109,20 @@ impl Stream {
         Some(Certificate(chain.first()?.clone().into_owned()))
     }
 
-    /// When the certificate that the peer showed ends, in seconds since 1970.
+    fn with_end(self, role: Role, credentials: &Credentials) -> Stream {
+        let shown = self.tls.as_ref().and_then(|tls| tls.peer_certificates());
+        let end = shown.and_then(|shown| chain::end(shown, &credentials.roots, role));
+        Stream { end, ..self }
+    }
+
+    /// When the first of the certificates ends that the peer showed and that it needs.
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The same moment, in seconds since 1970.
     pub(crate) fn certificate_ends(&self) -> Option<u64> {
-        self.peer_certificate()?.not_after()
+        Some(self.end.as_ref()?.at)
     }
 
     /// The socket underneath, for its addresses and options.

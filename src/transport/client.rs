@@ -10,7 +10,7 @@ use super::{LinkError, printable, receive, send};
 use crate::clock;
 use crate::election::{NodeId, Timing};
 use crate::members::Member;
-use crate::tls::{self, Credentials, HandshakeError, Stream};
+use crate::tls::{self, Credentials, End, HandshakeError, Stream};
 
 /// The shortest limit for each step of a call. `rpc_timeout` is for the network between the nodes, and a client may be
 /// far from them. No lease depends on it.
@@ -34,8 +34,8 @@ pub(crate) struct NodeReply {
     pub(crate) peers: Vec<ClientReply>,
     /// From the request to the first part.
     pub(crate) round_trip: Duration,
-    /// When the node's certificate ends, in seconds since 1970.
-    pub(crate) certificate_ends: Option<u64>,
+    /// When the first of the certificates ends that the node has shown.
+    pub(crate) end: Option<End>,
 }
 
 impl Caller {
@@ -67,7 +67,7 @@ impl Caller {
 
     /// Calls the node `to`. After an error it may still do what was asked.
     pub(crate) fn exchange(&self, mut stream: Stream, to: NodeId, call: ClientCall) -> Result<NodeReply, LinkError> {
-        let certificate_ends = stream.certificate_ends();
+        let end = stream.end().cloned();
         let time_to_do = match call {
             ClientCall::Status => Duration::ZERO,
             // The limit of the node itself, or longer: the node may be configured differently.
@@ -91,7 +91,7 @@ impl Caller {
         };
         let peers = (0..more).map(|_| next()).collect::<Result<_, _>>()?;
         stream.close();
-        Ok(NodeReply { first, peers, round_trip, certificate_ends })
+        Ok(NodeReply { first, peers, round_trip, end })
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use rcgen::date_time_ymd;
+use rcgen::{CertificateParams, date_time_ymd};
 
 use super::certs::{Ca, Certs, THIS_HOST};
 use super::cluster::{CALM, Cluster, Plan};
 use super::program::{Said, ask, ask_as, in_the_end, leadelect, with_config};
+use super::skip;
 
 const THREE: [&str; 3] = ["1", "2", "3"];
 
@@ -153,6 +155,12 @@ fn a_node_that_is_not_in_the_config_is_an_error_with_those_that_are() {
     said.says(&["found no node \"7\": expected one of 1, 2 or 3"]);
 }
 
+fn ends_in_days(days: u64) -> impl FnOnce(&mut CertificateParams) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let end = now.unwrap() + Duration::from_secs(days * 86_400 + 3600);
+    move |params| params.not_after = date_time_ymd(1970, 1, 1) + end
+}
+
 #[test]
 fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     let (mut cluster, mut plan) = planned();
@@ -162,11 +170,7 @@ fn a_certificate_for_no_node_and_one_that_ends_soon_are_warnings() {
     said.says(&["valid for no node", "may read the status, but cannot run a node"]);
 
     for names in [&["operator.example"][..], &THIS_HOST] {
-        plan.certs = Some(cluster.ca.sign_with("brief", names, |params| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let ten_days = Duration::from_secs(10 * 86_400 + 3600);
-            params.not_after = date_time_ymd(1970, 1, 1) + now.unwrap() + ten_days;
-        }));
+        plan.certs = Some(cluster.ca.sign_with("brief", names, ends_in_days(10)));
         let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
         assert_eq!(said.code, 0, "{said:?}");
         let line = said.out.lines().find(|line| line.contains("ends in 10 days"));
@@ -184,4 +188,138 @@ fn a_config_without_certificates_is_a_warning() {
     let said = ask_as(&mut cluster, &plan, &["check", "--offline"]);
     assert_eq!(said.code, 0, "{said:?}");
     said.says(&["anybody who reaches a port can vote"]);
+}
+
+/// The warnings at the start are of the config. Later ones are of the node alone.
+#[test]
+fn a_node_that_runs_warns_of_the_end_of_its_chain_after_a_renewal_that_is_short() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    cluster.leader();
+    let certs = cluster.plan.certs.clone().unwrap();
+    let (cert, key) = (fs::read(&certs.cert).unwrap(), fs::read(&certs.key).unwrap());
+    let brief = cluster.ca.sign_with("brief", &THIS_HOST, ends_in_days(6));
+    fs::copy(&brief.key, &certs.key).unwrap();
+    fs::copy(&brief.cert, &certs.cert).unwrap();
+    // Each connection makes the nodes read the files again.
+    let said = in_the_end(&mut cluster, &["check"], |said| said.out.contains("node 1: its certificate ends in 6 days"));
+    said.says(&["the certificate of this node ends in 6 days", "node 2: its certificate ends in 6 days"]);
+    for process in cluster.processes.values() {
+        process.wait_until_it_mentions(&["WARN", "the certificate of this node ends in 6 days"]);
+        let warned = |line: &&String| line.contains("the certificate of this node ends in");
+        let times = process.see(|record| record.log.iter().filter(warned).count());
+        assert_eq!(times, 1, "{}", process.dump());
+    }
+    fs::write(&certs.key, key).unwrap();
+    fs::write(&certs.cert, cert).unwrap();
+    in_the_end(&mut cluster, &["check"], |said| !said.out.contains("ends in 6 days"));
+}
+
+#[test]
+fn an_intermediate_certificate_that_ends_first_is_named() {
+    let mut cluster = Cluster::planned(&THREE, CALM);
+    cluster.plan.certs = Some(cluster.ca.sign_below("below", &THIS_HOST, ends_in_days(9)));
+    cluster.start_all();
+    cluster.leader();
+    let said = ask(&mut cluster, &["check"]);
+    said.says(&["the intermediate certificate CN=nodes", "ends in 9 days, on ", "ends in 9 days"]);
+    for id in THREE {
+        said.says(&[&format!("node {id}: its intermediate certificate CN=nodes ends in 9 days")]);
+        cluster.processes[id].wait_until_it_mentions(&["the intermediate certificate CN=nodes", "ends in 9 days"]);
+    }
+    let said = ask(&mut cluster, &["status", "--json"]);
+    let nodes: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+    for node in nodes {
+        assert_eq!(
+            (node["certificate_days"].as_i64(), node["ends_first"].as_str()),
+            (Some(9), Some("CN=nodes")),
+            "{node}"
+        );
+    }
+}
+
+/// Files as OpenSSL makes them, and what `check` says of them.
+#[test]
+fn keys_and_signatures_that_are_not_supported_are_named_with_those_that_are() {
+    let Some(shop) = Shop::new() else { return };
+    let (p256, p521) = (["EC", "P-256"], ["EC", "P-521"]);
+    let (rsa1024, rsa2048) = (["RSA", "1024"], ["RSA", "2048"]);
+    let pss = |salt| ["-sigopt", "rsa_padding_mode:pss", "-sigopt", salt];
+    let cases: [(Kind, Kind, &[&str], &str); 9] = [
+        (rsa1024, p256, &[], "signed by the CA CN=ca with a key RSA with 1024 bits"),
+        (p521, p256, &[], "signed by the CA CN=ca with a key ECDSA P-521"),
+        (["RSA-PSS", ""], p256, &[], "signed by the CA CN=ca with a key RSA-PSS"),
+        (p256, p521, &[], "whose key is ECDSA P-521"),
+        (p256, rsa1024, &[], "whose key is RSA with 1024 bits"),
+        (p256, p256, &["-sha512"], "a signature ECDSA with SHA-512"),
+        (p256, p256, &["-sha1"], "a signature ECDSA with SHA-1"),
+        (rsa2048, p256, &pss("rsa_pss_saltlen:20"), "a signature RSA-PSS with unusual parameters"),
+        (rsa2048, p256, &pss("rsa_pss_saltlen:-1"), "ok       certificate: signed by the CA"),
+    ];
+    for (ca, leaf, how, expected) in cases {
+        shop.make(ca, leaf, how);
+        let said = with_config(&shop.config(), &["check", "--offline", "--id", "1"]);
+        said.says(&[expected]);
+        if said.code != 0 {
+            said.says(&["supported are keys ECDSA P-256, ECDSA P-384, Ed25519 and RSA with 2048 to 8192 bits"]);
+            assert!(said.out.lines().all(|line| line.len() < 500), "{said:?}");
+        }
+    }
+    let as_p12 = ["pkcs12", "-export", "-in", "cert.pem", "-inkey", "key.pem", "-passout", "pass:x", "-out", "all.p12"];
+    shop.openssl(&as_p12);
+    shop.openssl(&["pkey", "-in", "key.pem", "-outform", "DER", "-out", "key.der"]);
+    for (file, expected) in [("all.p12", "found PKCS #12"), ("key.der", "found a private key in DER")] {
+        fs::copy(shop.folder.path().join(file), shop.folder.path().join("key.pem")).unwrap();
+        with_config(&shop.config(), &["check", "--offline"]).says(&[expected, "convert it with `openssl "]);
+    }
+}
+
+/// The algorithm of a key, and its curve or its bits.
+type Kind = [&'static str; 2];
+
+/// A folder in which OpenSSL makes certificates.
+struct Shop {
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    fn new() -> Option<Shop> {
+        if Command::new("openssl").arg("version").output().is_err() {
+            skip::because("needs openssl");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let openssl = "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\nCN=ca\n\
+                       [ca]\nbasicConstraints=critical,CA:TRUE\n[leaf]\nsubjectAltName=IP:127.0.0.1\n";
+        fs::write(folder.path().join("x.cnf"), openssl).unwrap();
+        let config = "certs: { ca: ca.pem, server: { cert: cert.pem, key: key.pem } }\n\
+                      nodes:\n  1: { addr: 127.0.0.1, port: 21001 }\n";
+        fs::write(folder.path().join("cfg.yaml"), config).unwrap();
+        Some(Shop { folder })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("cfg.yaml")
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let output = Command::new("openssl").args(arguments).current_dir(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    fn make(&self, ca: Kind, leaf: Kind, how: &[&str]) {
+        for ([algorithm, size], file) in [(ca, "ca.key"), (leaf, "key.pem")] {
+            let option = match algorithm {
+                "EC" => format!("ec_paramgen_curve:{size}"),
+                "RSA" => format!("rsa_keygen_bits:{size}"),
+                _ => "rsa_keygen_bits:2048".to_owned(),
+            };
+            self.openssl(&["genpkey", "-algorithm", algorithm, "-pkeyopt", &option, "-out", file]);
+        }
+        self.openssl(&["req", "-x509", "-new", "-key", "ca.key", "-config", "x.cnf", "-days", "90", "-out", "ca.pem"]);
+        self.openssl(&["req", "-new", "-key", "key.pem", "-config", "x.cnf", "-out", "request"]);
+        let sign =
+            ["x509", "-req", "-in", "request", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "1", "-days", "60"];
+        let into = ["-extfile", "x.cnf", "-extensions", "leaf", "-out", "cert.pem"];
+        self.openssl(&[&sign[..], &into, how].concat());
+    }
 }

@@ -9,6 +9,7 @@ mod check;
 mod clients;
 mod command;
 mod program;
+mod secrets;
 mod start;
 mod status;
 #[path = "../support/mod.rs"]

@@ -16,7 +16,7 @@ use super::program::{Said, ask, ask_as, in_the_end, leadelect, program, with_con
 const THREE: [&str; 3] = ["1", "2", "3"];
 
 /// The documented names.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "id",
     "addr",
     "reachable",
@@ -27,6 +27,7 @@ const NAMES: [&str; 14] = [
     "lease_ms",
     "round_trip_ms",
     "certificate_days",
+    "ends_first",
     "version",
     "uptime_s",
     "error",

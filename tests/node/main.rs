@@ -13,6 +13,7 @@
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod certificates;
 mod cut_off;
 mod duplicate_id;
 mod examples;

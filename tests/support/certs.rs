@@ -1,6 +1,7 @@
 //! Throw-away certificates.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -42,19 +43,39 @@ impl Ca {
         self.sign_with(file, names, |_| {})
     }
 
+    /// Signs through an intermediate CA, `CN=nodes`, which is shown with the certificate.
+    pub(crate) fn sign_below(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certs {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.distinguished_name.push(DnType::CommonName, "nodes");
+        change(&mut params);
+        let intermediate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let own = CertificateParams::new(names).unwrap();
+        let own_key = KeyPair::generate().unwrap();
+        let cert = own.signed_by(&own_key, &Issuer::new(params, key)).unwrap();
+        self.write(file, &(cert.pem() + &intermediate), &own_key)
+    }
+
     pub(crate) fn sign_with(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certs {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.write(file, &certificate.pem(), &key)
+    }
+
+    fn write(&self, file: &str, cert: &str, key: &KeyPair) -> Certs {
         let certs = Certs {
             ca: self.folder.path().join("ca.pem"),
             cert: self.folder.path().join(format!("{file}.pem")),
             key: self.folder.path().join(format!("{file}.key")),
         };
-        fs::write(&certs.cert, certificate.pem()).unwrap();
+        fs::write(&certs.cert, cert).unwrap();
         fs::write(&certs.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&certs.key, fs::Permissions::from_mode(0o600)).unwrap();
         certs
     }
 }

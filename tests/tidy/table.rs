@@ -38,7 +38,7 @@ pub(super) const ROWS: [Row; 23] = [
     row("sync", &[], &[]),
     row("engine", &["election", "error"], &[]),
     row("members", &["election", "error"], &[]),
-    row("tls", &["clock", "election", "sync"], &["rustls", "rustls_pemfile"]),
+    row("tls", &["clock", "election", "sync"], &["der", "rustix", "rustls", "rustls_pemfile"]),
     row("inbox", &["election", "engine"], &["crossbeam_channel"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "rustix"]),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use leadelect::config::NodeConfig;
 use leadelect::election::Term;
 use leadelect::remote::Client;
-use leadelect::{Config, Node, NodeId, StartError, StateProblem};
+use leadelect::{Config, Node, StartError, StateProblem};
 
 use super::view::View;
 use super::{ConfigFile, Failure, listed, print};
@@ -101,7 +101,7 @@ fn check_certificates(args: &Args, config: &Config, findings: &mut Findings) -> 
         Err(error) => return findings.error(&error.to_string()),
     };
     if let Some(days) = client.certificate_days() {
-        check_own_certificate(args, &client.valid_for(), days, findings)?;
+        check_own_certificate(args, &client, days, findings)?;
     }
     check_member(args, config, &client, findings)?;
     if args.offline {
@@ -110,17 +110,16 @@ fn check_certificates(args: &Args, config: &Config, findings: &mut Findings) -> 
     check_nodes(&View::of(config, client.status_of_all()), findings)
 }
 
-fn check_own_certificate(args: &Args, valid_for: &[NodeId], days: i64, findings: &mut Findings) -> Result<(), Failure> {
-    let names = match valid_for {
+fn check_own_certificate(args: &Args, client: &Client, days: i64, findings: &mut Findings) -> Result<(), Failure> {
+    let valid_for = client.valid_for();
+    let names = match valid_for.as_slice() {
         [] => "valid for no node".to_owned(),
         ids => format!("valid for {}", listed(ids.iter().copied())),
     };
     findings.ok(&format!("certificate: signed by the CA, {names}, ends in {days} days"))?;
     if valid_for.is_empty() && args.id.is_none() {
         findings.warning("this certificate may read the status, but cannot run a node or hand leadership over")?;
-        if days < EXPIRY_WARNING_DAYS {
-            findings.warning(&format!("the certificate ends in {days} days"))?;
-        }
+        client.warnings().iter().try_for_each(|warning| findings.warning(warning))?;
     }
     Ok(())
 }
@@ -178,7 +177,9 @@ fn check_nodes(view: &View, findings: &mut Findings) -> Result<(), Failure> {
                     answer.version
                 ))?;
                 if let Some(days) = answer.certificate_days.filter(|days| *days < EXPIRY_WARNING_DAYS) {
-                    findings.warning(&format!("node {id}: its certificate ends in {days} days"))?;
+                    let what = answer.ends_first.as_ref();
+                    let what = what.map_or("certificate".into(), |name| format!("intermediate certificate {name}"));
+                    findings.warning(&format!("node {id}: its {what} ends in {days} days"))?;
                 }
                 for peer in answer.peers.iter().filter(|peer| !peer.connected) {
                     let why = peer.last_error.as_deref().unwrap_or("not connected yet");

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use leadelect::{Config, NodeId};
+use leadelect::{Config, NodeId, may_be_key};
 
 /// Shows what the nodes of a cluster see, and hands leadership over from one node to another.
 ///
@@ -67,7 +67,8 @@ impl ConfigFile {
         let mut known = config.nodes().map(|(id, _)| id);
         known.find(|known| known.as_str() == id).ok_or_else(|| {
             let (path, ids) = (self.config.display(), listed(config.nodes().map(|(id, _)| id)));
-            Failure::of(format!("found no node {id:?} in {path}: expected one of {ids}"))
+            let id = if may_be_key(id) { UNSHOWN.to_owned() } else { format!("{id:?}") };
+            Failure::of(format!("found no node {id} in {path}: expected one of {ids}"))
         })
     }
 }
@@ -94,6 +95,9 @@ impl Failure {
         Failure { exit_code: 1, ..Failure::of(problem) }
     }
 }
+
+/// Shown in the place of an argument that is a key by mistake.
+const UNSHOWN: &str = "an argument that may be a key and is not shown";
 
 /// The exit code if the arguments, the config or the certificates cannot be used.
 const UNUSABLE: u8 = 2;
@@ -158,6 +162,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
+        Some(_) if may_be_key(&text) => complain(&format!("found {UNSHOWN}: see `leadelect --help`")),
         Some(problem) => complain(problem.trim_end()),
         // The help, because there were no arguments at all.
         None => drop(error.print()),

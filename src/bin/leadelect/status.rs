@@ -35,8 +35,10 @@ What is not known is null:
                              any more; null if it has no end, in a cluster of
                              one node
   round_trip_ms     number   from the request to its answer
-  certificate_days  number   whole days until its certificate ends, negative
-                             if it has ended
+  certificate_days  number   whole days until the first certificate ends that
+                             it shows, negative if it has ended
+  ends_first        string   the intermediate certificate that ends first, if
+                             that is not the node's own
   version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
   error             string   why it has not answered

@@ -132,7 +132,7 @@ pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
 }
 
 /// What [`NodeStatus`] has, as JSON names it, besides the id. The names are documented and stay.
-const ANSWERED: [&str; 10] = [
+const ANSWERED: [&str; 11] = [
     "role",
     "term",
     "leader",
@@ -140,6 +140,7 @@ const ANSWERED: [&str; 10] = [
     "lease_ms",
     "round_trip_ms",
     "certificate_days",
+    "ends_first",
     "version",
     "uptime_s",
     "peers",

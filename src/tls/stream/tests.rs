@@ -9,10 +9,8 @@ use rustls::crypto::ring;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, HandshakeKind};
 
-use super::super::credentials::roots;
-use super::super::files::certificates;
-use super::super::test_ca::{TestCa, assert_says};
-use super::super::{CertFile, CertFiles};
+use super::super::CertFiles;
+use super::super::test_ca::{TestCa, assert_says, ends_in};
 use super::*;
 
 fn in_millis(millis: u64) -> Instant {
@@ -160,11 +158,10 @@ fn a_peer_without_certificate_or_with_another_protocol_is_refused() {
     let ca = TestCa::new("ca");
     let files = ca.sign("one", &["one.example"]);
     let one = Credentials::load(&files).expect("loaded");
-    let cas = certificates(&files, CertFile::Ca).expect("a CA");
     let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
-        .with_root_certificates(roots(&files, cas).expect("roots"))
+        .with_root_certificates(one.roots.clone())
         .with_no_client_auth();
     let expectations = [(&b"leadelect/1"[..], "shows no certificate"), (b"h2", "not the protocol leadelect/1")];
     for (alpn, expected) in expectations {
@@ -282,14 +279,53 @@ fn reads_and_writes_end_at_the_deadline_with_and_without_tls() {
 fn a_ca_that_has_ended_is_known_and_is_no_reason_for_anybody_to_refuse() {
     let old = TestCa::with("old", |params| params.not_after = date_time_ymd(2020, 2, 29));
     let files = old.sign("one", &["one.example"]);
-    let left = Credentials::load(&files).expect("loaded").ca_days_left();
-    assert!(left < Some(-2000), "{left:?}");
+    let warnings = Credentials::load(&files).expect("loaded").warnings();
+    let [warning] = warnings.as_slice() else { panic!("expected one: {warnings:?}") };
+    assert_says(warning, &["the CA certificate CN=old has ended", "on 2020-02-29", "make a new CA"]);
     let (dialled, accepted) = meet(&files, "one.example", &files);
     assert!(dialled.is_ok() && accepted.is_ok(), "{dialled:?} {accepted:?}");
 
+    // Another CA in the bundle lasts, and signs nothing here.
     let new = TestCa::new("new");
-    let both = [&files.ca, &new.path("ca.pem")].map(|ca| fs::read(ca).expect("read"));
-    fs::write(&files.ca, both.concat()).expect("written");
-    let left = Credentials::load(&files).expect("loaded").ca_days_left();
-    assert!(left > Some(2000), "{left:?}");
+    fs::write(&files.ca, old.pem() + &new.pem()).expect("written");
+    let warnings = Credentials::load(&files).expect("loaded").warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_says(&warnings[0], &["the CA certificate CN=old has ended"]);
+    // And the other way round: the old CA is only left over.
+    let renewed = new.sign("one", &["one.example"]);
+    fs::write(&renewed.ca, old.pem() + &new.pem()).expect("written");
+    let warnings = Credentials::load(&renewed).expect("loaded").warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_says(&warnings[0], &["the CA certificate CN=old in `certs.ca` has ended", "remove it"]);
+}
+
+#[test]
+fn a_chain_ends_with_the_first_certificate_that_it_needs() {
+    let root = TestCa::new("root");
+    let brief = root.intermediate("brief", ends_in(5));
+    let names = ["one.example"];
+    let files = brief.sign_with("one", &names, ends_in(50));
+    let end = |files: &CertFiles| {
+        let own = Credentials::load(files).expect("loaded").end().cloned();
+        let (dialled, accepted) = meet(files, "one.example", files);
+        let (dialled, accepted) = (dialled.expect("dialled"), accepted.expect("accepted"));
+        assert_eq!((dialled.end(), accepted.end()), (own.as_ref(), own.as_ref()));
+        assert_eq!(dialled.certificate_ends(), own.as_ref().map(|end| end.at));
+        let own = own.expect("an end");
+        (clock::days_until(own.at), own.intermediate)
+    };
+    assert_eq!(end(&files), (5, Some("CN=brief".into())));
+    let warning = Credentials::load(&files).expect("loaded").warnings().concat();
+    assert_says(&warning, &["the intermediate certificate CN=brief", "ends in 5 days"]);
+
+    assert_eq!(end(&brief.sign_with("two", &names, ends_in(3))), (3, None));
+    // One that is shown and not needed may have ended.
+    let lasting = root.intermediate("lasting", ends_in(60));
+    let files = lasting.sign_with("three", &names, ends_in(50));
+    let stale = root.intermediate("stale", |params| params.not_after = date_time_ymd(2020, 2, 29));
+    let stale = fs::read_to_string(stale.sign("any", &names).cert).expect("read");
+    let stale = stale.split_inclusive("-----END CERTIFICATE-----\n").nth(1).expect("its CA").to_owned();
+    let chain = fs::read_to_string(&files.cert).expect("read");
+    fs::write(&files.cert, chain + &stale).expect("written");
+    assert_eq!(end(&files), (50, None));
 }
