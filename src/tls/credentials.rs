@@ -25,8 +25,8 @@ use super::x509::{Facts, SUPPORTED};
 use super::{ALPN, CertError, CertFile, CertFiles, Certificate};
 use crate::clock;
 
-/// Certificate and key are replaced one after the other. Who reads in between finds a pair that does not fit, and reads
-/// once more after this time.
+/// Certificate and key are replaced one after the other. A reader in between finds a pair that does not fit,
+/// and reads once more after this time.
 const REPLACEMENT_TIME: Duration = Duration::from_millis(100);
 
 /// What a node shows and what it trusts. Loaded whole and replaced whole.
@@ -192,8 +192,8 @@ fn remarks(files: &CertFiles, contents: &Contents, anchors: &Anchors) -> Vec<Str
     if let Some(mode) = contents.open_key {
         let (path, mode) = (shown(&files.key), mode & 0o777);
         remarks.push(format!(
-            "the key {path} has mode {mode:03o}, so that others than its owner may use it, and who has the key is the \
-             node: `chmod go= {path}`"
+            "the key {path} has mode {mode:03o}: others than its owner may use the file, and a copy of the key acts as \
+             this node; `chmod go= {path}`"
         ));
     }
     remarks
