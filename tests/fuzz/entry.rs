@@ -1,4 +1,4 @@
-//! What must hold for every input. Each target feeds one of these functions, and so does `cargo test` with the inputs in
+//! What must hold for every input. Each target feeds one of these functions. So does `cargo test`, with the inputs in
 //! `corpus`.
 
 #[path = "certificates.rs"]
