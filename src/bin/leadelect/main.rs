@@ -4,6 +4,7 @@
 
 mod check;
 mod completions;
+mod error_output;
 mod hand_over;
 // Needs Linux: a signal when the parent dies, a new parent for orphans, one clock for all processes.
 #[cfg(target_os = "linux")]
@@ -12,11 +13,12 @@ mod status;
 mod view;
 
 use std::fmt;
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use error_output::complain;
 use leadelect::{Config, NodeId};
 
 /// Shows what the nodes of a cluster see, and hands leadership over from one node to another.
@@ -120,10 +122,12 @@ fn main() -> ExitCode {
 }
 
 fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
-    done.unwrap_or_else(|failure| {
+    let code = done.unwrap_or_else(|failure| {
         complain(&failure.problem);
         ExitCode::from(failure.exit_code)
-    })
+    });
+    error_output::finish();
+    code
 }
 
 /// Writes to stdout. Unlike `print!`, it does not panic if stdout is closed.
@@ -132,14 +136,6 @@ fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::of(format!("cannot write to stdout: {error}")))
-}
-
-/// Writes a line to stderr, in one piece, because several processes may share stderr. Unlike `eprintln!`, it does not
-/// panic if stderr is closed, so that the exit code stays right.
-fn complain(problem: &str) {
-    let line = format!("leadelect: {problem}\n");
-    // Fails if stderr is closed. Then nobody reads the line.
-    let _ = stderr().write_all(line.as_bytes());
 }
 
 /// Prints the help, or what is wrong with the arguments.
@@ -151,7 +147,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
-        Some(problem) => complain(problem.trim_end()),
+        Some(problem) => return conclude(Err(Failure::of(problem.trim_end()))),
         // The help, because there were no arguments at all.
         None => drop(error.print()),
     }
