@@ -182,3 +182,31 @@ fn an_orderly_stop_gives_the_command_its_time_while_the_node_still_leads() {
         assert_eq!(status.code(), Some(0), "{}", supervisor.dump());
     }
 }
+
+/// The guards of this supervisor that wait.
+fn spare_guards(supervisor: u32) -> Vec<Pid> {
+    let children = std::fs::read_dir(format!("/proc/{supervisor}/task")).unwrap();
+    let children = children.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let children: Vec<u32> = children.collect::<String>().split_whitespace().map(|id| id.parse().unwrap()).collect();
+    children.into_iter().map(|id| Pid::from_raw(id.try_into().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn if_the_guard_that_waits_is_stopped_the_next_leader_takes_another_one() {
+    let rig = Rig::start(TIMEOUT, "", &[]);
+    rig.wait_until_nobody_is_new();
+    let lives = rig.next_after(rig.lives().iter().map(|life| life.token).max().unwrap() - 1, 1);
+    let others = rig.others(&lives[0].node);
+    for other in &others {
+        let spare = spare_guards(rig.supervisors[other].id());
+        assert_eq!(spare.len(), 1, "{}", rig.dump());
+        kill_process(spare[0], Signal::STOP).unwrap();
+    }
+    lives[0].signal(Signal::KILL);
+    let next = rig.next_after(lives[0].token, 1);
+    assert!(others.contains(&next[0].node), "{}", rig.dump());
+    rig.supervisors[&next[0].node].wait_until_it_mentions(&["takes another guard"]);
+    // In the same term, and not after a second hand-over.
+    assert_eq!(rig.judge(), 2);
+    assert_eq!(next[0].token, lives[0].token + 1, "{}", rig.dump());
+}
