@@ -39,7 +39,7 @@ fn what_a_command_leaves_behind_in_another_group_is_asked_to_stop() {
 
 /// Of a new terminal: the end that a terminal emulator holds, and the name of the other.
 fn terminal() -> (OwnedFd, String) {
-    let emulator = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let emulator = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&emulator).unwrap();
     unlockpt(&emulator).unwrap();
     let name = ptsname(&emulator, Vec::new()).unwrap();

@@ -40,6 +40,17 @@ pub(super) fn children(parent: Pid) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
+/// Whether a signal has stopped the process or one of its children.
+pub(super) fn is_or_has_stopped(process: Pid) -> bool {
+    let mut family = children(process).unwrap_or_default();
+    family.push(process);
+    family.iter().any(|process| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+        // The name of the program is in brackets, and may contain any character.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    })
+}
+
 /// All descendants of this process, parents before children, without `spared` and what is below them.
 pub(super) fn all_but(spared: &[Pid]) -> Vec<Pid> {
     let mut known = BTreeSet::new();

@@ -54,7 +54,7 @@ use super::{CommandSpec, EXEC, descendants, own_program};
 const FIRST_LOOK: u64 = 1_000_000;
 const LAST_LOOK: u64 = 100_000_000;
 /// The guard leaves a process that it may not kill to its fate this long after the first attempt, in nanoseconds.
-const GIVE_UP: u64 = 2_000_000_000;
+const GIVE_UP: u64 = 1_000_000_000;
 
 /// The arguments of a guard.
 #[derive(Debug, clap::Args)]

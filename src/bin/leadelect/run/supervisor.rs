@@ -13,7 +13,7 @@ use signal_hook::consts::SIGKILL;
 
 use super::backoff::Backoff;
 use super::cgroup::Cgroup;
-use super::descendants::{end_all_but, kill_all_but};
+use super::descendants::{end_all_but, is_or_has_stopped, kill_all_but};
 use super::guard_handle::GuardHandle;
 use super::guard_protocol::{CommandEnd, FromGuard, GuardReport, ToGuard};
 use super::leftovers::{RunId, listed};
@@ -115,19 +115,16 @@ impl<'a> Supervisor<'a> {
         if !self.signals.command_may_start() {
             return Next::Leave;
         }
-        if self.leftovers && !self.end_leftovers(None) {
+        if self.leftovers && !self.end_leftovers(None, Duration::ZERO) {
             log::error!("node {}: does not start the command beside what is left of the last one", self.node.id());
             self.signals.command_ended();
             return Next::HoldOff(self.hold_off);
         }
         let began = lease_clock_nanos();
-        let mut patience = self.spec.margin;
         let report = loop {
-            match self.run_command(leading, patience) {
+            match self.run_command(leading) {
                 Attempt::Over(report) => break report,
                 Attempt::NotStarted if leading.check().is_ok() && !self.signals.stop_requested() && !self.leftovers => {
-                    // The next guard was not made in advance. It may need more time.
-                    patience = patience.saturating_mul(2);
                 }
                 Attempt::NotStarted => break GuardReport { end: None, told: true, left: 0 },
             }
@@ -178,8 +175,8 @@ impl<'a> Supervisor<'a> {
         if failed { Next::HoldOff(self.hold_off) } else { Next::Rejoin }
     }
 
-    /// Runs the command. Returns when no process of it is left. The guard has `patience` nanoseconds to start it.
-    fn run_command(&mut self, leading: &Leading<'_>, patience: u64) -> Attempt {
+    /// Runs the command. Returns when no process of it is left.
+    fn run_command(&mut self, leading: &Leading<'_>) -> Attempt {
         let (node, token) = (self.node.id(), leading.token());
         let ready = self.spare.take().filter(GuardHandle::is_ready);
         let Some(guard) = ready.or_else(|| self.prepare()) else {
@@ -190,7 +187,7 @@ impl<'a> Supervisor<'a> {
         guard.tell(ToGuard::Start { token: token.0, until });
         log::info!("node {node}: token={token}: starts the command");
         // `None` once the guard has confirmed the start.
-        let mut start_by = Some(lease_clock_nanos().saturating_add(patience));
+        let mut start_by = Some(lease_clock_nanos().saturating_add(self.spec.margin));
         // Prepared while this command runs, so that the next command need not wait.
         self.spare = self.prepare();
 
@@ -231,7 +228,7 @@ impl<'a> Supervisor<'a> {
                 recv(self.node_events) -> event => if event.is_err() {
                     self.node_events = never();
                 },
-                default(start_by.map_or(self.renewal, |_| self.renewal.min(Duration::from_nanos(patience / 4)))) => {}
+                default(start_by.map_or(self.renewal, |_| self.renewal.min(Duration::from_nanos(self.spec.margin / 4)))) => {}
             }
             if !suspended {
                 leading.alive();
@@ -251,7 +248,7 @@ impl<'a> Supervisor<'a> {
             // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also
             // happen while the lease is renewed: `gone_by`, `start_by` and `is_deaf` find it then.
             let now = lease_clock_nanos();
-            let not_started = start_by.is_some_and(|start_by| now >= start_by);
+            let not_started = start_by.is_some_and(|start_by| self.is_not_starting(&guard, start_by, now));
             let late = now + self.spec.margin / 2 >= until || now >= gone_by || guard.is_deaf() || not_started;
             if late && !killed {
                 killed = true;
@@ -264,6 +261,13 @@ impl<'a> Supervisor<'a> {
                 log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
             }
         }
+    }
+
+    /// Whether the guard, or the process that becomes the command, is stopped when the command should have started. On a
+    /// busy host the start takes longer. An election timeout is too long in any case.
+    fn is_not_starting(&self, guard: &GuardHandle, start_by: u64, now: u64) -> bool {
+        let too_late = start_by.saturating_add(9 * self.spec.margin);
+        now >= too_late || (now >= start_by && is_or_has_stopped(guard.id))
     }
 
     /// Tells the guard what a signal asks for. Returns when the command must have ended; `gone_by` is what held before.
@@ -289,10 +293,12 @@ impl<'a> Supervisor<'a> {
         let node = self.node.id();
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
+            None if report.left > 0 => {}
             None => log::info!("node {node}: it was too late to start the command"),
         }
         if report.left > 0 {
-            self.leftovers = !self.end_leftovers(Some(guard));
+            // The guard has tried for long enough. They are children of this process now.
+            self.end_leftovers(Some(guard), Duration::ZERO);
         }
         report
     }
@@ -301,14 +307,14 @@ impl<'a> Supervisor<'a> {
     fn conclude_without_report(&mut self, guard: &GuardHandle) -> CommandEnd {
         let node = self.node.id();
         log::warn!("node {node}: the guard of the command has ended: kills what is left of the command");
-        self.leftovers = !self.end_leftovers(Some(guard));
+        self.end_leftovers(Some(guard), DEATH_TIME);
         CommandEnd::Killed(SIGKILL)
     }
 
     /// Kills what is left of the last command. Returns whether that has ended.
-    fn end_leftovers(&mut self, guard: Option<&GuardHandle>) -> bool {
+    fn end_leftovers(&mut self, guard: Option<&GuardHandle>, limit: Duration) -> bool {
         let group = guard.and_then(|guard| guard.group.as_ref());
-        let ended = end_all_but(&self.spared(), group, DEATH_TIME);
+        let ended = end_all_but(&self.spared(), group, limit);
         if let Err(left) = &ended {
             log::error!(
                 "node {}: {} of the command cannot be ended, and may act beside the next leader: only a resource that \
