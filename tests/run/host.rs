@@ -60,11 +60,14 @@ fn a_process_that_may_not_be_killed_is_an_error_in_the_log_and_holds_up_nothing(
     };
     let command = [&program, "--reuid=0", "--", "sh", "-c", "echo $$; id -u; exec sleep 900"];
     let mut alone = start_under(&AS_NOBODY, &["--allow-privilege-gain", "--stop-time", "100ms"], &command);
-    alone.process.wait_until_it_mentions(&["0"]);
-    let pid = wait_for("its id", || alone.process.see(|record| record.said.first()?.parse().ok()));
+    wait_for("its ids", || alone.process.see(|record| (record.said.len() >= 2).then_some(())));
+    let pid = alone.process.see(|record| record.said[0].parse().unwrap());
+    alone.process.see(|record| assert_eq!(record.said[1], "0"));
     alone.process.signal(Signal::TERM);
-    let (code, log) = alone.end();
+    wait_for("the end", || (!alone.process.is_running()).then_some(()));
+    // It holds the outputs, too.
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let (code, log) = alone.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("ERROR") && log.contains(&format!("may not kill {pid}")), "{log}");
     assert!(log.contains("may act beside the next leader"), "{log}");

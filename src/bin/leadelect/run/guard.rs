@@ -9,14 +9,17 @@
 //!
 //! What has to stop is asked at once: the process group of the command, and one by one the processes that left it, see
 //! [`descendants`]. What has to die is killed by the kernel with its control group, where there is one, see
-//! [`cgroup`](super::cgroup). Then the guard walks over its descendants until none is left. The guard reports to the supervisor when it has no descendant any more. Only then may the
-//! supervisor release leadership. If the guard ends, the kernel kills the command, see [`exec`](super::exec). The
-//! supervisor then becomes the parent of the processes that the command had started, and kills them.
+//! [`cgroup`](super::cgroup). Then the guard walks over its descendants until none is left. The guard reports to the
+//! supervisor when it has no descendant any more. Only then may the supervisor release leadership. If the guard ends,
+//! the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of the processes that
+//! the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
-//! that the command had started. Only a resource that refuses old tokens is safe from them.
+//! that the command had started. Only a resource that refuses old tokens is safe from them. The next start of the node
+//! ends them, see [`leftovers`](super::leftovers).
 //!
-//! All that matters is done by one thread. Another one writes the log, so that no reader of the log can stop it. It sleeps in `poll`, with a timer that also counts the time while the host is suspended.
+//! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing. The guard
+//! sleeps in `poll`, with a timer that also counts the time while the host is suspended.
 
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,9 +53,11 @@ use super::schedule::Schedule;
 use super::{CommandSpec, EXEC, descendants, own_program};
 
 /// How soon the guard looks again for processes to kill, in nanoseconds. No signal tells it of a new orphan. The time
-/// doubles from look to look, so that a process that does not die costs no processor time.
+/// doubles from look to look: up to the second figure while processes are left that may fork, and to the third while
+/// only such are left that it may not kill.
 const FIRST_LOOK: u64 = 1_000_000;
-const LAST_LOOK: u64 = 100_000_000;
+const LONGER_LOOK: u64 = 5_000_000;
+const LONGEST_LOOK: u64 = 100_000_000;
 /// The guard leaves a process that it may not kill to its fate this long after the first attempt, in nanoseconds.
 const GIVE_UP: u64 = 1_000_000_000;
 
@@ -322,8 +327,9 @@ impl Guard {
         if !refused.is_empty() && now >= kills.since.saturating_add(GIVE_UP) {
             return None;
         }
+        let others_left = descendants::all_but(&[]).len() > refused.len();
         let pause = kills.pause;
-        kills.pause = (pause * 2).min(LAST_LOOK);
+        kills.pause = (pause * 2).min(if others_left { LONGER_LOOK } else { LONGEST_LOOK });
         Some(now + pause)
     }
 

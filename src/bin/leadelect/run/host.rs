@@ -41,5 +41,5 @@ pub(super) fn check(run: &RunId) -> Result<Groups, String> {
     }
 }
 
-const MOUNT_PROC: &str = "it belongs to another PID namespace, so the processes of the command cannot be found. Mount the \
-                          /proc of this namespace, as `unshare --pid --fork --mount-proc` does";
+const MOUNT_PROC: &str = "it belongs to another PID namespace, so the processes of the command cannot be found. Mount \
+                          the /proc of this namespace, as `unshare --pid --fork --mount-proc` does";

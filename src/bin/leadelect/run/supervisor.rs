@@ -118,6 +118,7 @@ impl<'a> Supervisor<'a> {
         if self.leftovers && !self.end_leftovers(None, Duration::ZERO) {
             log::error!("node {}: does not start the command beside what is left of the last one", self.node.id());
             self.signals.command_ended();
+            self.backoff.ran(Duration::ZERO);
             return Next::HoldOff(self.hold_off);
         }
         let began = lease_clock_nanos();
@@ -179,6 +180,9 @@ impl<'a> Supervisor<'a> {
     fn run_command(&mut self, leading: &Leading<'_>) -> Attempt {
         let (node, token) = (self.node.id(), leading.token());
         let ready = self.spare.take().filter(GuardHandle::is_ready);
+        if ready.is_none() {
+            log::warn!("node {node}: token={token}: no guard waits, or it has ended or stopped: takes another guard");
+        }
         let Some(guard) = ready.or_else(|| self.prepare()) else {
             // The same report as for a command that cannot be executed.
             return Attempt::Over(GuardReport { end: Some(CommandEnd::Exited(126)), told: false, left: 0 });
@@ -188,6 +192,7 @@ impl<'a> Supervisor<'a> {
         log::info!("node {node}: token={token}: starts the command");
         // `None` once the guard has confirmed the start.
         let mut start_by = Some(lease_clock_nanos().saturating_add(self.spec.margin));
+        let start_look = Duration::from_nanos(self.spec.margin / 4);
         // Prepared while this command runs, so that the next command need not wait.
         self.spare = self.prepare();
 
@@ -228,7 +233,7 @@ impl<'a> Supervisor<'a> {
                 recv(self.node_events) -> event => if event.is_err() {
                     self.node_events = never();
                 },
-                default(start_by.map_or(self.renewal, |_| self.renewal.min(Duration::from_nanos(self.spec.margin / 4)))) => {}
+                default(if start_by.is_some() { self.renewal.min(start_look) } else { self.renewal }) => {}
             }
             if !suspended {
                 leading.alive();
@@ -263,8 +268,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Whether the guard, or the process that becomes the command, is stopped when the command should have started. On a
-    /// busy host the start takes longer. An election timeout is too long in any case.
+    /// Whether the guard, or the process that becomes the command, is stopped when the command should have started. A
+    /// start may take longer on a busy host, but not as long as an election timeout.
     fn is_not_starting(&self, guard: &GuardHandle, start_by: u64, now: u64) -> bool {
         let too_late = start_by.saturating_add(9 * self.spec.margin);
         now >= too_late || (now >= start_by && is_or_has_stopped(guard.id))
