@@ -1,8 +1,8 @@
 //! What goes to the error output, without a wait.
 //!
-//! A log that nobody reads fills its pipe, and then a write to it does not return. The supervisor and the guard must end
-//! the command nevertheless. So a thread of its own writes the lines, and takes them from a queue that has a bound. A
-//! line that does not fit is counted. The count is written when there is room again.
+//! A log that nobody reads fills its pipe, and then a write to it does not return. The supervisor and the guard must
+//! end the command nevertheless. So a thread of its own writes the lines, and takes them from a queue that has a bound.
+//! A line that does not fit is counted. The count is written when there is room again.
 
 use std::env;
 use std::io::{IsTerminal, Write, stderr};

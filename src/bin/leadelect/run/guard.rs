@@ -11,8 +11,8 @@
 //! [`descendants`]. What has to die is killed by the kernel with its control group, where there is one, see
 //! [`cgroup`](super::cgroup). Then the guard walks over its descendants until none is left. The guard reports to the
 //! supervisor when it has no descendant any more. Only then may the supervisor release leadership. If the guard ends,
-//! the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of the processes that
-//! the command had started, and kills them.
+//! the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of the processes
+//! that the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
 //! that the command had started. Only a resource that refuses old tokens is safe from them. The next start of the node
