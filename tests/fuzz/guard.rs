@@ -7,7 +7,7 @@ mod guard_protocol;
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
 
-use guard_protocol::{GuardReport, Received, ToGuard, receive, send, socket_pair};
+use guard_protocol::{FromGuard, Received, ToGuard, receive, send, socket_pair};
 use rustix::net::{RecvFlags, SendFlags};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub fn guard(bytes: &[u8]) {
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).take(16).collect();
     received::<ToGuard>(&lines);
-    received::<GuardReport>(&lines);
+    received::<FromGuard>(&lines);
 }
 
 fn received<T: Serialize + DeserializeOwned + PartialEq + Debug>(lines: &[&[u8]]) {

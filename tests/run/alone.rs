@@ -1,6 +1,9 @@
 //! One supervisor whose node is the whole cluster: exit codes, output, signals.
 
-use std::process::Stdio;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -8,22 +11,33 @@ use tempfile::TempDir;
 use super::process::{Process, wait_for};
 use super::rig;
 
-struct Alone {
+pub(crate) struct Alone {
     _folder: TempDir,
-    process: Process,
+    pub(crate) process: Process,
 }
 
 /// `leadelect run OPTIONS -- COMMAND`
-fn start(options: &[&str], command: &[&str]) -> Alone {
+pub(crate) fn start(options: &[&str], command: &[&str]) -> Alone {
+    start_under(&[], options, command)
+}
+
+/// As [`start`], with the words of another program before it, which becomes `leadelect`.
+pub(crate) fn start_under(program: &[&str], options: &[&str], command: &[&str]) -> Alone {
     let folder = tempfile::tempdir().unwrap();
-    let mut run = rig::run(&rig::alone(folder.path()), "1");
-    run.args(options).arg("--").args(command);
-    Alone { process: Process::start("supervisor", run), _folder: folder }
+    // Another user may read the config.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let run = rig::run(&rig::alone(folder.path()), "1");
+    let words = program.iter().map(AsRef::as_ref).chain([run.get_program()]).chain(run.get_args());
+    let words: Vec<&OsStr> = words.collect();
+    let mut wrapped = Command::new(words[0]);
+    wrapped.args(&words[1..]).envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped.args(options).arg("--").args(command);
+    Alone { process: Process::start("supervisor", wrapped), _folder: folder }
 }
 
 impl Alone {
     /// Its exit code, and all that it said on its error output.
-    fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let status = self.process.wait_for_end();
         let log = self.process.see(|record| record.log.join("\n"));
         assert!(!log.contains("panicked"), "{log}");
@@ -72,7 +86,7 @@ fn with_on_failure_a_failed_command_runs_again_until_it_succeeds() {
     let script = format!("echo >> {0}; [ $(wc -l < {0}) -ge 3 ]", count.display());
     let options = ["--restart", "on-failure", "--hold-off", "10ms"];
     ends_with(0, &options, &["sh", "-c", &script]);
-    assert_eq!(std::fs::read_to_string(count).unwrap().len(), 3);
+    assert_eq!(fs::read_to_string(count).unwrap().len(), 3);
 }
 
 #[test]
@@ -206,7 +220,8 @@ fn a_guard_that_is_stopped_is_found_and_its_command_replaced() {
 fn other_signals_are_passed_on() {
     let script = "trap 'echo hup' HUP; trap 'echo usr1' USR1; trap 'echo usr2' USR2; echo ready; \
                   while :; do sleep 0.05; done";
-    let mut alone = start(&[], &["sh", "-c", script]);
+    // Without a terminal: with one, SIGHUP means that it is gone.
+    let mut alone = start_under(&["setsid"], &[], &["sh", "-c", script]);
     alone.process.wait_until_it_mentions(&["ready"]);
     for (signal, word) in [(Signal::HUP, "hup"), (Signal::USR1, "usr1"), (Signal::USR2, "usr2")] {
         alone.process.signal(signal);

@@ -182,3 +182,45 @@ fn an_orderly_stop_gives_the_command_its_time_while_the_node_still_leads() {
         assert_eq!(status.code(), Some(0), "{}", supervisor.dump());
     }
 }
+
+fn children(parent: u32) -> Vec<Pid> {
+    let children = std::fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let children = children.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let children: Vec<u32> = children.collect::<String>().split_whitespace().map(|id| id.parse().unwrap()).collect();
+    children.into_iter().map(|id| Pid::from_raw(id.try_into().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn if_the_guard_that_waits_is_stopped_the_next_leader_takes_another_one() {
+    takes_another(|guard| guard);
+}
+
+#[test]
+fn if_the_process_that_would_become_the_command_is_stopped_the_next_leader_takes_another_one() {
+    takes_another(|guard| {
+        let found = children(guard.as_raw_nonzero().get().try_into().unwrap());
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0]
+    });
+}
+
+/// Stops a process of every node that does not lead, given its spare guard. Then it kills the command.
+#[track_caller]
+fn takes_another(victim: impl Fn(Pid) -> Pid) {
+    let rig = Rig::start(TIMEOUT, "", &[]);
+    rig.wait_until_nobody_is_new();
+    let lives = rig.next_after(rig.lives().iter().map(|life| life.token).max().unwrap() - 1, 1);
+    let others = rig.others(&lives[0].node);
+    for other in &others {
+        let spare = children(rig.supervisors[other].id());
+        assert_eq!(spare.len(), 1, "{}", rig.dump());
+        kill_process(victim(spare[0]), Signal::STOP).unwrap();
+    }
+    lives[0].signal(Signal::KILL);
+    let next = rig.next_after(lives[0].token, 1);
+    assert!(others.contains(&next[0].node), "{}", rig.dump());
+    // In the first term of this leader, and not after a second hand-over.
+    let leader = &rig.supervisors[&next[0].node];
+    leader.wait_until_it_mentions(&[&format!("token={}", next[0].token), "takes another guard"]);
+    assert_eq!(rig.judge(), 2);
+}

@@ -8,13 +8,18 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod alone;
+mod asking;
 mod chance;
+mod crowd;
 mod exclusion;
 mod handover;
+mod host;
+mod relay;
 mod rig;
+mod stuck_log;
 #[path = "../support/mod.rs"]
 #[allow(dead_code)] // a part is for the other programs; the program `node` uses all of it
 mod support;
 mod work;
 
-use support::{child, cluster, dice, process};
+use support::{child, cluster, dice, process, skip};

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::child::boot_nanos;
 use super::cluster::{Cluster, free_port};
 use super::process::{AMPLE, Process, try_for, wait_for};
+use super::relay::Relays;
 use super::work;
 
 /// A process that was a command, or one that a command has started.
@@ -56,6 +57,7 @@ pub(crate) struct Rig {
     pub(crate) supervisors: BTreeMap<String, Process>,
     traits: String,
     options: Vec<String>,
+    relays: Option<Relays>,
 }
 
 impl Rig {
@@ -65,8 +67,21 @@ impl Rig {
     }
 
     pub(crate) fn of(ids: &[&str], election_timeout_ms: u64, traits: &str, options: &[&str]) -> Rig {
-        let cluster = Cluster::planned(ids, election_timeout_ms);
+        Rig::start_all(Cluster::planned(ids, election_timeout_ms), None, traits, options)
+    }
+
+    /// Three supervisors that dial each other through relays, so that one can be cut off.
+    pub(crate) fn with_relays(heartbeat_interval_ms: u64, election_timeout_ms: u64, traits: &str) -> (Rig, Relays) {
+        let mut cluster = Cluster::planned(&["1", "2", "3"], election_timeout_ms);
+        cluster.plan.heartbeat_interval_ms = Some(heartbeat_interval_ms);
+        let relays = Relays::start(&cluster.plan);
+        (Rig::start_all(cluster, Some(relays.clone()), traits, &[]), relays)
+    }
+
+    fn start_all(cluster: Cluster, relays: Option<Relays>, traits: &str, options: &[&str]) -> Rig {
+        let ids: Vec<String> = cluster.plan.nodes.iter().map(|(id, ..)| id.clone()).collect();
         let mut rig = Rig {
+            relays,
             cluster,
             supervisors: BTreeMap::new(),
             traits: traits.into(),
@@ -74,7 +89,7 @@ impl Rig {
         };
         fs::create_dir(rig.work_folder()).unwrap();
         for id in ids {
-            rig.join(id);
+            rig.join(&id);
         }
         rig
     }
@@ -96,6 +111,7 @@ impl Rig {
     /// Starts one more supervisor, of the node `id`.
     pub(crate) fn join(&mut self, id: &str) {
         let plan = self.cluster.plan.clone();
+        let plan = self.relays.as_ref().map_or(plan.clone(), |relays| relays.plan_of(id, &plan));
         let mut command = run(&self.cluster.write(&plan), id);
         command
             .args(&self.options)

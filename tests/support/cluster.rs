@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) certs: Option<Certs>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) election_timeout_ms: u64,
+    /// The default, unless set.
+    pub(crate) heartbeat_interval_ms: Option<u64>,
     /// Id, address, port, and more lines of YAML such as `tls_name: n`.
     pub(crate) nodes: Vec<(String, String, u16, String)>,
 }
@@ -61,7 +63,14 @@ impl Plan {
             let (addr, more) = ("127.0.0.1".to_owned(), String::new());
             ((*id).to_owned(), addr, free_port(), more)
         });
-        Plan { cluster: "test".into(), certs, state_dir: None, election_timeout_ms, nodes: nodes.collect() }
+        Plan {
+            cluster: "test".into(),
+            certs,
+            state_dir: None,
+            election_timeout_ms,
+            heartbeat_interval_ms: None,
+            nodes: nodes.collect(),
+        }
     }
 
     pub(crate) fn yaml(&self) -> String {
@@ -80,7 +89,11 @@ impl Plan {
         if let Some(folder) = &self.state_dir {
             writeln!(yaml, "state_dir: {}", folder.display()).unwrap();
         }
-        writeln!(yaml, "timing:\n  election_timeout: {}ms\nnodes:", self.election_timeout_ms).unwrap();
+        writeln!(yaml, "timing:\n  election_timeout: {}ms", self.election_timeout_ms).unwrap();
+        if let Some(interval) = self.heartbeat_interval_ms {
+            writeln!(yaml, "  heartbeat_interval: {interval}ms").unwrap();
+        }
+        writeln!(yaml, "nodes:").unwrap();
         for (id, addr, port, more) in &self.nodes {
             writeln!(yaml, "  {id}:\n    addr: {addr}\n    port: {port}\n    {more}").unwrap();
         }

@@ -4,6 +4,7 @@
 
 mod check;
 mod completions;
+mod error_output;
 mod hand_over;
 // Needs Linux: a signal when the parent dies, a new parent for orphans, one clock for all processes.
 #[cfg(target_os = "linux")]
@@ -12,11 +13,12 @@ mod status;
 mod view;
 
 use std::fmt;
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use error_output::complain;
 use leadelect::{Config, NodeId, may_be_key};
 
 /// Shows what the nodes of a cluster see, and hands leadership over from one node to another.
@@ -128,12 +130,14 @@ fn main() -> ExitCode {
 }
 
 fn conclude(done: Result<ExitCode, Failure>) -> ExitCode {
-    done.unwrap_or_else(|failure| {
+    let code = done.unwrap_or_else(|failure| {
         if failure.exit_code != UNREAD {
             complain(&failure.problem);
         }
         ExitCode::from(failure.exit_code)
-    })
+    });
+    error_output::finish();
+    code
 }
 
 /// Writes to stdout. Unlike `print!`, it does not panic if stdout is closed.
@@ -145,14 +149,6 @@ fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Writes a line to stderr, in one piece, because several processes may share stderr. Unlike `eprintln!`, it does not
-/// panic if stderr is closed, so that the exit code stays right.
-fn complain(problem: &str) {
-    let line = format!("leadelect: {problem}\n");
-    // Fails if stderr is closed. Then nobody reads the line.
-    let _ = stderr().write_all(line.as_bytes());
-}
-
 /// Prints the help, or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
@@ -162,8 +158,10 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
-        Some(_) if may_be_key(&text) => complain(&format!("found {UNSHOWN}: see `leadelect --help`")),
-        Some(problem) => complain(problem.trim_end()),
+        Some(_) if may_be_key(&text) => {
+            return conclude(Err(Failure::of(format!("found {UNSHOWN}: see `leadelect --help`"))));
+        }
+        Some(problem) => return conclude(Err(Failure::of(problem.trim_end()))),
         // The help, because there were no arguments at all.
         None => drop(error.print()),
     }

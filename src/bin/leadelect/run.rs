@@ -1,10 +1,14 @@
 //! `leadelect run`: a command that runs only while this node leads.
 
+mod backoff;
+mod cgroup;
 mod descendants;
 mod exec;
 mod guard;
 mod guard_handle;
 mod guard_protocol;
+mod host;
+mod leftovers;
 mod schedule;
 mod signals;
 mod supervisor;
@@ -20,7 +24,9 @@ use leadelect::election::Timing;
 use leadelect::{Node, time_from_str};
 use rustix::process::{getpid, set_child_subreaper};
 
-use super::{ConfigFile, Failure, complain};
+use super::error_output::{complain, start_logger};
+use super::{ConfigFile, Failure};
+use leftovers::RunId;
 use signals::SignalReceiver;
 use supervisor::Supervisor;
 
@@ -54,6 +60,18 @@ pub(crate) struct Args {
     /// that it left behind may take as long. The lease is renewed meanwhile
     #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "10s")]
     stop_time: Duration,
+    /// Give leadership up if a signal such as SIGSTOP or SIGTTOU has stopped the command for this long [default: only
+    /// a line in the log]
+    #[arg(long, value_name = "TIME", value_parser = time_from_str)]
+    max_silence: Option<Duration>,
+    /// The longest pause before a command starts again that ends at once. The pause is an election timeout after the
+    /// second end in a row, and doubles with each. It ends when the command has run for as long as `--hold-off`
+    #[arg(long, value_name = "TIME", value_parser = time_from_str, default_value = "60s")]
+    longest_pause: Duration,
+    /// Let set-user-ID programs such as sudo and su gain privileges. A process of another user may not be killed by
+    /// this program. Then it can act beside the next leader
+    #[arg(long)]
+    allow_privilege_gain: bool,
     /// The command and its arguments, after `--`
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -66,6 +84,8 @@ Environment variables of the command:
                    resource refuse a lower one
   LEADELECT_TERM   the term in which this node won; the same number
   LEADELECT_NODE   the id of this node
+  LEADELECT_RUN    by which the next `leadelect run` of this node finds
+                   processes that this one could not end
 
 The command runs in a process group of its own. It has the input, output and error output of `leadelect run`. \
 It can write to a terminal, but not read from it. `leadelect run` logs to its error output: RUST_LOG=warn for \
@@ -75,11 +95,17 @@ If the lease is not renewed, the command gets the stop signal `--drain-time` bef
 SIGKILL a tenth of the election timeout before it ends. If `leadelect resign` or `leadelect transfer` takes \
 leadership away, the command gets the stop signal at once, and has the rest of the lease to stop.
 
-Signals go to the whole process group of the command. Processes that left the group are killed, too. All of them \
-are gone before another node leads. A separate process, the guard, makes sure of that: also if `leadelect run` \
-is stopped or killed. If both are stopped or killed, or if the host is paused, only the token protects the resource.
+Stop signal and SIGKILL go to the whole process group of the command, and to all processes that left the group. All \
+of them are gone before another node leads. A separate process, the guard, makes sure of that: also if `leadelect run` \
+is stopped or killed. If both are stopped or killed, or if the host is paused, only the token protects the resource. \
+The next start of this node ends what is then left.
 
-If the command ends by itself, the rest of its process group gets the stop signal, and SIGKILL after `--stop-time`. \
+The command cannot gain privileges by set-user-ID programs such as sudo, unless --allow-privilege-gain is given. \
+Otherwise a process could become another user that `leadelect run` may not signal. If it may not kill a process, it \
+says so as an ERROR, tries for seconds, and goes on. In a control group of its own (as root, or with systemd's \
+Delegate=yes) the kernel kills such a process as well.
+
+If the command ends by itself, what it left behind gets the stop signal, and SIGKILL after `--stop-time`. \
 Then the node steps down. What comes next depends on --restart:
   always      contend again: the next leader starts the command, on this host
               or on another
@@ -90,8 +116,8 @@ A command that was told to stop does not count as ended by itself.
 
 SIGINT or SIGTERM stops first the command and then `leadelect run`. The command gets `--stop-time` to stop while \
 this node still leads. Then another node leads. A second SIGINT or SIGTERM kills the command. SIGHUP, SIGUSR1 and \
-SIGUSR2 are passed on to the process group of the command. SIGHUP is ignored if it was ignored at the start, as \
-under nohup.
+SIGUSR2 are passed on to the process group of the command. With a controlling terminal SIGHUP means that the \
+terminal is gone: it acts as SIGTERM. SIGHUP is ignored if it was ignored at the start, as under nohup.
 
 Exit codes:
   0         ended by SIGINT or SIGTERM; or the command ended with 0
@@ -99,8 +125,8 @@ Exit codes:
   N         the command ended with N (never)
   128+N     signal N killed the command (never)
   126, 127  the command cannot be executed; the command is not found (never)
-  2         the arguments or the config cannot be used, or the node cannot
-            start
+  2         the arguments or the config cannot be used, the node cannot start,
+            or this host does not let `leadelect run` keep its promise
   125       the node stopped by itself: see the log
 
 Example, on three hosts. One of them runs the importer. If that host dies, another one runs it within a second:
@@ -134,6 +160,8 @@ struct CommandSpec {
     stop_time: u64,
     #[arg(long)]
     stop_signal: i32,
+    #[arg(long)]
+    allow_privilege_gain: bool,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
@@ -162,6 +190,7 @@ impl CommandSpec {
             margin: nanos(margin),
             stop_time: nanos(args.stop_time),
             stop_signal: args.stop_signal,
+            allow_privilege_gain: args.allow_privilege_gain,
             command: args.command.clone(),
         })
     }
@@ -182,7 +211,7 @@ const EXEC: &str = "guard-exec";
 #[derive(Debug, clap::Parser)]
 enum Internal {
     /// Run a command for the supervisor, which is the other end of stdin
-    Guard(CommandSpec),
+    Guard(guard::Args),
     GuardExec(exec::Args),
 }
 
@@ -208,20 +237,23 @@ fn own_program(argument: &str) -> Command {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp_millis()
-        .init();
+    start_logger();
     let config = args.config.read()?;
+    let run = run_id(&config, &args.id);
     let config = config.for_node(&args.id).map_err(Failure::of)?;
     let timing = config.timing();
     let spec = CommandSpec::new(args, config.id().to_string(), timing)?;
     // If a guard is killed, this process becomes the parent of the processes that the guard left behind.
     set_child_subreaper(Some(getpid())).map_err(Failure::of)?;
+    let groups = host::check(&run).map_err(Failure::of)?;
     let signals = SignalReceiver::start().map_err(Failure::of)?;
+    // Before the node votes: it may have to do so for a leader that what is left would act beside.
+    run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     signals.set_node(&node);
-    let exit_code = Supervisor::new(args, &node, timing, spec, &signals).run();
+    let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), &signals).run();
     node.shutdown();
+    run.remove_cgroups();
     match (exit_code, signals.stop_requested()) {
         (Some(code), _) => Ok(ExitCode::from(code)),
         (None, true) => Ok(ExitCode::SUCCESS),
@@ -230,4 +262,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(NODE_STOPPED))
         }
     }
+}
+
+fn run_id(config: &leadelect::Config, id: &str) -> RunId {
+    let node = config.nodes().find(|(node, _)| node.as_str() == id).map(|(_, node)| node);
+    // `for_node` refuses a node that the config does not have.
+    let (addr, port) = node.map_or(("", 0), |node| (node.addr.as_str(), node.port));
+    RunId::of_this_process(config.cluster(), id, addr, port)
 }

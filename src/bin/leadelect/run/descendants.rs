@@ -1,58 +1,110 @@
-//! Finds the processes of a command that left its process group, or whose guard is gone.
+//! Finds the processes of a command, also those that left its process group or whose guard is gone.
 //!
 //! When a parent dies, its children get a new parent: the nearest ancestor that asked for this with
-//! `PR_SET_CHILD_SUBREAPER`. Guard and supervisor both ask for it. So all processes that a command has started end up
-//! among their children, even after several forks and in another process group or session.
+//! `PR_SET_CHILD_SUBREAPER`. Guard and supervisor both ask for it. So all processes that a command has started stay
+//! below them, even after several forks and in another process group or session.
+//!
+//! The kernel lists the children of each thread in `/proc/PID/task/TID/children`. A walk from parent to children costs
+//! as much as the command has processes. How many other processes the host has does not matter.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
+use leadelect::lease_clock_nanos;
+use rustix::event::poll;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::time::Timespec;
 
-/// The children of this process, zombies included.
-pub(super) fn children() -> io::Result<Vec<Pid>> {
-    let me = getpid().as_raw_nonzero().get();
+use super::cgroup::Cgroup;
+use super::nanos;
+
+/// How often to look again for processes that die.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// The children of a process, zombies included. None if the process has ended.
+pub(super) fn children(parent: Pid) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // It has ended, so it was no child of this process: a child stays in /proc until its parent reaps it.
-        let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else {
-            continue;
-        };
-        if parent(&stat) == Some(me) {
-            children.extend(Pid::from_raw(id));
+    for thread in fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero()))? {
+        let file = thread?.path().join("children");
+        match fs::read_to_string(&file) {
+            Ok(ids) => children.extend(ids.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?))),
+            // The thread has ended. Its children have another parent now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(children)
 }
 
-/// The parent in a line of `/proc/PID/stat`. The second field is the name of the program in brackets. It may contain
-/// any character.
-fn parent(stat: &str) -> Option<i32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+/// Whether a signal has stopped the process or one of its children.
+pub(super) fn is_or_has_stopped(process: Pid) -> bool {
+    let mut family = children(process).unwrap_or_default();
+    family.push(process);
+    family.iter().any(|process| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+        // The name of the program is in brackets, and may contain any character.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    })
 }
 
-/// Kills all children of this process but `spared`, and all that become its children meanwhile. Returns when none is
-/// left. Fails if `/proc` cannot be read.
-pub(super) fn kill_all_but(spared: &[Pid]) -> io::Result<()> {
+/// All descendants of this process, parents before children, without `spared` and what is below them.
+pub(super) fn all_but(spared: &[Pid]) -> Vec<Pid> {
+    let mut known = BTreeSet::new();
+    let mut found = vec![getpid()];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        // Fails if it has ended since. Whoever gets its children shows them to the next walk.
+        let children = children(parent).unwrap_or_default();
+        // A process that changes its parent during the walk may be seen twice.
+        found.extend(children.into_iter().filter(|child| !spared.contains(child) && known.insert(child.as_raw_pid())));
+    }
+    found.remove(0);
+    found
+}
+
+/// Sends SIGKILL to the group and to all descendants of this process but `spared`. Does not wait for their end: call it
+/// again until none is left. Returns those that this process is not allowed to kill.
+pub(super) fn kill_all_but(spared: &[Pid], group: Option<&Cgroup>) -> Vec<Pid> {
+    // Fails if the group is gone.
+    let killed = group.is_some_and(|group| group.kill().is_ok());
+    let members = group.filter(|_| killed).map(Cgroup::members).unwrap_or_default();
+    let mut refused = all_but(spared);
+    refused.retain(|process| kill_process(*process, Signal::KILL) == Err(Errno::PERM));
+    refused.retain(|process| !members.contains(process));
+    refused
+}
+
+/// Kills the group and all descendants of this process but `spared`, and those that become its descendants meanwhile.
+///
+/// # Errors
+///
+/// Those that have not ended when `limit` is over. This process may not be allowed to kill them, or they wait for a
+/// device.
+pub(super) fn end_all_but(spared: &[Pid], group: Option<&Cgroup>, limit: Duration) -> Result<(), Vec<Pid>> {
+    let until = lease_clock_nanos().saturating_add(nanos(limit));
     loop {
-        let mut children = children()?;
-        children.retain(|child| !spared.contains(child));
-        if children.is_empty() {
+        let _ = kill_all_but(spared, group);
+        for child in children(getpid()).unwrap_or_default() {
+            if !spared.contains(&child) {
+                // Fails if another thread has reaped it, which is as good.
+                let _ = waitpid(Some(child), WaitOptions::NOHANG);
+            }
+        }
+        let mut left = all_but(spared);
+        left.extend(group.map(Cgroup::members).unwrap_or_default());
+        if left.is_empty() {
             return Ok(());
         }
-        for child in &children {
-            // Fails if the child is a zombie, which is as good.
-            let _ = kill_process(*child, Signal::KILL);
+        if lease_clock_nanos() >= until {
+            return Err(left);
         }
-        for child in children {
-            // Fails if another thread has reaped it, which is as good.
-            let _ = waitpid(Some(child), WaitOptions::empty());
-        }
+        // Fails if a signal came.
+        let _ = poll(&mut [], Some(&PAUSE));
     }
 }
 
@@ -61,19 +113,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_is_found_after_any_program_name() {
-        assert_eq!(parent("12 (sh) S 7 12 12 0 -1"), Some(7));
-        assert_eq!(parent("12 (a) R 9 (b) S 7 12 12 0 -1"), Some(7));
-        assert_eq!(parent("12 (sh"), None);
-    }
-
-    #[test]
     fn a_child_is_among_the_children_until_it_is_reaped() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         let id = Pid::from_child(&child);
-        assert!(children().expect("proc").contains(&id));
+        assert!(children(getpid()).expect("proc").contains(&id));
         child.kill().expect("killed");
         child.wait().expect("reaped");
-        assert!(!children().expect("proc").contains(&id));
+        assert!(!children(getpid()).expect("proc").contains(&id));
+    }
+
+    #[test]
+    fn a_walk_finds_grandchildren_and_spares_whom_it_should() {
+        let script = "sleep 60 & echo $!; wait";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("sh");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("a line");
+        let grandchild = Pid::from_raw(line.trim().parse().expect("an id")).expect("an id");
+        let id = Pid::from_child(&child);
+        let found = all_but(&[]);
+        let place = |process| found.iter().position(|found| *found == process).expect("found");
+        assert!(place(id) < place(grandchild));
+        assert!(!all_but(&[id]).contains(&grandchild));
+        let _ = kill_process(grandchild, Signal::KILL);
+        child.wait().expect("reaped");
     }
 }

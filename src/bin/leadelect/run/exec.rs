@@ -12,9 +12,13 @@ use std::process::{Command, ExitCode, Stdio};
 use leadelect::lease_clock_nanos;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::thread::set_no_new_privs;
 
-use super::super::{Failure, complain};
+use super::super::Failure;
+use super::super::error_output::complain;
 use super::guard_protocol::{Received, ToGuard, receive};
+
+const PRIVILEGES_STAY: bool = true;
 
 /// Wait for the guard, which is the parent process and the other end of stdin. Then become the command
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,8 @@ pub(super) struct Args {
     node: String,
     #[arg(long, value_name = "PID")]
     guard: i32,
+    #[arg(long)]
+    allow_privilege_gain: bool,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
@@ -46,6 +52,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let guarded = getppid().map(Pid::as_raw_pid) == Some(args.guard);
     if !guarded || lease_clock_nanos() >= until {
         return Err(Failure::of("too late to start the command"));
+    }
+    if !args.allow_privilege_gain {
+        // Otherwise a set-user-ID program could become a process that the guard may not kill.
+        set_no_new_privs(PRIVILEGES_STAY).map_err(Failure::of)?;
     }
     let (program, arguments) = args.command.split_first().expect("clap asks for one");
     let error = Command::new(program)

@@ -7,20 +7,25 @@
 //! - It kills the command a tenth of the election timeout before the lease ends.
 //! - It kills the command at once if the supervisor is gone. Then the kernel has closed the supervisor's socket.
 //!
-//! Signals go to the whole process group of the command. Processes that left the group are killed one by one, see
-//! [`descendants`]. The guard reports to the supervisor when it has no descendant any more. Only then may the
-//! supervisor release leadership. If the guard ends, the kernel kills the command, see [`exec`](super::exec). The
-//! supervisor then becomes the parent of the processes that the command had started, and kills them.
+//! What has to stop is asked at once: the process group of the command, and one by one the processes that left it, see
+//! [`descendants`]. What has to die is killed by the kernel with its control group, where there is one, see
+//! [`cgroup`](super::cgroup). Then the guard walks over its descendants until none is left. The guard reports to the
+//! supervisor when it has no descendant any more. Only then may the supervisor release leadership. If the guard ends,
+//! the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of the processes
+//! that the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
-//! that the command had started. Only a resource that refuses old tokens is safe from them.
+//! that the command had started. Only a resource that refuses old tokens is safe from them. The next start of the node
+//! ends them, see [`leftovers`](super::leftovers).
 //!
-//! The guard has one thread. It sleeps in `poll`, with a timer that also counts the time while the host is suspended.
+//! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing. The guard
+//! sleeps in `poll`, with a timer that also counts the time while the host is suspended.
 
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,19 +35,41 @@ use leadelect::lease_clock_nanos;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpgid, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
+};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-use super::super::{Failure, complain};
-use super::guard_protocol::{CommandEnd, GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair};
+use super::super::{Failure, error_output};
+use super::cgroup::Cgroup;
+use super::guard_protocol::{
+    CommandEnd, FromGuard, GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair,
+};
+use super::leftovers::listed;
 use super::schedule::Schedule;
 use super::{CommandSpec, EXEC, descendants, own_program};
 
-/// How often the guard looks for processes to kill, in nanoseconds. No signal tells it of a new orphan.
-const KILL_INTERVAL: u64 = 5_000_000;
+/// How soon the guard looks again for processes to kill, in nanoseconds. No signal tells it of a new orphan. The time
+/// doubles from look to look: up to the second figure while processes are left that may fork, and to the third while
+/// only such are left that it may not kill.
+const FIRST_LOOK: u64 = 1_000_000;
+const LONGER_LOOK: u64 = 5_000_000;
+const LONGEST_LOOK: u64 = 100_000_000;
+/// The guard leaves a process that it may not kill to its fate this long after the first attempt, in nanoseconds.
+const GIVE_UP: u64 = 1_000_000_000;
+
+/// The arguments of a guard.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spec: CommandSpec,
+    /// The control group for the command
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
+}
 
 /// A command that waits to be started, runs, or has left processes behind.
 #[derive(Debug)]
@@ -51,6 +78,8 @@ struct CommandProcess {
     id: Pid,
     /// The socket on which the process waits for the message to start. `None` after the start.
     start_socket: Option<OwnedFd>,
+    /// The same socket, from the message to start until the process has become the command: that closes its end.
+    starting: Option<OwnedFd>,
     end: Option<CommandEnd>,
     /// Whether it had been told to stop before it ended.
     told: bool,
@@ -65,10 +94,19 @@ impl CommandProcess {
         }
     }
 
-    fn signal_stop(&mut self, stop_signal: Signal) {
-        self.signal(stop_signal);
+    /// Asks the group and all that left it to stop.
+    fn ask_to_stop(&mut self, stop_signal: Signal) {
         // A process that is stopped does not see the signal before it continues.
-        self.signal(Signal::CONT);
+        for signal in [stop_signal, Signal::CONT] {
+            self.signal(signal);
+        }
+        for process in descendants::all_but(&[]) {
+            if getpgid(Some(process)) != Ok(self.id) {
+                // Fails if it has ended, or is another user's. Then it is killed later, or found to live on.
+                let _ = kill_process(process, stop_signal);
+                let _ = kill_process(process, Signal::CONT);
+            }
+        }
     }
 }
 
@@ -82,21 +120,36 @@ struct Guard {
     child_ended: UnixStream,
     timer: OwnedFd,
     command: Option<CommandProcess>,
+    group: Option<Cgroup>,
     supervisor_gone: bool,
     too_late: bool,
+    kills: Option<Kills>,
 }
 
-pub(super) fn run(spec: CommandSpec) -> Result<ExitCode, Failure> {
-    let mut guard = Guard::new(spec).map_err(|error| Failure::of(format!("guard: {error}")))?;
+/// The attempts to kill what is left of the command.
+#[derive(Debug)]
+struct Kills {
+    since: u64,
+    pause: u64,
+    /// The processes that this guard is not allowed to kill.
+    refused: Vec<Pid>,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    error_output::start_logger();
+    let mut guard = Guard::new(args).map_err(|error| Failure::of(format!("guard: {error}")))?;
     if let Some(report) = guard.watch() {
         // Fails if the supervisor is gone. Then no process needs the report.
-        let _ = send(&guard.supervisor, &report);
+        let _ = send(&guard.supervisor, &FromGuard::Ended(report));
+    }
+    if let Some(group) = &guard.group {
+        group.remove();
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Guard {
-    fn new(spec: CommandSpec) -> std::io::Result<Guard> {
+    fn new(Args { spec, cgroup }: Args) -> std::io::Result<Guard> {
         let supervisor = stdin().as_fd().try_clone_to_owned()?;
         set_child_subreaper(Some(getpid()))?;
         let (child_ended, sender) = UnixStream::pair()?;
@@ -121,8 +174,10 @@ impl Guard {
             child_ended,
             timer,
             command: None,
+            group: cgroup.map(Cgroup::at),
             supervisor_gone: false,
             too_late: false,
+            kills: None,
             spec,
         })
     }
@@ -132,8 +187,9 @@ impl Guard {
         loop {
             self.read_messages();
             if self.too_late {
-                return Some(GuardReport { end: None, told: true });
+                return Some(GuardReport { end: None, told: true, left: 0 });
             }
+            self.confirm_start();
             let waits = match &self.command {
                 None if self.supervisor_gone => return None,
                 None => true,
@@ -143,7 +199,10 @@ impl Guard {
                 // No report if the command never started. The supervisor sees that the guard ended, and starts another.
                 return Some(report).filter(|_| !waits);
             }
-            let next = if waits && !self.supervisor_gone { u64::MAX } else { self.act(lease_clock_nanos()) };
+            let next = if waits && !self.supervisor_gone { Some(u64::MAX) } else { self.act(lease_clock_nanos()) };
+            let Some(next) = next else {
+                return self.gives_up();
+            };
             self.sleep_until(next);
         }
     }
@@ -180,7 +239,8 @@ impl Guard {
         match self.spawn(input) {
             Ok(command) => self.command = Some(command),
             Err(error) => {
-                complain(&format!("cannot start a process: {error}"));
+                log::error!("cannot start a process: {error}");
+                error_output::finish();
                 // The supervisor sees that the guard ended.
                 std::process::exit(1);
             }
@@ -189,7 +249,11 @@ impl Guard {
 
     fn spawn(&self, input: Option<OwnedFd>) -> std::io::Result<CommandProcess> {
         let (ours, theirs) = socket_pair()?;
-        let child = own_program(EXEC)
+        let mut program = own_program(EXEC);
+        if self.spec.allow_privilege_gain {
+            program.arg("--allow-privilege-gain");
+        }
+        let child = program
             .args(["--node", &self.spec.node])
             .args(["--guard", &getpid().as_raw_nonzero().to_string(), "--"])
             .args(&self.spec.command)
@@ -200,7 +264,10 @@ impl Guard {
         send_with_files(&ours, &ToGuard::Input, &[input.as_fd()])?;
         // `reap` waits for it, and for all other children.
         let id = Pid::from_child(&child);
-        Ok(CommandProcess { id, start_socket: Some(ours), end: None, told: false, group_gone: false })
+        if let Some(Err(error)) = self.group.as_ref().map(|group| group.add(id)) {
+            log::warn!("cannot put the command into its control group, does without: {error}");
+        }
+        Ok(CommandProcess { id, start_socket: Some(ours), starting: None, end: None, told: false, group_gone: false })
     }
 
     fn start(&mut self, token: u64, lease_end: u64) {
@@ -208,57 +275,96 @@ impl Guard {
         // The supervisor may have been stopped since it sent this message.
         let soft_deadline = self.schedule.soft_deadline();
         self.too_late = lease_clock_nanos() >= soft_deadline;
-        let socket = self.command.as_mut().map(|command| command.start_socket.take());
-        if let (Some(Some(socket)), false) = (socket, self.too_late) {
+        let Some(command) = &mut self.command else { return };
+        if let (Some(socket), false) = (command.start_socket.take(), self.too_late) {
             // Fails if the process has ended. `reap` finds that.
             let _ = send(&socket, &ToGuard::Start { token, until: soft_deadline });
+            command.starting = Some(socket);
+        }
+    }
+
+    /// Tells the supervisor once the command has started.
+    fn confirm_start(&mut self) {
+        let Some(command) = &mut self.command else { return };
+        let started = |socket: &OwnedFd| matches!(receive::<ToGuard>(socket, RecvFlags::DONTWAIT), Received::Closed);
+        if command.starting.as_ref().is_some_and(started) {
+            command.starting = None;
+            // Fails if the supervisor is gone, which `read_messages` finds, or if it does not read.
+            let _ = send(&self.supervisor, &FromGuard::Started);
         }
     }
 
     fn tell_to_stop(&mut self, now: u64) {
         if let (Some(command), None) = (&mut self.command, self.schedule.stopping_since) {
             self.schedule.stopping_since = Some(now);
-            command.signal_stop(self.stop_signal);
+            command.ask_to_stop(self.stop_signal);
         }
     }
 
-    /// Does what is due, and returns when to call this again.
-    fn act(&mut self, now: u64) -> u64 {
+    /// Does what is due, and returns when to call this again. `None` if nothing more can be done.
+    fn act(&mut self, now: u64) -> Option<u64> {
         if now >= self.schedule.soft_deadline() {
             self.tell_to_stop(now);
         }
         if !self.supervisor_gone && now < self.schedule.kill_at() {
-            return self.schedule.next();
+            return Some(self.schedule.next());
         }
-        if let Some(command) = &mut self.command {
-            command.signal(Signal::KILL);
+        self.kill(now)
+    }
+
+    /// Kills all that is left. Returns when to look again, or `None` if nothing more can be done.
+    fn kill(&mut self, now: u64) -> Option<u64> {
+        let refused = descendants::kill_all_but(&[], self.group.as_ref());
+        let kills = self.kills.get_or_insert(Kills { since: now, pause: FIRST_LOOK, refused: Vec::new() });
+        let news: Vec<Pid> = refused.iter().copied().filter(|process| !kills.refused.contains(process)).collect();
+        if !news.is_empty() {
+            log::error!(
+                "may not kill {} of the command: started with --allow-privilege-gain, or another user by now",
+                listed(&news)
+            );
+            kills.refused.extend(news);
         }
-        // Without /proc, processes that left the group cannot be found.
-        for child in descendants::children().unwrap_or_default() {
-            // Fails if the child is a zombie, which is as good.
-            let _ = kill_process(child, Signal::KILL);
+        if !refused.is_empty() && now >= kills.since.saturating_add(GIVE_UP) {
+            return None;
         }
-        now + KILL_INTERVAL
+        let others_left = descendants::all_but(&[]).len() > refused.len();
+        let pause = kills.pause;
+        kills.pause = (pause * 2).min(if others_left { LONGER_LOOK } else { LONGEST_LOOK });
+        Some(now + pause)
+    }
+
+    /// The report if processes live on that this guard may not kill. From the end of the guard on they are children of
+    /// the supervisor.
+    fn gives_up(&self) -> Option<GuardReport> {
+        let left = descendants::all_but(&[]);
+        log::error!("gives up: {} may act beside the next leader", listed(&left));
+        let command = self.command.as_ref()?;
+        Some(GuardReport { end: command.end, told: true, left: left.len() })
     }
 
     /// Reaps all children that have ended. Returns a report once there is no child left.
     fn reap(&mut self) -> Option<GuardReport> {
         let command = self.command.as_mut()?;
         loop {
-            match wait(WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
                 Ok(Some((id, status))) if id == command.id => {
+                    if let Some(change) = suspension(status) {
+                        // Fails if the supervisor is gone, or does not read.
+                        let _ = send(&self.supervisor, &change);
+                        continue;
+                    }
                     let killed = status.terminating_signal().map(CommandEnd::Killed);
                     let exited = status.exit_status().map(CommandEnd::Exited);
                     command.end = killed.or(exited);
                     let now = lease_clock_nanos();
                     command.told = self.schedule.stopping_since.is_some() || now >= self.schedule.soft_deadline();
                     self.schedule.stopping_since.get_or_insert(now);
-                    // For the processes that it left behind in its group.
-                    command.signal_stop(self.stop_signal);
+                    // For the processes that it left behind.
+                    command.ask_to_stop(self.stop_signal);
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return None,
-                Err(_) => return Some(GuardReport { end: command.end, told: command.told }),
+                Err(_) => return Some(GuardReport { end: command.end, told: command.told, left: 0 }),
             }
         }
     }
@@ -276,9 +382,17 @@ impl Guard {
         if !self.supervisor_gone {
             awaited.push(PollFd::new(&self.supervisor, PollFlags::IN));
         }
+        let starting = self.command.as_ref().and_then(|command| command.starting.as_ref());
+        awaited.extend(starting.map(|socket| PollFd::new(socket, PollFlags::IN)));
         // Fails if a signal came. The caller checks everything anyway.
         let _ = poll(&mut awaited, None);
         let mut bytes = [0; 64];
         while matches!((&self.child_ended).read(&mut bytes), Ok(1..)) {}
     }
+}
+
+/// Whether the command was stopped by a signal, or goes on after that. `None` if it has ended.
+fn suspension(status: WaitStatus) -> Option<FromGuard> {
+    let suspended = status.stopping_signal().map(FromGuard::Suspended);
+    suspended.or(status.continued().then_some(FromGuard::Resumed))
 }

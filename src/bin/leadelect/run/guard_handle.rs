@@ -13,8 +13,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, shutdown};
 use rustix::process::Pid;
 
-use super::guard_protocol::{GuardReport, Received, ToGuard, receive, send, send_with_files, socket_pair};
+use super::cgroup::Cgroup;
+use super::guard_protocol::{FromGuard, Received, ToGuard, receive, send, send_with_files, socket_pair};
+use super::leftovers::VARIABLE;
 use super::{CommandSpec, GUARD, lock, own_program};
+
+/// How many reports may wait for the supervisor. It reads them as they come.
+const LONGEST_QUEUE: usize = 16;
 
 /// A guard process that runs a command, or waits for [`ToGuard::Start`]. When the handle is dropped, the guard kills
 /// its command and ends.
@@ -24,15 +29,25 @@ pub(super) struct GuardHandle {
     socket: OwnedFd,
     process: Arc<Mutex<Child>>,
     deaf: AtomicBool,
-    /// Receives the one report of the guard. Disconnected once the guard has ended and was reaped.
-    pub(super) reports: Receiver<GuardReport>,
+    /// The group of its command, where one could be made.
+    pub(super) group: Option<Cgroup>,
+    /// Receives the reports of the guard. Disconnected once the guard has ended and was reaped.
+    pub(super) reports: Receiver<FromGuard>,
 }
 
 impl GuardHandle {
-    /// Starts a guard, which waits for [`ToGuard::Start`].
-    pub(super) fn spawn(spec: &CommandSpec) -> std::io::Result<GuardHandle> {
+    /// Starts a guard, which waits for [`ToGuard::Start`]. Its command is in the group, if there is one.
+    pub(super) fn spawn(spec: &CommandSpec, run: &str, group: Option<Cgroup>) -> std::io::Result<GuardHandle> {
         let (ours, theirs) = socket_pair()?;
-        let child = own_program(GUARD)
+        let mut program = own_program(GUARD);
+        if let Some(group) = &group {
+            program.arg("--cgroup").arg(group.folder());
+        }
+        if spec.allow_privilege_gain {
+            program.arg("--allow-privilege-gain");
+        }
+        let child = program
+            .env(VARIABLE, run)
             .args(["--node", &spec.node])
             .args(["--drain-time", &spec.drain_time.to_string()])
             .args(["--margin", &spec.margin.to_string()])
@@ -44,9 +59,9 @@ impl GuardHandle {
             .process_group(0)
             .spawn()?;
         let id = Pid::from_child(&child);
-        let (report, reports) = bounded(1);
+        let (report, reports) = bounded(LONGEST_QUEUE);
         let process = Arc::new(Mutex::new(child));
-        let guard = GuardHandle { id, socket: ours, process, deaf: AtomicBool::new(false), reports };
+        let guard = GuardHandle { id, socket: ours, process, deaf: AtomicBool::new(false), group, reports };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
             .name(format!("le{}-guard", spec.node))
@@ -89,15 +104,19 @@ impl Drop for GuardHandle {
     fn drop(&mut self) {
         // The guard and the thread that listens to it both see the end of the connection.
         let _ = shutdown(&self.socket, Shutdown::Both);
+        if let Some(group) = &self.group {
+            group.remove();
+        }
     }
 }
 
-fn listen(socket: &OwnedFd, guard: &Mutex<Child>, reports: &Sender<GuardReport>) {
+fn listen(socket: &OwnedFd, guard: &Mutex<Child>, reports: &Sender<FromGuard>) {
     while let Received::Message(report, _) = receive(socket, RecvFlags::empty()) {
-        // Fails if there is a report already, or if the handle is gone.
-        let _ = reports.try_send(report);
+        // Fails if the handle is gone.
+        let _ = reports.send(report);
     }
     if let Err(error) = lock(guard).wait() {
-        log::warn!("cannot wait for the guard: {error}");
+        // The supervisor has killed and reaped all its children.
+        log::debug!("cannot wait for the guard: {error}");
     }
 }

@@ -40,13 +40,28 @@ pub(super) enum ToGuard {
     Signal(i32),
 }
 
-/// The last message of a guard: no process of the command is left.
+/// What the guard tells the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum FromGuard {
+    /// The process has become the command, or has failed to.
+    Started,
+    /// A signal has stopped the command, as SIGSTOP does.
+    Suspended(i32),
+    /// The command goes on after that.
+    Resumed,
+    /// The last message.
+    Ended(GuardReport),
+}
+
+/// The end of the command, and of all that it has started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GuardReport {
     /// How the command ended. `None` if it was too late to start it.
     pub(super) end: Option<CommandEnd>,
     /// Whether the command had been told to stop before it ended, or its time was up.
     pub(super) told: bool,
+    /// How many processes live on, because the guard is not allowed to kill them.
+    pub(super) left: usize,
 }
 
 /// How the process of the command ended.
@@ -163,9 +178,12 @@ mod tests {
     fn a_report_of_the_guard_is_read_as_it_was_written() {
         for end in [None, Some(CommandEnd::Exited(3)), Some(CommandEnd::Killed(9))] {
             for told in [true, false] {
-                let report = GuardReport { end, told };
+                let report = FromGuard::Ended(GuardReport { end, told, left: usize::MAX });
                 assert_eq!(comes_back(report), report);
             }
+        }
+        for report in [FromGuard::Started, FromGuard::Suspended(19), FromGuard::Resumed] {
+            assert_eq!(comes_back(report), report);
         }
     }
 

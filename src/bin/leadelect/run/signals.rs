@@ -10,12 +10,13 @@ use leadelect::Node;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::super::error_output::finish;
 use super::lock;
 
 /// What a signal to the supervisor means for the running command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalRequest {
-    /// Stop the command: the first SIGINT or SIGTERM.
+    /// Stop the command: the first SIGINT or SIGTERM, or a hangup of the terminal.
     Stop,
     /// Kill the command: a further SIGINT or SIGTERM.
     Kill,
@@ -48,7 +49,8 @@ impl SignalReceiver {
         let (sender, requests) = unbounded();
         let state = Arc::<Mutex<SignalState>>::default();
         let shared = state.clone();
-        thread::Builder::new().name("le-signals".into()).spawn(move || receive(signals, &shared, &sender))?;
+        let hangup = if has_terminal() { Hangup::Stops } else { Hangup::PassedOn };
+        thread::Builder::new().name("le-signals".into()).spawn(move || receive(signals, hangup, &shared, &sender))?;
         Ok(SignalReceiver { state, requests })
     }
 
@@ -86,13 +88,30 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-fn receive(mut signals: Signals, state: &Mutex<SignalState>, requests: &Sender<SignalRequest>) {
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    /// The terminal is gone: nobody sees this program any more. It ends as at SIGTERM.
+    Stops,
+    /// Often "read the config again".
+    PassedOn,
+}
+
+/// Whether this process has a controlling terminal.
+fn has_terminal() -> bool {
+    fs::File::open("/dev/tty").is_ok()
+}
+
+fn receive(mut signals: Signals, hangup: Hangup, state: &Mutex<SignalState>, requests: &Sender<SignalRequest>) {
     for signal in signals.forever() {
-        let is_stop = signal == SIGINT || signal == SIGTERM;
+        let hung_up = signal == SIGHUP && hangup == Hangup::Stops;
+        let is_stop = signal == SIGINT || signal == SIGTERM || hung_up;
         let mut state = lock(state);
         let request = match (is_stop, state.stop_requested) {
             (false, _) => SignalRequest::PassOn(signal),
             (true, false) => SignalRequest::Stop,
+            // Kernel and shell both tell of one hangup.
+            (true, true) if hung_up => continue,
             (true, true) => SignalRequest::Kill,
         };
         state.stop_requested |= is_stop;
@@ -106,6 +125,7 @@ fn receive(mut signals: Signals, state: &Mutex<SignalState>, requests: &Sender<S
                 Some(node) => node.shutdown(),
                 None => {
                     log::info!("stopped before the node started");
+                    finish();
                     std::process::exit(0);
                 }
             }

@@ -11,21 +11,50 @@ use leadelect::{LeadOptions, Leading, Next, Node, lease_clock_nanos};
 use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
-use super::descendants::kill_all_but;
+use super::backoff::Backoff;
+use super::cgroup::Cgroup;
+use super::descendants::{end_all_but, is_or_has_stopped, kill_all_but};
 use super::guard_handle::GuardHandle;
-use super::guard_protocol::{CommandEnd, GuardReport, ToGuard};
+use super::guard_protocol::{CommandEnd, FromGuard, GuardReport, ToGuard};
+use super::leftovers::{RunId, listed};
 use super::signals::{SignalReceiver, SignalRequest};
 use super::{Args, CommandSpec, Restart, nanos};
 
 /// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
 const GUARD_SLACK: u64 = 2_000_000_000;
+/// What does not die within this time after SIGKILL waits for a device, or is another user's.
+const DEATH_TIME: Duration = Duration::from_secs(5);
+
+/// What came of an attempt to run the command.
+#[derive(Debug)]
+enum Attempt {
+    /// No process of the command is left, except as the report says.
+    Over(GuardReport),
+    /// The guard has not started the command in time, and is killed.
+    NotStarted,
+}
+
+/// Whether the command gets a control group of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Groups {
+    Made,
+    Impossible,
+}
 
 #[derive(Debug)]
 pub(super) struct Supervisor<'a> {
     node: &'a Arc<Node>,
     spec: CommandSpec,
+    run: RunId,
+    groups: Groups,
+    /// How many groups this process has made.
+    group_count: u32,
     restart: Restart,
     hold_off: Duration,
+    max_silence: Option<Duration>,
+    backoff: Backoff,
+    /// Processes of the command may live on, because they could not be killed.
+    leftovers: bool,
     /// How often the guard is told the end of the lease.
     renewal: Duration,
     signals: &'a SignalReceiver,
@@ -42,13 +71,21 @@ impl<'a> Supervisor<'a> {
         node: &'a Arc<Node>,
         timing: Timing,
         spec: CommandSpec,
+        (run, groups): (RunId, Groups),
         signals: &'a SignalReceiver,
     ) -> Self {
+        let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
         Supervisor {
             node,
             spec,
+            run,
+            groups,
+            group_count: 0,
             restart: args.restart,
-            hold_off: args.hold_off.unwrap_or(timing.election_timeout() * 10),
+            hold_off,
+            max_silence: args.max_silence,
+            backoff: Backoff::new(timing.election_timeout(), args.longest_pause, hold_off),
+            leftovers: false,
             renewal: timing.heartbeat_interval() / 2,
             signals,
             node_events: wake_on_events(node),
@@ -61,28 +98,69 @@ impl<'a> Supervisor<'a> {
     /// run any more. Returns the exit code, if it ends because its command ended.
     pub(super) fn run(mut self) -> Option<u8> {
         self.spare = self.prepare();
-        let options =
+        let mut options =
             LeadOptions::default().drain_time(Duration::from_nanos(self.spec.drain_time)).hold_off(self.hold_off);
+        if let Some(silence) = self.max_silence {
+            options = options.max_silence(silence);
+        }
         let node = self.node.clone();
         node.lead_with(&options, |leading| self.lead(leading));
         self.exit_code
     }
 
     fn lead(&mut self, leading: &Leading<'_>) -> Next {
+        if !self.pause(leading) {
+            return Next::Rejoin;
+        }
         if !self.signals.command_may_start() {
             return Next::Leave;
         }
-        let report = self.run_command(leading);
+        if self.leftovers && !self.end_leftovers(None, Duration::ZERO) {
+            log::error!("node {}: does not start the command beside what is left of the last one", self.node.id());
+            self.signals.command_ended();
+            self.backoff.ran(Duration::ZERO);
+            return Next::HoldOff(self.hold_off);
+        }
+        let began = lease_clock_nanos();
+        let report = loop {
+            match self.run_command(leading) {
+                Attempt::Over(report) => break report,
+                Attempt::NotStarted if leading.check().is_ok() && !self.signals.stop_requested() && !self.leftovers => {
+                }
+                Attempt::NotStarted => break GuardReport { end: None, told: true, left: 0 },
+            }
+        };
         self.signals.command_ended();
         if self.signals.stop_requested() {
             return Next::Leave;
         }
+        if report.end.is_some() && !report.told {
+            self.backoff.ran(Duration::from_nanos(lease_clock_nanos().saturating_sub(began)));
+        }
         self.next(report)
+    }
+
+    /// Waits before a command starts again that has ended at once. Returns whether this node still leads.
+    fn pause(&self, leading: &Leading<'_>) -> bool {
+        let mut left = self.backoff.pause();
+        if !left.is_zero() {
+            log::warn!("node {}: the command has ended at once again: starts it in {left:?}", self.node.id());
+        }
+        while !left.is_zero() {
+            let step = left.min(self.renewal);
+            leading.alive();
+            if leading.wait(step).is_err() {
+                return false;
+            }
+            left -= step;
+        }
+        leading.alive();
+        true
     }
 
     /// What the node does after this end of the command.
     fn next(&mut self, report: GuardReport) -> Next {
-        let GuardReport { end: Some(end), told: false } = report else {
+        let GuardReport { end: Some(end), told: false, .. } = report else {
             return Next::Rejoin;
         };
         let failed = end != CommandEnd::Exited(0);
@@ -99,29 +177,55 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs the command. Returns when no process of it is left.
-    fn run_command(&mut self, leading: &Leading<'_>) -> GuardReport {
+    fn run_command(&mut self, leading: &Leading<'_>) -> Attempt {
         let (node, token) = (self.node.id(), leading.token());
         let ready = self.spare.take().filter(GuardHandle::is_ready);
+        if ready.is_none() {
+            log::warn!("node {node}: token={token}: no guard waits, or it has ended or stopped: takes another guard");
+        }
         let Some(guard) = ready.or_else(|| self.prepare()) else {
             // The same report as for a command that cannot be executed.
-            return GuardReport { end: Some(CommandEnd::Exited(126)), told: false };
+            return Attempt::Over(GuardReport { end: Some(CommandEnd::Exited(126)), told: false, left: 0 });
         };
         let mut until = end_of_lease(leading);
         guard.tell(ToGuard::Start { token: token.0, until });
         log::info!("node {node}: token={token}: starts the command");
+        // `None` once the guard has confirmed the start.
+        let mut start_by = Some(lease_clock_nanos().saturating_add(self.spec.margin));
+        let start_look = Duration::from_nanos(self.spec.margin / 4);
         // Prepared while this command runs, so that the next command need not wait.
         self.spare = self.prepare();
 
         let mut lost = false;
         let mut killed = false;
+        let mut suspended = false;
         // When the command must have ended because this program was told to stop.
         let mut gone_by = u64::MAX;
         loop {
             let requests = &self.signals.requests;
             select! {
-                recv(guard.reports) -> report => {
-                    return self.conclude(report.ok(), lost || killed);
-                }
+                recv(guard.reports) -> report => match report {
+                    Ok(FromGuard::Started) => start_by = None,
+                    Ok(FromGuard::Suspended(signal)) => {
+                        suspended = true;
+                        log::warn!(
+                            "node {node}: token={token}: signal {signal} has stopped the command. It does not run, \
+                             and this node still leads. SIGCONT lets it go on"
+                        );
+                    }
+                    Ok(FromGuard::Resumed) => {
+                        suspended = false;
+                        log::info!("node {node}: token={token}: the command goes on after a signal had stopped it");
+                    }
+                    Ok(FromGuard::Ended(report)) => return Attempt::Over(self.conclude(report, &guard)),
+                    Err(_) => {
+                        let end = self.conclude_without_report(&guard);
+                        if start_by.is_some() && killed {
+                            return Attempt::NotStarted;
+                        }
+                        return Attempt::Over(GuardReport { end: Some(end), told: lost || killed, left: 0 });
+                    }
+                },
                 recv(requests) -> request => if let Ok(request) = request {
                     gone_by = self.pass_on(request, &guard, gone_by);
                 },
@@ -129,7 +233,10 @@ impl<'a> Supervisor<'a> {
                 recv(self.node_events) -> event => if event.is_err() {
                     self.node_events = never();
                 },
-                default(self.renewal) => {}
+                default(if start_by.is_some() { self.renewal.min(start_look) } else { self.renewal }) => {}
+            }
+            if !suspended {
+                leading.alive();
             }
             match leading.check() {
                 Ok(()) => {
@@ -144,15 +251,28 @@ impl<'a> Supervisor<'a> {
                 Err(_) => {}
             }
             // The guard had half of the margin to kill the command. If it has not, it may be stopped. That can also
-            // happen while the lease is renewed: `gone_by` and `is_deaf` find it then.
+            // happen while the lease is renewed: `gone_by`, `start_by` and `is_deaf` find it then.
             let now = lease_clock_nanos();
-            let late = now + self.spec.margin / 2 >= until || now >= gone_by || guard.is_deaf();
+            let not_started = start_by.is_some_and(|start_by| self.is_not_starting(&guard, start_by, now));
+            let late = now + self.spec.margin / 2 >= until || now >= gone_by || guard.is_deaf() || not_started;
             if late && !killed {
                 killed = true;
-                log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
+                // First the kill, then the word: the lease ends soon.
+                kill_all_but(&self.spared(), guard.group.as_ref());
                 guard.kill();
+                if not_started {
+                    log::warn!("node {node}: token={token}: the guard does not start the command: takes another guard");
+                }
+                log::warn!("node {node}: token={token}: kills the guard of the command, which is late");
             }
         }
+    }
+
+    /// Whether the guard, or the process that becomes the command, is stopped when the command should have started. A
+    /// start may take longer on a busy host, but not as long as an election timeout.
+    fn is_not_starting(&self, guard: &GuardHandle, start_by: u64, now: u64) -> bool {
+        let too_late = start_by.saturating_add(9 * self.spec.margin);
+        now >= too_late || (now >= start_by && is_or_has_stopped(guard.id))
     }
 
     /// Tells the guard what a signal asks for. Returns when the command must have ended; `gone_by` is what held before.
@@ -174,27 +294,61 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Returns the report of the guard. If the guard ended without one, kills all processes of the command.
-    fn conclude(&self, report: Option<GuardReport>, told: bool) -> GuardReport {
+    fn conclude(&mut self, report: GuardReport, guard: &GuardHandle) -> GuardReport {
         let node = self.node.id();
-        let Some(report) = report else {
-            log::warn!("node {node}: the guard of the command has ended: kills what is left of the command");
-            let spared: Vec<Pid> = self.spare.iter().map(|spare| spare.id).collect();
-            if let Err(error) = kill_all_but(&spared) {
-                log::error!("node {node}: cannot find what is left of the command: {error}");
-            }
-            return GuardReport { end: Some(CommandEnd::Killed(SIGKILL)), told };
-        };
         match report.end {
             Some(end) => log::info!("node {node}: the command ended: {end}"),
+            None if report.left > 0 => {}
             None => log::info!("node {node}: it was too late to start the command"),
+        }
+        if report.left > 0 {
+            // The guard has tried for long enough. They are children of this process now.
+            self.end_leftovers(Some(guard), Duration::ZERO);
         }
         report
     }
 
-    fn prepare(&self) -> Option<GuardHandle> {
-        let log = |error: &std::io::Error| log::error!("node {}: cannot start a guard: {error}", self.node.id());
-        GuardHandle::spawn(&self.spec).inspect_err(log).ok()
+    /// The guard has ended without a report: kills all processes of the command.
+    fn conclude_without_report(&mut self, guard: &GuardHandle) -> CommandEnd {
+        let node = self.node.id();
+        log::warn!("node {node}: the guard of the command has ended: kills what is left of the command");
+        self.end_leftovers(Some(guard), DEATH_TIME);
+        CommandEnd::Killed(SIGKILL)
+    }
+
+    /// Kills what is left of the last command. Returns whether that has ended.
+    fn end_leftovers(&mut self, guard: Option<&GuardHandle>, limit: Duration) -> bool {
+        let group = guard.and_then(|guard| guard.group.as_ref());
+        let ended = end_all_but(&self.spared(), group, limit);
+        if let Err(left) = &ended {
+            log::error!(
+                "node {}: {} of the command cannot be ended, and may act beside the next leader: only a resource that \
+                 refuses old tokens is safe. Kill it as root",
+                self.node.id(),
+                listed(left)
+            );
+        }
+        self.leftovers = ended.is_err();
+        ended.is_ok()
+    }
+
+    /// The children of this process that belong to no command.
+    fn spared(&self) -> Vec<Pid> {
+        self.spare.iter().map(|spare| spare.id).collect()
+    }
+
+    fn prepare(&mut self) -> Option<GuardHandle> {
+        let node = self.node.id();
+        let group = match self.groups {
+            Groups::Made => {
+                self.group_count += 1;
+                let made = Cgroup::make(&self.run.cgroup_name(self.group_count));
+                made.inspect_err(|error| log::warn!("node {node}: no control group for the command: {error}")).ok()
+            }
+            Groups::Impossible => None,
+        };
+        let log = |error: &std::io::Error| log::error!("node {node}: cannot start a guard: {error}");
+        GuardHandle::spawn(&self.spec, &self.run.value(), group).inspect_err(log).ok()
     }
 }
 
