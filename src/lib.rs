@@ -55,6 +55,7 @@ pub mod engine;
 mod error;
 mod inbox;
 mod leadership;
+mod log_queue;
 pub mod manual;
 mod members;
 mod node;

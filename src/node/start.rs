@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -16,6 +17,7 @@ use crate::election::{Election, Recovery, Setup, Term};
 use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
+use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::store::{StateProblem, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -30,12 +32,21 @@ impl Node {
     /// When its state is locked, damaged or of another node, when it cannot listen, or when the system has no threads
     /// or no random numbers to give.
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
+        let log = LogQueue::start(config.id()).map_err(StartError::Threads)?;
+        let started = Node::start_with(&config, &log);
+        if started.is_err() {
+            log.end(Duration::MAX);
+        }
+        started
+    }
+
+    fn start_with(config: &NodeConfig, log: &LogQueue) -> Result<Node, StartError> {
         let id = config.id();
         for warning in config.warnings() {
-            log::warn!("node {id}: {warning}");
+            log::warn!(logger: log, "node {id}: {warning}");
         }
-        let (storage, recovery) = open_storage(&config)?;
-        let listener = listen(&config)?;
+        let (storage, recovery) = open_storage(config, log)?;
+        let listener = listen(config)?;
         let (seed, instance) = (random()?, random()?);
 
         let (inbox, posts) = Inbox::new();
@@ -48,7 +59,7 @@ impl Node {
             });
         }));
         let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));
-        let board = Arc::new(Board::new(id, peers));
+        let board = Arc::new(Board::new(id, peers).with_logger(log.state().clone()));
         let local = Local {
             cluster: config.cluster.clone(),
             members: config.members.clone(),
@@ -61,6 +72,7 @@ impl Node {
             leadership: leadership.clone(),
             started_at: clock::now(),
             inbox: inbox.clone(),
+            log: log.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
         let setup = Setup { me: id, voters: config.members.voters(), timing: config.timing() };
@@ -72,6 +84,7 @@ impl Node {
             leadership: leadership.clone(),
             board: board.clone(),
             transport,
+            log: log.clone(),
         };
         let (ends, stopped) = crossbeam_channel::bounded::<()>(0);
         let body = move || {
@@ -80,7 +93,7 @@ impl Node {
         };
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
         Ok(Node {
-            handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
+            handle: NodeHandle { id, inbox, leadership, timing: config.timing(), log: log.clone() },
             members: config.members.clone(),
             board,
             thread: Mutex::new(Some(thread)),
@@ -91,11 +104,12 @@ impl Node {
 }
 
 /// Where the node keeps its state, and what it knows of its past.
-fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
+fn open_storage(config: &NodeConfig, log: &LogQueue) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
     let Some(folder) = &config.state_dir else {
         let wait = config.timing().election_timeout() * 2;
         log::warn!(
+            logger: log,
             "node {id}: runs without `state_dir`: it gives no vote for {wait:?} after each start, and its tokens grow \
              over a restart only if the wall clock is right"
         );
@@ -105,7 +119,7 @@ fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> 
     let (file, recovery) = VoteFile::open(folder, id, &config.cluster)
         .map_err(|error| StartError::State { problem: error.problem, error: Box::new(error) })?;
     if let Some(warning) = file.warning() {
-        log::warn!("node {id}: {warning}");
+        log::warn!(logger: log, "node {id}: {warning}");
     }
     Ok((Storage::File(Box::new(file)), recovery))
 }

@@ -28,14 +28,14 @@ pub(super) fn answer(
         ClientCall::Status => Ok(status(local)),
         ClientCall::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: {from} asks it to resign", local.me());
+            log::info!(logger: local.log, "node {}: {from} asks it to resign", local.me());
             hand_over(local, None, hold_off)
         }
         ClientCall::Transfer { to } => {
             check_member(local, certificate)?;
             let to = local.members.successor(to);
             let to = to.map_err(|error| error.to_string())?;
-            log::info!("node {}: {from} asks it to hand over to {to}", local.me());
+            log::info!(logger: local.log, "node {}: {from} asks it to hand over to {to}", local.me());
             hand_over(local, Some(to), Duration::ZERO)
         }
     }
