@@ -214,7 +214,7 @@ impl LoggerCaller {
             (self.told, self.told_at) = (lost, clock::now());
             let id = self.id;
             self.call(|| {
-                log::warn!("node {id}: {news} lines of the log were lost, because the program's logger was too slow");
+                log::warn!("node {id}: {news} lines of the log were lost, because the program's logger was too slow or has panicked");
             });
         }
     }
@@ -228,3 +228,6 @@ impl LoggerCaller {
         self.state.busy_since.store(0, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

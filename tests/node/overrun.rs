@@ -12,7 +12,7 @@ use leadelect::{Cause, Config, EndReason, LeadOptions, Leading, Next, Node, OnOv
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 
-use super::child::boot_nanos;
+use super::child::{self, boot_nanos};
 use super::cluster::{Cluster, SWIFT, free_port};
 use super::in_process::Local;
 use super::lead::{LONG, shut_down, until_told};
@@ -169,6 +169,8 @@ fn a_lease_that_is_not_dropped_is_warned_of_once() {
 }
 
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
+/// The logger of the program is stuck when the work overruns.
+const JAMMED: &str = "LEADELECT_OVERRUN_JAMMED";
 
 /// Not a test but a program that a test starts. Its work does not stop, and it chose [`OnOverrun::Abort`].
 #[test]
@@ -177,24 +179,42 @@ fn run() {
     let Some(port) = env::var(PORT).ok().and_then(|port| port.parse().ok()) else {
         return;
     };
-    env_logger::Builder::new().filter_level(log::LevelFilter::Info).target(env_logger::Target::Stderr).init();
+    child::set_logger();
     let config = Config::builder().insecure().node(("1", "127.0.0.1", port));
     let node = Node::start(config.build().unwrap().for_node("1").unwrap()).unwrap();
     let options = LeadOptions::default().on_overrun(OnOverrun::Abort);
     let _ = node.lead_with(&options, |_| {
+        if env::var_os(JAMMED).is_some() {
+            child::jam();
+        }
         node.resign().unwrap();
         thread::sleep(LONG);
         Ok::<_, EndReason>(Next::Leave)
     });
 }
 
-#[test]
-fn a_program_that_chose_to_abort_is_aborted_when_its_work_overruns() {
+fn overrunning() -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["overrun::run", "--exact", "--ignored", "--nocapture"]).env(PORT, free_port().to_string());
-    let mut program = Process::start("program", command);
+    command
+}
+
+#[test]
+fn a_program_that_chose_to_abort_is_aborted_when_its_work_overruns() {
+    let mut program = Process::start("program", overrunning());
     let status = program.wait_for_end();
     let abort = Signal::ABORT.as_raw();
     assert_eq!(status.signal(), Some(abort), "{status}: {}", program.dump());
     program.wait_until_it_mentions(&["THE WORK OF TERM", "RUNS ON"]);
+    program.wait_until_it_mentions(&["aborts the process"]);
+}
+
+#[test]
+fn a_program_that_chose_to_abort_is_aborted_also_behind_a_logger_that_is_stuck() {
+    let mut command = overrunning();
+    command.env(JAMMED, "1");
+    let mut program = Process::start("program", command);
+    let status = program.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}: {}", program.dump());
+    assert!(!program.see(|record| record.mentions(&["RUNS ON"])), "its logger was not stuck: {}", program.dump());
 }
