@@ -24,7 +24,7 @@ pub(crate) use self::board::Board;
 pub use self::counters::{Counters, LeasesLost, Measured, PreVotesRefused};
 pub use self::events::Events;
 #[cfg(feature = "serialize")]
-pub(crate) use self::json::{millis, seconds};
+pub(crate) use self::json::{millis, seconds, some_millis};
 use crate::election::{NodeId, Role, Term};
 use crate::leadership::Remaining;
 

@@ -148,7 +148,7 @@ pub enum OnOverrun {
     Log,
     /// This is called with the token of the lease, on a thread of its own.
     Call(Arc<dyn Fn(Term) + Send + Sync>),
-    /// The process is aborted: better no process than two leaders at work.
+    /// The process is aborted: better no process than two leaders at work. The log gets 5 ms to say so.
     Abort,
 }
 

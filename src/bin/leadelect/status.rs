@@ -33,6 +33,8 @@ JSON, an array with one object per configured node, in the order of their ids. W
   certificate_days  number   whole days until its certificate ends, negative if it has ended
   version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
+  logger_stuck_ms   number   how long the logger of its program has been stuck in one line, if it is
+  lines_lost        number   how many lines of its log were lost
   error             string   why it has not answered
   peers             array    how it sees the others: id, addr, connected, last_heard_ms, round_trip_ms,
                              certificate_days, last_error, requests, failures

@@ -101,6 +101,12 @@ pub(crate) fn table(view: &View) -> String {
         text += line.trim_end();
         text.push('\n');
     }
+    for node in view.reachable() {
+        if let Some(stuck) = node.logger_stuck {
+            let (id, lost) = (node.id, node.lines_lost.unwrap_or(0));
+            let _ = writeln!(text, "node {id}: its log has been stuck for {stuck:.0?}, {lost} lines are lost");
+        }
+    }
     text
 }
 
@@ -130,7 +136,7 @@ pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
 }
 
 /// What [`NodeStatus`] has, as JSON names it, besides the id. The names are documented and stay.
-const ANSWERED: [&str; 10] = [
+const ANSWERED: [&str; 12] = [
     "role",
     "term",
     "leader",
@@ -140,6 +146,8 @@ const ANSWERED: [&str; 10] = [
     "certificate_days",
     "version",
     "uptime_s",
+    "logger_stuck_ms",
+    "lines_lost",
     "peers",
 ];
 
