@@ -214,7 +214,8 @@ impl LoggerCaller {
             (self.told, self.told_at) = (lost, clock::now());
             let id = self.id;
             self.call(|| {
-                log::warn!("node {id}: {news} lines of the log were lost, because the program's logger was too slow or has panicked");
+                let why = "because the program's logger was too slow or has panicked";
+                log::warn!("node {id}: {news} lines of the log were lost, {why}");
             });
         }
     }
