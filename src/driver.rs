@@ -106,6 +106,9 @@ impl Driver {
 
     fn step(&mut self, mail: Mail<Caller>) -> Stepped {
         let now = clock::now();
+        if self.engine.is_late(now) {
+            self.step_at(now, Mail::Late);
+        }
         if self.engine.looks_at_program(now) {
             self.step_at(now, Mail::Program(self.leadership.program()));
         }

@@ -11,7 +11,8 @@
 //! A loop around an [`Engine`] has six steps. The thread of a node is such a loop, and so is the simulation.
 //!
 //! 1. Wait for something to come, but no longer than until [`Engine::wake_at`].
-//! 2. Read the clock. If [`Engine::looks_at_program`], first step [`Mail::Program`].
+//! 2. Read the clock. If [`Engine::is_late`], first step [`Mail::Late`]. If [`Engine::looks_at_program`], then step
+//!    [`Mail::Program`].
 //! 3. Call [`Engine::step`] with what came. When the queue is empty, step [`Mail::Wake`].
 //! 4. Make the state durable with [`Output::store`]. That is the only way to the effects. If it fails, step
 //!    [`Mail::StorageFailed`].
@@ -51,6 +52,8 @@ pub struct Engine<C> {
     healthy: bool,
     /// Until when this node stays behind, because its program wants it; the start of the clock if it does not.
     hold_off_until: Instant,
+    /// The turn that the program got last.
+    turn: Turn,
     /// The leases that were published and may still guard something.
     leases: BTreeMap<Term, Guarded>,
     /// The last term whose overrun was told.
@@ -84,6 +87,14 @@ struct Guarded {
     ended: bool,
 }
 
+/// After the node was late, its program gets a turn, too, before anything is said about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Turn {
+    until: Instant,
+    /// From when on it may get another one, so that a node that is late all the time still judges its program.
+    again_at: Instant,
+}
+
 impl<C: Clone> Engine<C> {
     /// A node whose part in the election is `election`. First step [`Mail::Program`], then [`Mail::Start`].
     ///
@@ -97,6 +108,7 @@ impl<C: Clone> Engine<C> {
             eligible: true,
             healthy: true,
             hold_off_until: Instant::ZERO,
+            turn: Turn::default(),
             leases: BTreeMap::new(),
             overran: Term::default(),
             kept: Term::default(),
@@ -129,6 +141,7 @@ impl<C: Clone> Engine<C> {
             }
             Mail::Wake if now >= self.election.wake_at() => self.elect(now, Input::Tick, &mut out),
             Mail::Wake => {}
+            Mail::Late => self.give_turn(now),
             Mail::Request { from, request } => {
                 self.heard.insert(from, now);
                 self.elect(now, Input::Request { from, request }, &mut out);

@@ -306,6 +306,7 @@ impl Running {
             until: self.lease.until(),
             silent_at: self.lease.silent_at(),
             told_to_stop: self.lease.ended().is_some(),
+            acts_on_overrun: !matches!(self.on_overrun, OnOverrun::Log),
             hold_off: self.hold_off,
         }
     }

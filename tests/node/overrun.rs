@@ -168,6 +168,31 @@ fn a_lease_that_is_not_dropped_is_warned_of_once() {
     assert_eq!(said, 1, "{}", cluster.dump());
 }
 
+/// Its threads wake up in any order, and the work stops within milliseconds when it has a turn.
+#[test]
+fn work_of_a_process_that_was_stopped_for_longer_than_its_lease_does_not_count_as_overrunning() {
+    let mut cluster = Cluster::started(&["1", "2", "3"], SWIFT);
+    for round in 1..=3 {
+        let leader = cluster.leader();
+        let process = cluster.process(&leader.id);
+        if !process.see(|record| record.mentions(&["done work"])) {
+            process.command("work");
+            process.wait_until_it_mentions(&["done work"]);
+        }
+        cluster.stays(&leader, SWIFT);
+        cluster.process(&leader.id).signal(Signal::STOP);
+        let others = cluster.others(&leader.id);
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        cluster.leader_of(&others);
+        cluster.process(&leader.id).signal(Signal::CONT);
+        cluster.leader_after(&leader);
+        cluster.nobody_panicked();
+        let accused = ["RUNS ON", "does not campaign"];
+        let said = accused.iter().any(|words| cluster.process(&leader.id).see(|record| record.mentions(&[words])));
+        assert!(!said, "round {round}: {}", cluster.dump());
+    }
+}
+
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
 /// The logger of the program is stuck when the work overruns.
 const JAMMED: &str = "LEADELECT_OVERRUN_JAMMED";

@@ -12,7 +12,8 @@
 //!
 //! | `logger stuck` | the status shows that the logger is stuck |
 //!
-//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`, which SIGTERM does, too. After `jam` the
+//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`, which SIGTERM does, too. After `work` the
+//! node does the work of a leader, which stops when it is told to. After `jam` the
 //! logger waits for ever, as behind a lock that nobody gives up. After `fill` stderr is a pipe without room, unless
 //! somebody reads it. The end of stdin ends the process, so that no child outlives its test.
 
@@ -29,6 +30,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
+
+/// What the work takes to stop once it is told to.
+const TIME_TO_STOP: Duration = Duration::from_millis(5);
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// A check that comes this long after the last one is always written down: the process may have been stopped.
@@ -157,6 +161,16 @@ fn watch(node: &Arc<Node>) {
                     let node = node.clone();
                     // It waits for the guard, which only this thread can drop.
                     thread::spawn(move || say(&format!("done resign {}", node.resign().is_ok())));
+                }
+                "work" => {
+                    let node = node.clone();
+                    thread::spawn(move || {
+                        node.lead(|leading| {
+                            while leading.wait(Duration::from_secs(60)).is_ok() {}
+                            thread::sleep(TIME_TO_STOP);
+                        });
+                    });
+                    say("done work");
                 }
                 "jam" => {
                     jam();

@@ -380,6 +380,12 @@ impl World {
             self.look(id, until);
             return false;
         }
+        if engine.is_late(node.clock.at(now)) {
+            let node = self.nodes.get_mut(&id).expect("a node");
+            node.program.turn_until = node.clock.at(now) + node.setup.timing.heartbeat_interval();
+            self.step(id, Mail::Late, None);
+            return true;
+        }
         if engine.looks_at_program(node.clock.at(now)) {
             let program = self.program_now(id);
             self.step(id, Mail::Program(program), None);

@@ -73,7 +73,7 @@ fn leading() -> Whole {
 
 fn work(until: Instant) -> Program {
     let term = Term(1);
-    let work = Work { term, until, silent_at: Instant::NEVER, told_to_stop: false, hold_off: D };
+    let work = Work { term, until, silent_at: Instant::NEVER, told_to_stop: false, acts_on_overrun: true, hold_off: D };
     Program { work: Some(work), ..Program::default() }
 }
 
@@ -205,6 +205,81 @@ fn work_that_runs_on_at_its_hard_deadline_is_told_once_and_before_anything_is_re
     let told = effects.overran.expect("it runs on");
     assert_eq!((told.event.cause, told.level), (Cause::WorkOverran { term: Term(1) }, Some(Level::Error)));
     assert!(node.program(LEASE_END, work(LEASE_END)).overran.is_none());
+}
+
+/// A process that was stopped for longer than its lease: its threads wake up in any order.
+#[test]
+fn after_a_late_wake_the_program_has_a_turn_before_its_work_counts_as_overrunning() {
+    let does_nothing = |until| {
+        let mut program = work(until);
+        program.work = program.work.map(|work| Work { acts_on_overrun: false, ..work });
+        program
+    };
+    let woken = LEASE_END + D * 3;
+    let turn_ends = woken + Timing::default().heartbeat_interval();
+    let late = || {
+        let mut node = leading();
+        node.program(START, does_nothing(LEASE_END));
+        assert!(!node.engine.is_late(node.engine.wake_at()) && node.engine.is_late(woken));
+        node.step(woken, Mail::Late);
+        assert!(!node.engine.is_late(woken), "it was told");
+        let program = does_nothing(LEASE_END);
+        let effects = node.program(woken, Program { kept: Some(Term(1)), ..program });
+        assert!(effects.overran.is_none() && effects.notes.is_empty());
+        assert_eq!(node.step(woken, Mail::Wake).lease, None, "it lasts no longer than ever");
+        node
+    };
+
+    // It stops in its turn.
+    let mut node = late();
+    node.program(turn_ends.before(NS), Program::default());
+    assert!(node.program(turn_ends, Program::default()).overran.is_none());
+
+    // It does not.
+    let mut node = late();
+    assert!(node.program(turn_ends.before(NS), does_nothing(LEASE_END)).overran.is_none());
+    assert!(node.engine.looks_at_program(turn_ends) && node.engine.wake_at() <= turn_ends);
+    // One that is late all the time says it all the same.
+    assert!(!node.engine.is_late(turn_ends + D.saturating_sub(NS)));
+    let kept = Program { kept: Some(Term(1)), ..does_nothing(LEASE_END) };
+    let effects = node.program(turn_ends, kept);
+    assert!(effects.overran.is_some());
+    assert!(matches!(effects.notes[..], [Note::LeaseKept { term: Term(1), .. }]), "{:?}", effects.notes);
+}
+
+/// Such as one that aborts: nothing makes that later.
+#[test]
+fn an_overrun_on_which_the_program_acts_is_told_at_once_also_after_a_late_wake() {
+    let mut node = leading();
+    node.program(START, work(LEASE_END));
+    node.step(LEASE_END, Mail::Late);
+    assert!(node.engine.looks_at_program(LEASE_END));
+    assert!(node.program(LEASE_END, work(LEASE_END)).overran.is_some());
+}
+
+/// Its check may have answered in time, if it had run.
+#[test]
+fn after_a_late_wake_the_program_has_a_turn_before_it_counts_as_ill_unless_it_said_so() {
+    let ill = |good_until| {
+        let health = Some(Health { good_until, hold_off: D });
+        Program { health, ..Program::default() }
+    };
+    let now = START + D / 5;
+    let turn_ends = now + Timing::default().heartbeat_interval();
+    let mut node = leading();
+    node.program(START, ill(START + D / 10));
+    node.step(now, Mail::Late);
+    node.program(now, ill(START + D / 10));
+    assert!(node.engine.election().is_eligible());
+    node.program(turn_ends.before(NS), ill(START + D / 10));
+    assert!(node.engine.election().is_eligible() && node.engine.looks_at_program(turn_ends));
+    node.program(turn_ends, ill(START + D / 10));
+    assert!(!node.engine.election().is_eligible());
+
+    let mut node = leading();
+    node.step(START, Mail::Late);
+    node.program(START, ill(Instant::ZERO));
+    assert!(!node.engine.election().is_eligible());
 }
 
 /// The lease of a node that is alone has no end, until it is taken away.

@@ -34,6 +34,8 @@ pub(crate) struct Program {
     /// The last term whose overrun the node has told.
     overran: Term,
     kept: Term,
+    /// Until when it has a turn, because the node was late.
+    pub(super) turn_until: Instant,
     /// Until when the others may confirm the last release.
     words_until: Instant,
 }
@@ -237,6 +239,7 @@ impl World {
                 until: lease.until,
                 silent_at,
                 told_to_stop: lease.revoked,
+                acts_on_overrun: term.0 % 2 == 0,
                 hold_off: program.hold_off,
             }),
             kept: held.map(|(term, _)| *term),
@@ -396,7 +399,12 @@ impl Node {
             }
         }
         let seen = program.shown;
-        let healthy = seen.health.is_none_or(|health| local < health.good_until);
+        let turn = program.turn_until;
+        let ill_at = |health: Health| match health.good_until {
+            Instant::ZERO => Instant::ZERO,
+            good_until => good_until.max(turn),
+        };
+        let healthy = seen.health.is_none_or(|health| local < ill_at(health));
         // One that leads although it is ill, because no other node can, goes on.
         let fell_ill = !healthy && !std::mem::replace(&mut program.ill, !healthy);
         if fell_ill && step.leads && effects.lease.is_some() {
@@ -411,7 +419,8 @@ impl Node {
             let text = format!("{me} at {local:?} of {seen:?}, held off: {held_off}");
             checker.fail("EligibleAsAsked", text);
         }
-        if let Some(work) = seen.work.filter(|work| local >= work.until && work.term > program.overran) {
+        let overruns_at = |work: &RunningWork| if work.acts_on_overrun { work.until } else { work.until.max(turn) };
+        if let Some(work) = seen.work.filter(|work| local >= overruns_at(work) && work.term > program.overran) {
             program.overran = work.term;
             if effects.overran.is_none() {
                 checker.fail("OverrunTold", format!("{me} at {local:?} of {work:?}"));
@@ -430,7 +439,7 @@ impl Node {
         let kept = seen.kept.and_then(|term| Some((term, self.leases.get(&term)?)));
         if let Some((term, lease)) = kept {
             let is_told = effects.notes.iter().any(|note| matches!(note, Note::LeaseKept { .. }));
-            if lease.taken_away && local >= lease.node_until + grace && term > program.kept {
+            if lease.taken_away && local >= (lease.node_until + grace).max(turn) && term > program.kept {
                 program.kept = term;
                 if !is_told {
                     checker
