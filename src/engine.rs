@@ -66,11 +66,13 @@ pub struct Engine<C> {
     releases: BTreeSet<NodeId>,
     /// When the node stops, whatever is still pending.
     stop_by: Option<Instant>,
+    /// The peers that could not be reached since this node leads, and were not heard after that.
+    unreachable: BTreeSet<NodeId>,
     /// When each peer was last heard.
     heard: BTreeMap<NodeId, Instant>,
     /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
     reported: BTreeMap<NodeId, Term>,
-    /// What each node promised last.
+    /// What each node promised last, unless its last answer promised nothing.
     promised: BTreeMap<NodeId, Duration>,
     /// The last timer that was found late.
     late_for: Instant,
@@ -115,6 +117,7 @@ impl<C: Clone> Engine<C> {
             waiting: Vec::new(),
             releases: BTreeSet::new(),
             stop_by: None,
+            unreachable: BTreeSet::new(),
             heard: BTreeMap::new(),
             reported: BTreeMap::new(),
             promised: BTreeMap::new(),
@@ -143,12 +146,15 @@ impl<C: Clone> Engine<C> {
             Mail::Wake => {}
             Mail::Late => self.give_turn(now),
             Mail::Request { from, request } => {
-                self.heard.insert(from, now);
+                self.hear(now, from);
                 self.elect(now, Input::Request { from, request }, &mut out);
             }
             Mail::Reply { from, reply } => self.reply(now, from, reply, &mut out),
             Mail::Unanswered { by } => {
                 self.releases.remove(&by);
+                if self.leads() {
+                    self.unreachable.insert(by);
+                }
             }
             Mail::Call { call, caller } => self.call(now, call, caller, &mut out),
             Mail::Program(program) => self.program = program,
@@ -197,6 +203,7 @@ impl<C: Clone> Engine<C> {
         if self.election.role() != role {
             out.role_changed = true;
             self.releases.clear();
+            self.unreachable.clear();
         }
         out.save = save.or(out.save);
         out.effects.reply = effects.reply.or(out.effects.reply.take());
@@ -245,13 +252,15 @@ impl<C: Clone> Engine<C> {
     }
 
     fn reply(&mut self, now: Instant, from: NodeId, reply: Reply, out: &mut Output<C>) {
-        self.heard.insert(from, now);
+        self.hear(now, from);
         match &reply {
             Reply::Release { .. } => {
                 self.releases.remove(&from);
             }
             Reply::Heartbeat { granted, .. } => {
-                if let Some(problem) = self.misfit(from, *granted) {
+                if granted.is_zero() {
+                    self.promised.remove(&from);
+                } else if let Some(problem) = self.misfit(from, *granted) {
                     out.effects.notes.push(Note::TimingDiffers { peer: from, problem });
                 }
             }
@@ -260,10 +269,15 @@ impl<C: Clone> Engine<C> {
         self.elect(now, Input::Reply { from, reply }, out);
     }
 
+    fn hear(&mut self, now: Instant, from: NodeId) {
+        self.heard.insert(from, now);
+        self.unreachable.remove(&from);
+    }
+
     /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Told once: it is
     /// the peer's election timeout, and comes with every heartbeat.
     fn misfit(&mut self, peer: NodeId, granted: Duration) -> Option<TimingError> {
-        if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
+        if self.promised.get(&peer) == Some(&granted) {
             return None;
         }
         self.promised.insert(peer, granted);

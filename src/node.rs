@@ -195,12 +195,15 @@ impl Node {
 
     /// As [`Node::resign`], but this node holds off for `hold_off`, if that is longer than the election timeout.
     pub fn resign_for(&self, hold_off: Duration) -> Result<(), NotLeader> {
-        self.hand_over(None, hold_off).map_err(|_| NotLeader)
+        match self.hand_over(None, hold_off) {
+            Ok(()) | Err(TransferError::UnderWay) => Ok(()),
+            Err(_) => Err(NotLeader),
+        }
     }
 
     /// Hands leadership over to the node `id`, as [`Node::resign`] does to the best one. That node campaigns at once.
-    /// It leads only if a majority votes for it; if not, any other node may win. [`Node::transfer_and_wait`] tells who
-    /// leads in the end.
+    /// It leads only if a majority votes for it; if not, any other node may win, such as when `id` has stopped within
+    /// the last heartbeat interval. [`Node::transfer_and_wait`] tells who leads in the end.
     ///
     /// # Errors
     ///

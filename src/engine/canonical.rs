@@ -31,6 +31,8 @@ impl<C: Clone> Engine<C> {
             waiting: _,
             releases,
             stop_by,
+            // Told by a loop, and no moment.
+            unreachable: _,
             heard,
             reported,
             promised,

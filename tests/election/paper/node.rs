@@ -114,6 +114,36 @@ fn a_named_successor_has_to_be_eligible_and_to_have_promised_lately() {
     assert_eq!(refusal(&mut node, 2), Some(TransferError::UnderWay));
 }
 
+/// The reason is that of now: it can be reached no more, or its promise has run out although it was heard.
+#[test]
+fn a_named_successor_that_has_just_gone_is_silent_until_it_is_heard_again() {
+    let refusal = |node: &mut Whole, now, successor| match &node.call(now, 7, Some(successor), D).answers[..] {
+        [(7, Answer::Refused(refusal))] => Some(refusal.clone()),
+        _ => None,
+    };
+    let mut node = leading();
+    let promise_ends = START + D.saturating_sub(Duration::from_millis(1));
+    assert_eq!(refusal(&mut node, promise_ends, 2), Some(TransferError::Silent(id(2))));
+
+    let mut node = leading();
+    node.step(START, Mail::Unanswered { by: id(2) });
+    assert_eq!(refusal(&mut node, START, 2), Some(TransferError::Silent(id(2))), "although it has promised");
+    node.reply(START, ack(1, 1, D));
+    assert_eq!(refusal(&mut node, START, 2), None);
+}
+
+/// Work that has to stop calls again and again, and waits for no answer.
+#[test]
+fn calls_that_ask_for_what_is_under_way_do_not_pile_up() {
+    let mut node = leading();
+    let refused = (0..10_000).filter(|_| {
+        let answers = node.call(START, 7, None, Duration::ZERO).answers;
+        answers == [(7, Answer::Refused(TransferError::UnderWay))]
+    });
+    assert_eq!(refused.count(), 10_000 - 1024);
+    assert_eq!(node.lease_free(START, 1).answers.len(), 1024);
+}
+
 #[test]
 fn a_resignation_while_the_node_steps_down_already_still_holds_it_off() {
     let mut node = leading();
