@@ -6,8 +6,8 @@ use super::{Answer, Call, Engine, Output};
 use crate::election::{EndReason, Input, Instant, NodeId};
 use crate::error::TransferError;
 
-/// Work may ask to resign again and again while it has to stop, and waits for no answer. Further calls are refused: what
-/// they ask for is under way.
+/// Work may ask to resign again and again while it has to stop, and waits for no answer. Further calls are refused,
+/// because what they ask for is under way.
 const MOST_WAITING: usize = 1024;
 
 impl<C: Clone> Engine<C> {

@@ -103,7 +103,7 @@ enum Fault {
     Silent,
     Ill,
     Stop,
-    LogStalls,
+    SlowTurn,
 }
 
 const FAULTS: [Fault; 23] = [
@@ -129,7 +129,7 @@ const FAULTS: [Fault; 23] = [
     Fault::Silent,
     Fault::Ill,
     Fault::Stop,
-    Fault::LogStalls,
+    Fault::SlowTurn,
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -383,7 +383,7 @@ impl Trouble {
             | Fault::Silent
             | Fault::Ill
             | Fault::Stop
-            | Fault::LogStalls => self.strike_program(fault, victim, other),
+            | Fault::SlowTurn => self.strike_program(fault, victim, other),
         }
     }
 

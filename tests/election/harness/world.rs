@@ -525,8 +525,8 @@ impl World {
             self.checker.answered(&step, call, &answer);
         }
         let node = self.nodes.get_mut(&id).expect("a node");
-        if says && !node.log_stalls.is_zero() {
-            node.busy_until = self.now.after(std::mem::take(&mut node.log_stalls));
+        if says && !node.slow_turn.is_zero() {
+            node.busy_until = self.now.after(std::mem::take(&mut node.slow_turn));
         }
         if stopped && node.engine.is_some() {
             self.narrate(|| format!("{id} has stopped"));

@@ -38,8 +38,8 @@ pub(crate) struct Node {
     pub(super) leases: BTreeMap<Term, Lease>,
     /// When it was told to stop.
     pub(super) stopping: Option<Instant>,
-    /// Nobody reads the log: the thread that next writes a line waits so long.
-    pub(crate) log_stalls: Duration,
+    /// The election thread gets no processor for this time, after the next step with something to tell.
+    pub(crate) slow_turn: Duration,
     pub(super) busy_until: Real,
     /// Work that has hung, and until when: it returns no sooner.
     pub(crate) stuck: Option<Work>,
@@ -82,7 +82,7 @@ impl Node {
             program: Program::default(),
             leases: BTreeMap::new(),
             stopping: None,
-            log_stalls: Duration::ZERO,
+            slow_turn: Duration::ZERO,
             busy_until: Real::ZERO,
             stuck: None,
             looks_at: Real::NEVER,
