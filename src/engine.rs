@@ -89,12 +89,13 @@ struct Guarded {
     ended: bool,
 }
 
-/// After the node was late, its program gets a turn, too, before anything is said about it.
+/// After the node was late, its program gets a turn, too, before anything is said about it. What was due before the
+/// node was late is not put off, so that a node that is late all the time still judges its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Turn {
+    /// From when on the node was late.
+    late_from: Instant,
     until: Instant,
-    /// From when on it may get another one, so that a node that is late all the time still judges its program.
-    again_at: Instant,
 }
 
 impl<C: Clone> Engine<C> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Health, Note, Output, Turn};
+use super::{Engine, Note, Output, Turn};
 use crate::election::{Cause, EndReason, Input, Instant, Term};
 
 impl<C: Clone> Engine<C> {
@@ -18,7 +18,7 @@ impl<C: Clone> Engine<C> {
     /// before anything else. Without it the program is accused of what it had no chance to avoid.
     #[must_use]
     pub fn is_late(&self, now: Instant) -> bool {
-        now.since(self.wake_at()) >= self.one_turn() / 10 && now >= self.turn.again_at
+        now.since(self.wake_at()) >= self.one_turn() / 10 && now >= self.turn.until
     }
 
     /// Long enough to wake up a thread of the program, short beside an election timeout.
@@ -27,14 +27,23 @@ impl<C: Clone> Engine<C> {
     }
 
     pub(super) fn give_turn(&mut self, now: Instant) {
-        let until = now + self.one_turn();
-        self.turn = Turn { until, again_at: until + self.timing().election_timeout() };
+        self.turn = Turn { late_from: self.wake_at(), until: now + self.one_turn() };
+    }
+
+    /// When to look at what is due at this moment: after the program's turn, if it became due while the node was late.
+    fn after_turn(&self, due: Instant) -> Instant {
+        let Turn { late_from, until } = self.turn;
+        if (late_from..=until).contains(&due) { until } else { due }
     }
 
     /// When something about the program is due, if it does not change before.
     pub(super) fn program_at(&self) -> Instant {
         let hold_off = if self.hold_off_until == Instant::ZERO { Instant::NEVER } else { self.hold_off_until };
-        let health = self.program.health.filter(|_| self.healthy).map_or(Instant::NEVER, |health| self.ill_at(health));
+        let health = self
+            .program
+            .health
+            .filter(|_| self.healthy)
+            .map_or(Instant::NEVER, |health| self.after_turn(health.good_until));
         let kept = self.kept().map_or(Instant::NEVER, |(_, at)| at);
         hold_off.min(health).min(self.silent_at()).min(self.overruns_at()).min(kept)
     }
@@ -62,15 +71,10 @@ impl<C: Clone> Engine<C> {
 
     /// Whether the program has just fallen ill. No answer in time is a bad one.
     fn note_health(&mut self, now: Instant) -> bool {
-        let healthy = self.program.health.is_none_or(|health| now < self.ill_at(health));
+        let healthy = self.program.health.is_none_or(|health| now < self.after_turn(health.good_until));
         let fell_ill = self.healthy && !healthy;
         self.healthy = healthy;
         fell_ill
-    }
-
-    /// When the program counts as ill, unless a good answer comes. At once, if it gave a bad one.
-    fn ill_at(&self, health: Health) -> Instant {
-        if health.good_until == Instant::ZERO { Instant::ZERO } else { health.good_until.max(self.turn.until) }
     }
 
     /// Tells the election whether the program is eligible, if that has changed.
@@ -113,7 +117,7 @@ impl<C: Clone> Engine<C> {
             Some(lease) => work.until.min(lease.until),
             None => work.until,
         };
-        if work.acts_on_overrun { deadline } else { deadline.max(self.turn.until) }
+        if work.acts_on_overrun { deadline } else { self.after_turn(deadline) }
     }
 
     fn work_overran(&mut self, out: &mut Output<C>) {
@@ -127,7 +131,7 @@ impl<C: Clone> Engine<C> {
     fn kept(&self) -> Option<(Term, Instant)> {
         let mut ended = self.leases.iter().filter(|(term, lease)| lease.ended && **term > self.kept);
         let timeout = self.timing().election_timeout();
-        ended.next().map(|(term, lease)| (*term, (lease.until + timeout).max(self.turn.until)))
+        ended.next().map(|(term, lease)| (*term, self.after_turn(lease.until + timeout)))
     }
 
     fn lease_may_be_kept(&mut self, now: Instant, out: &mut Output<C>) {

@@ -382,7 +382,8 @@ impl World {
         }
         if engine.is_late(node.clock.at(now)) {
             let node = self.nodes.get_mut(&id).expect("a node");
-            node.program.turn_until = node.clock.at(now) + node.setup.timing.heartbeat_interval();
+            let turn_ends = node.clock.at(now) + node.setup.timing.heartbeat_interval();
+            node.program.turn = (node.engine.as_ref().expect("it runs").wake_at(), turn_ends);
             self.step(id, Mail::Late, None);
             return true;
         }

@@ -250,6 +250,8 @@ fn after_a_late_wake_the_program_has_a_turn_before_its_work_counts_as_overrunnin
     let late = || {
         let mut node = leading();
         node.program(START, does_nothing(LEASE_END));
+        // It was a little late before, too.
+        node.step(LEASE_END.before(D / 2), Mail::Late);
         assert!(!node.engine.is_late(node.engine.wake_at()) && node.engine.is_late(woken));
         node.step(woken, Mail::Late);
         assert!(!node.engine.is_late(woken), "it was told");
@@ -270,7 +272,9 @@ fn after_a_late_wake_the_program_has_a_turn_before_its_work_counts_as_overrunnin
     assert!(node.program(turn_ends.before(NS), does_nothing(LEASE_END)).overran.is_none());
     assert!(node.engine.looks_at_program(turn_ends) && node.engine.wake_at() <= turn_ends);
     // One that is late all the time says it all the same.
-    assert!(!node.engine.is_late(turn_ends + D.saturating_sub(NS)));
+    let turn_ends = turn_ends + D;
+    assert!(node.engine.is_late(turn_ends));
+    node.step(turn_ends, Mail::Late);
     let kept = Program { kept: Some(Term(1)), ..does_nothing(LEASE_END) };
     let effects = node.program(turn_ends, kept);
     assert!(effects.overran.is_some());

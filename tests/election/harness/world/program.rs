@@ -34,8 +34,8 @@ pub(crate) struct Program {
     /// The last term whose overrun the node has told.
     overran: Term,
     kept: Term,
-    /// Until when it has a turn, because the node was late.
-    pub(super) turn_until: Instant,
+    /// It has a turn because the node was late: from when on, and when the turn ends.
+    pub(super) turn: (Instant, Instant),
     /// Until when the others may confirm the last release.
     words_until: Instant,
 }
@@ -399,12 +399,10 @@ impl Node {
             }
         }
         let seen = program.shown;
-        let turn = program.turn_until;
-        let ill_at = |health: Health| match health.good_until {
-            Instant::ZERO => Instant::ZERO,
-            good_until => good_until.max(turn),
-        };
-        let healthy = seen.health.is_none_or(|health| local < ill_at(health));
+        let (late_from, turn_ends) = program.turn;
+        // What became due while the node was late, or in the turn.
+        let put_off = |due: Instant| if due < late_from || due > turn_ends { due } else { turn_ends };
+        let healthy = seen.health.is_none_or(|health| local < put_off(health.good_until));
         // One that leads although it is ill, because no other node can, goes on.
         let fell_ill = !healthy && !std::mem::replace(&mut program.ill, !healthy);
         if fell_ill && step.leads && effects.lease.is_some() {
@@ -419,7 +417,7 @@ impl Node {
             let text = format!("{me} at {local:?} of {seen:?}, held off: {held_off}");
             checker.fail("EligibleAsAsked", text);
         }
-        let overruns_at = |work: &RunningWork| if work.acts_on_overrun { work.until } else { work.until.max(turn) };
+        let overruns_at = |work: &RunningWork| if work.acts_on_overrun { work.until } else { put_off(work.until) };
         if let Some(work) = seen.work.filter(|work| local >= overruns_at(work) && work.term > program.overran) {
             program.overran = work.term;
             if effects.overran.is_none() {
@@ -439,7 +437,7 @@ impl Node {
         let kept = seen.kept.and_then(|term| Some((term, self.leases.get(&term)?)));
         if let Some((term, lease)) = kept {
             let is_told = effects.notes.iter().any(|note| matches!(note, Note::LeaseKept { .. }));
-            if lease.taken_away && local >= (lease.node_until + grace).max(turn) && term > program.kept {
+            if lease.taken_away && local >= put_off(lease.node_until + grace) && term > program.kept {
                 program.kept = term;
                 if !is_told {
                     checker
