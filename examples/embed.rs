@@ -82,9 +82,13 @@ fn run(me: NodeId, socket: &UdpSocket, peers: &Peers, leadership: &Shared) -> Re
             queue.extend(leadership.stop.load(SeqCst).then_some(Mail::Stop));
             continue;
         };
-        // 2. Read the clock, and show the engine the program if it looks at it.
+        // 2. Read the clock, say so if it is late, and show the engine the program if it looks at it.
         let at = now();
         let is_program = matches!(mail, Mail::Program(_));
+        if engine.is_late(at) && !matches!(mail, Mail::Late) {
+            queue.extend([mail, Mail::Late]);
+            continue;
+        }
         if !is_program && engine.looks_at_program(at) {
             queue.extend([mail, Mail::Program(Program { kept: taken.first().copied(), ..Program::default() })]);
             continue;

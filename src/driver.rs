@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::Log;
 
 use self::storage::Timed;
 use crate::clock;
@@ -16,6 +17,7 @@ use crate::election::{Cause, Event, Instant, NodeId, Reply};
 use crate::engine::{Effects, Engine, Level, Mail, Told};
 use crate::inbox::{Caller, Post};
 use crate::leadership::{LONGEST_WAIT, Leadership, OnOverrun};
+use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::transport::Transport;
 
@@ -29,6 +31,7 @@ pub(crate) struct Driver {
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) board: Arc<Board>,
     pub(crate) transport: Transport,
+    pub(crate) log: LogQueue,
 }
 
 /// Takes the lease away and ends every stream of events when the thread ends, also by a panic.
@@ -64,7 +67,7 @@ impl Driver {
         let me = self.me();
         // First what callers wait for, then the queue, so that no connection waits for an answer, then the connections.
         drop((ending, self.engine));
-        log::info!("node {me}: stopped");
+        log::info!(logger: self.log, "node {me}: stopped");
         drop(self.inbox);
         drop(self.transport);
     }
@@ -84,7 +87,7 @@ impl Driver {
     fn take(&mut self, post: Post) {
         let mail = match post {
             Post::Request { from, request, answer } => {
-                log::trace!("node {}: {from} asks {request}", self.me());
+                log::trace!(logger: self.log, "node {}: {from} asks {request}", self.me());
                 if let (Some(reply), _) = self.step(Mail::Request { from, request }) {
                     self.board.answers(&reply);
                     // A connection that has given up waiting is gone.
@@ -96,13 +99,16 @@ impl Driver {
             Post::Mail(mail) => mail,
         };
         if let Mail::Reply { from, reply } = &mail {
-            log::trace!("node {}: {from} answers {reply}", self.me());
+            log::trace!(logger: self.log, "node {}: {from} answers {reply}", self.me());
         }
         self.step(mail);
     }
 
     fn step(&mut self, mail: Mail<Caller>) -> Stepped {
         let now = clock::now();
+        if self.engine.is_late(now) {
+            self.step_at(now, Mail::Late);
+        }
         if self.engine.looks_at_program(now) {
             self.step_at(now, Mail::Program(self.leadership.program()));
         }
@@ -129,20 +135,20 @@ impl Driver {
     fn carry_out(&mut self, now: Instant, effects: Effects<Caller>) -> Stepped {
         let me = self.me();
         if let Some(told) = &effects.overran {
-            log_event(me, told);
-            overran(me, &told.event, &self.leadership);
+            self.log_event(told);
+            self.overran(&told.event);
         }
         let free = self.leadership.publish(effects.lease, effects.end_reason, now);
         for (to, request) in effects.messages {
-            log::trace!("node {me}: asks {to} {request}");
+            log::trace!(logger: self.log, "node {me}: asks {to} {request}");
             self.transport.send(to, request);
         }
-        effects.told.iter().for_each(|told| log_event(me, told));
+        effects.told.iter().for_each(|told| self.log_event(told));
         let events: Vec<Event> = effects.overran.into_iter().chain(effects.told).map(|told| told.event).collect();
         let election = self.engine.election();
         self.board.show(election.role(), election.term(), election.leader(), &events);
         for note in &effects.notes {
-            log::log!(log_level(note.level()), "node {me}: {note}");
+            log::log!(logger: self.log, log_level(note.level()), "node {me}: {note}");
         }
         for (caller, answer) in effects.answers {
             // A caller that has gone needs no answer.
@@ -160,33 +166,35 @@ impl Driver {
     fn me(&self) -> NodeId {
         self.engine.election().me()
     }
-}
 
-/// The work runs on, and the program has said what to do then.
-fn overran(me: NodeId, event: &Event, leadership: &Leadership) {
-    let Cause::WorkOverran { term } = event.cause else {
-        unreachable!("an overrun: {event}");
-    };
-    match leadership.on_overrun(term) {
-        OnOverrun::Log => {}
-        OnOverrun::Call(call) => {
-            // The user's code gets a stack of the usual size.
-            let thread = thread::Builder::new().name(format!("le{me}-overrun"));
-            if let Err(error) = thread.spawn(move || call(term)) {
-                log::error!("node {me}: cannot start a thread that tells the program of the overrun: {error}");
-            }
-        }
-        OnOverrun::Abort => {
-            log::error!("node {me}: aborts the process");
-            log::logger().flush();
-            std::process::abort();
+    fn log_event(&self, told: &Told) {
+        if let Some(level) = told.level {
+            log::log!(logger: self.log, log_level(level), "node {}: {}", self.me(), told.event);
         }
     }
-}
 
-fn log_event(me: NodeId, told: &Told) {
-    if let Some(level) = told.level {
-        log::log!(log_level(level), "node {me}: {}", told.event);
+    /// The work runs on, and the program has said what to do then.
+    fn overran(&self, event: &Event) {
+        let me = self.me();
+        let Cause::WorkOverran { term } = event.cause else {
+            unreachable!("an overrun: {event}");
+        };
+        match self.leadership.on_overrun(term) {
+            OnOverrun::Log => {}
+            OnOverrun::Call(call) => {
+                // The user's code gets a stack of the usual size.
+                let thread = thread::Builder::new().name(format!("le{me}-overrun"));
+                if let Err(error) = thread.spawn(move || call(term)) {
+                    let what = "cannot start a thread that tells the program of the overrun";
+                    log::error!(logger: self.log, "node {me}: {what}: {error}");
+                }
+            }
+            OnOverrun::Abort => {
+                log::error!(logger: self.log, "node {me}: aborts the process");
+                self.log.flush();
+                std::process::abort();
+            }
+        }
     }
 }
 

@@ -11,7 +11,8 @@
 //! A loop around an [`Engine`] has six steps. The thread of a node is such a loop, and so is the simulation.
 //!
 //! 1. Wait for something to come, but no longer than until [`Engine::wake_at`].
-//! 2. Read the clock. If [`Engine::looks_at_program`], first step [`Mail::Program`].
+//! 2. Read the clock. If [`Engine::is_late`], first step [`Mail::Late`]. If [`Engine::looks_at_program`], then step
+//!    [`Mail::Program`].
 //! 3. Call [`Engine::step`] with what came. When the queue is empty, step [`Mail::Wake`].
 //! 4. Make the state durable with [`Output::store`]. That is the only way to the effects. If it fails, step
 //!    [`Mail::StorageFailed`].
@@ -51,6 +52,8 @@ pub struct Engine<C> {
     healthy: bool,
     /// Until when this node stays behind, because its program wants it; the start of the clock if it does not.
     hold_off_until: Instant,
+    /// The turn that the program got last.
+    turn: Turn,
     /// The leases that were published and may still guard something.
     leases: BTreeMap<Term, Guarded>,
     /// The last term whose overrun was told.
@@ -63,13 +66,15 @@ pub struct Engine<C> {
     releases: BTreeSet<NodeId>,
     /// When the node stops, whatever is still pending.
     stop_by: Option<Instant>,
+    /// The peers that could not be reached since this node leads, and were not heard after that.
+    unreachable: BTreeSet<NodeId>,
     /// When each peer was last heard.
     heard: BTreeMap<NodeId, Instant>,
     /// The last term for which each node was reported as a second leader. It says so with every heartbeat.
     reported: BTreeMap<NodeId, Term>,
     /// When each peer last spoke of a term too far ahead.
     too_far: BTreeMap<NodeId, Instant>,
-    /// What each node promised last.
+    /// What each node promised last, unless its last answer promised nothing.
     promised: BTreeMap<NodeId, Duration>,
     /// The last timer that was found late.
     late_for: Instant,
@@ -89,6 +94,15 @@ struct Guarded {
     ended: bool,
 }
 
+/// After the node was late, its program gets a turn, too, before anything is said about it. What was due before the
+/// node was late is not put off, so that a node that is late all the time still judges its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Turn {
+    /// From when on the node was late.
+    late_from: Instant,
+    until: Instant,
+}
+
 impl<C: Clone> Engine<C> {
     /// A node whose part in the election is `election`. First step [`Mail::Program`], then [`Mail::Start`].
     ///
@@ -102,12 +116,14 @@ impl<C: Clone> Engine<C> {
             eligible: true,
             healthy: true,
             hold_off_until: Instant::ZERO,
+            turn: Turn::default(),
             leases: BTreeMap::new(),
             overran: Term::default(),
             kept: Term::default(),
             waiting: Vec::new(),
             releases: BTreeSet::new(),
             stop_by: None,
+            unreachable: BTreeSet::new(),
             heard: BTreeMap::new(),
             reported: BTreeMap::new(),
             too_far: BTreeMap::new(),
@@ -135,13 +151,17 @@ impl<C: Clone> Engine<C> {
             }
             Mail::Wake if now >= self.election.wake_at() => self.elect(now, Input::Tick, &mut out),
             Mail::Wake => {}
+            Mail::Late => self.give_turn(now),
             Mail::Request { from, request } => {
-                self.heard.insert(from, now);
+                self.hear(now, from);
                 self.elect(now, Input::Request { from, request }, &mut out);
             }
             Mail::Reply { from, reply } => self.reply(now, from, reply, &mut out),
             Mail::Unanswered { by } => {
                 self.releases.remove(&by);
+                if self.leads() {
+                    self.unreachable.insert(by);
+                }
             }
             Mail::Call { call, caller } => self.call(now, call, caller, &mut out),
             Mail::Program(program) => self.program = program,
@@ -190,6 +210,7 @@ impl<C: Clone> Engine<C> {
         if self.election.role() != role {
             out.role_changed = true;
             self.releases.clear();
+            self.unreachable.clear();
         }
         out.save = save.or(out.save);
         out.effects.reply = effects.reply.or(out.effects.reply.take());
@@ -241,13 +262,15 @@ impl<C: Clone> Engine<C> {
     }
 
     fn reply(&mut self, now: Instant, from: NodeId, reply: Reply, out: &mut Output<C>) {
-        self.heard.insert(from, now);
+        self.hear(now, from);
         match &reply {
             Reply::Release { .. } => {
                 self.releases.remove(&from);
             }
             Reply::Heartbeat { granted, .. } => {
-                if let Some(problem) = self.misfit(from, *granted) {
+                if granted.is_zero() {
+                    self.promised.remove(&from);
+                } else if let Some(problem) = self.misfit(from, *granted) {
                     out.effects.notes.push(Note::TimingDiffers { peer: from, problem });
                 }
             }
@@ -256,10 +279,15 @@ impl<C: Clone> Engine<C> {
         self.elect(now, Input::Reply { from, reply }, out);
     }
 
+    fn hear(&mut self, now: Instant, from: NodeId) {
+        self.heard.insert(from, now);
+        self.unreachable.remove(&from);
+    }
+
     /// What does not fit when `peer` has promised no more than `granted` to a leader with this timing. Told once: it is
     /// the peer's election timeout, and comes with every heartbeat.
     fn misfit(&mut self, peer: NodeId, granted: Duration) -> Option<TimingError> {
-        if granted.is_zero() || self.promised.get(&peer) == Some(&granted) {
+        if self.promised.get(&peer) == Some(&granted) {
             return None;
         }
         self.promised.insert(peer, granted);

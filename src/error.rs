@@ -33,7 +33,7 @@ pub enum TransferError {
     Oneself,
     /// It votes and never leads.
     Witness(NodeId),
-    /// It was not heard for an election timeout.
+    /// It cannot be reached, or was not heard for about an election timeout.
     Silent(NodeId),
     /// It answers, but is not eligible now: it holds off after a leadership of its own, it was made ineligible, or it
     /// has just started.
@@ -49,7 +49,7 @@ impl fmt::Display for TransferError {
             TransferError::Oneself => f.write_str("this node leads already: name another"),
             TransferError::Witness(id) => write!(f, "node {id} is a witness: it never leads"),
             TransferError::Silent(id) => {
-                write!(f, "node {id} was not heard lately: see that it runs and can be reached")
+                write!(f, "node {id} was not heard lately, or cannot be reached: see that it runs")
             }
             TransferError::NotEligible(id) => {
                 write!(f, "node {id} is not eligible now: it holds off, was made ineligible or has just started")

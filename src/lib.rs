@@ -58,6 +58,7 @@ mod error;
 pub mod fuzz;
 mod inbox;
 mod leadership;
+mod log_queue;
 pub mod manual;
 mod members;
 mod node;

@@ -2,6 +2,7 @@
 
 mod start;
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -41,7 +42,6 @@ use crate::sync::lock;
 /// That is for programs that have a loop already. [`Node::lead`] is the loop.
 ///
 /// Dropping a node stops it, as [`Node::shutdown`] does.
-#[derive(Debug)]
 #[must_use = "dropping a node stops it"]
 pub struct Node {
     handle: NodeHandle,
@@ -195,12 +195,15 @@ impl Node {
 
     /// As [`Node::resign`], but this node holds off for `hold_off`, if that is longer than the election timeout.
     pub fn resign_for(&self, hold_off: Duration) -> Result<(), NotLeader> {
-        self.hand_over(None, hold_off).map_err(|_| NotLeader)
+        match self.hand_over(None, hold_off) {
+            Ok(()) | Err(TransferError::UnderWay) => Ok(()),
+            Err(_) => Err(NotLeader),
+        }
     }
 
     /// Hands leadership over to the node `id`, as [`Node::resign`] does to the best one. That node campaigns at once.
-    /// It leads only if a majority votes for it; if not, any other node may win. [`Node::transfer_and_wait`] tells who
-    /// leads in the end.
+    /// It leads only if a majority votes for it; if not, any other node may win, such as when `id` has stopped within
+    /// the last heartbeat interval. [`Node::transfer_and_wait`] tells who leads in the end.
     ///
     /// # Errors
     ///
@@ -258,7 +261,8 @@ impl Node {
 
     /// Stops the node, in order: leadership is handed over as by [`Node::resign`], connections are closed, and every
     /// thread ends. Two kinds of threads may be left: one that waits for a name server, and one that hangs in code of
-    /// the program. A second call waits for the first. A call from inside the closure of [`Node::lead`] does not wait.
+    /// the program, such as its logger. A second call waits for the first. A call from inside the closure of
+    /// [`Node::lead`] does not wait.
     ///
     /// It takes until the work has ended that a [`Lease`] guards or [`Node::lead`] runs, at most the election timeout;
     /// and then up to `rpc_timeout` for the last words to arrive.
@@ -276,14 +280,26 @@ impl Node {
         if inside {
             return false;
         }
+        let until = clock::now() + limit;
         let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
         let thread = lock(&self.thread).take();
         if !ended {
-            log::warn!("node {}: has not stopped within {limit:?}; it goes on to stop", self.id());
+            let what = "it goes on to stop";
+            log::warn!(logger: self.handle.log, "node {}: has not stopped within {limit:?}; {what}", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            log::error!("node {}: the election thread has panicked", self.id());
+            log::error!(logger: self.handle.log, "node {}: the election thread has panicked", self.id());
+        }
+        if ended {
+            self.handle.log.end(until.since(clock::now()));
         }
         ended
+    }
+}
+
+/// Locks nothing: who formats it may wait for a terminal, and the threads of the node do not.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.handle.id).finish_non_exhaustive()
     }
 }
 

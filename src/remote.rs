@@ -194,6 +194,11 @@ impl Client {
             peers.push(peer);
         }
         self.check_nodes(id, &peers)?;
+        let (logger_stuck, lines_lost) = match reply.logger {
+            Some(ClientReply::Logger { stuck, lines_lost }) => (stuck, Some(lines_lost)),
+            Some(ClientReply::Status { .. } | ClientReply::Peer(_) | ClientReply::Done) => return Err(unexpected()),
+            None => (None, None),
+        };
         Ok(NodeStatus {
             id,
             role,
@@ -204,6 +209,8 @@ impl Client {
             peers,
             version,
             uptime,
+            logger_stuck,
+            lines_lost,
             round_trip: reply.round_trip,
             certificate_days: reply.end.as_ref().map(|end| clock::days_until(end.at)),
             ends_first: reply.end.and_then(|end| end.intermediate),
@@ -251,6 +258,14 @@ pub struct NodeStatus {
     /// How long ago the node was started.
     #[cfg_attr(feature = "serialize", serde(rename = "uptime_s", serialize_with = "crate::status::seconds"))]
     pub uptime: Duration,
+    /// How long its program's logger has been busy with one line, if that is longer than 3 s: it is stuck.
+    #[cfg_attr(
+        feature = "serialize",
+        serde(rename = "logger_stuck_ms", serialize_with = "crate::status::some_millis")
+    )]
+    pub logger_stuck: Option<Duration>,
+    /// How many lines of its log were lost since it was started. Nothing if it runs a version before 0.2.
+    pub lines_lost: Option<u64>,
     /// From the request to the reply, on an open connection.
     #[cfg_attr(feature = "serialize", serde(rename = "round_trip_ms", serialize_with = "crate::status::millis"))]
     pub round_trip: Duration,

@@ -24,7 +24,7 @@ pub(crate) use self::board::Board;
 pub use self::counters::{Counters, LeasesLost, Measured, PreVotesRefused};
 pub use self::events::Events;
 #[cfg(feature = "serialize")]
-pub(crate) use self::json::{millis, seconds};
+pub(crate) use self::json::{millis, seconds, some_millis};
 use crate::election::{NodeId, Role, Term};
 use crate::leadership::Remaining;
 
@@ -48,6 +48,9 @@ pub struct Status {
     pub lease: Remaining,
     /// The other nodes, by id.
     pub peers: Vec<PeerStatus>,
+    /// How long the program's logger has been busy with one line of this node, if that is longer than 3 s: it is stuck.
+    #[cfg_attr(feature = "serialize", serde(rename = "logger_stuck_ms", serialize_with = "json::some_millis"))]
+    pub logger_stuck: Option<Duration>,
     /// What the node has counted since it started.
     pub counters: Counters,
 }

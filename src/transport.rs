@@ -31,6 +31,7 @@ use crate::clock;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::inbox::Inbox;
 use crate::leadership::Leadership;
+use crate::log_queue::LogQueue;
 use crate::members::Members;
 use crate::status::Board;
 use crate::sync::lock;
@@ -61,6 +62,7 @@ pub(crate) struct Local {
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) started_at: Instant,
     pub(crate) inbox: Inbox,
+    pub(crate) log: LogQueue,
 }
 
 /// A stack holds a TLS handshake and one formatted log line. Measured need is far less; the rest is never touched, so
@@ -106,7 +108,7 @@ impl Local {
         match identity.refresh() {
             Ok(renewed) => {
                 if renewed {
-                    log::info!("node {}: read the renewed certificates", self.me());
+                    log::info!(logger: self.log, "node {}: read the renewed certificates", self.me());
                 }
                 lock(&self.last_problem).clear();
             }
@@ -114,13 +116,13 @@ impl Local {
                 // Said once: the files are read again for every connection.
                 let (problem, mut last) = (error.to_string(), lock(&self.last_problem));
                 if *last != problem {
-                    log::warn!("node {}: keeps its old certificates: {problem}", self.me());
+                    log::warn!(logger: self.log, "node {}: keeps its old certificates: {problem}", self.me());
                     *last = problem;
                 }
             }
         }
         for ends in identity.news() {
-            log::warn!("node {}: {ends}", self.me());
+            log::warn!(logger: self.log, "node {}: {ends}", self.me());
         }
         Some(identity.current())
     }
@@ -196,7 +198,7 @@ impl Drop for Transport {
         drop(TcpStream::connect_timeout(&at, self.local.rpc_timeout));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                log::error!("node {}: a transport thread has panicked", self.local.me());
+                log::error!(logger: self.local.log, "node {}: a transport thread has panicked", self.local.me());
             }
         }
         self.connections.wait_until_closed();
@@ -230,6 +232,7 @@ mod tests {
             leadership: Arc::new(Leadership::new(Duration::ZERO, |_| {})),
             started_at: clock::now(),
             inbox: Inbox::new().0,
+            log: LogQueue::start(1.into()).expect("a thread"),
         }
     }
 

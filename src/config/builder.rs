@@ -136,6 +136,10 @@ impl ConfigBuilder {
     }
 
     /// A folder for what must survive a restart. Several nodes may share it.
+    ///
+    /// A running node holds a lock on its file there. A child process that was forked *without* `exec` keeps that lock
+    /// after its parent has ended, and the node cannot start again before that child has ended, too. `exec` closes the
+    /// file, so children of [`std::process::Command`] keep nothing.
     #[must_use]
     pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(folder.into());

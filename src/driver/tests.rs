@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::election::{Deadline, Election, EndReason, HardState, Recovery, Setup, Store, Term};
 use crate::engine::Health;
 use crate::inbox::Inbox;
+use crate::log_queue::LogQueue;
 use crate::store::VoteFile;
 use crate::transport::Local;
 
@@ -20,6 +21,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
     let (inbox, posts) = Inbox::new();
     let board = Arc::new(Board::new(config.id(), []));
     let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), |_| {}));
+    let log = LogQueue::start(config.id()).expect("a thread");
     let local = Local {
         cluster: config.cluster.clone(),
         members: config.members.clone(),
@@ -32,6 +34,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         leadership: leadership.clone(),
         started_at: clock::now(),
         inbox,
+        log: log.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let setup = Setup { me: config.id(), voters: config.members.voters(), timing: config.timing() };
@@ -42,6 +45,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         leadership: leadership.clone(),
         board: board.clone(),
         transport: Transport::start(local, listener).expect("threads"),
+        log,
     };
     (driver, leadership, board)
 }

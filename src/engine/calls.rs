@@ -6,6 +6,10 @@ use super::{Answer, Call, Engine, Output};
 use crate::election::{EndReason, Input, Instant, NodeId};
 use crate::error::TransferError;
 
+/// Work may ask to resign again and again while it has to stop, and waits for no answer. Further calls are refused,
+/// because what they ask for is under way.
+const MOST_WAITING: usize = 1024;
+
 impl<C: Clone> Engine<C> {
     pub(super) fn call(&mut self, now: Instant, call: Call, caller: C, out: &mut Output<C>) {
         match call {
@@ -37,18 +41,22 @@ impl<C: Clone> Engine<C> {
         if !self.leads() {
             return Some(TransferError::NotLeader);
         }
-        let id = successor?;
-        if self.is_stepping_down() {
+        if self.is_stepping_down() && (successor.is_some() || self.waiting.len() >= MOST_WAITING) {
             return Some(TransferError::UnderWay);
+        }
+        let id = successor?;
+        if self.unreachable.contains(&id) {
+            return Some(TransferError::Silent(id));
         }
         match self.election.backers(now).get(&id) {
             Some(true) => None,
             Some(false) => Some(TransferError::NotEligible(id)),
-            // One that has just started answers, and promises nothing.
-            None => match self.heard.get(&id) {
-                Some(at) if now.since(*at) < self.timing().election_timeout() => Some(TransferError::NotEligible(id)),
-                Some(_) | None => Some(TransferError::Silent(id)),
-            },
+            None => {
+                let heard = self.heard.get(&id).is_some_and(|at| now.since(*at) < self.timing().election_timeout());
+                // One that has just started answers, and promises nothing. One whose promise has run out is silent.
+                let promises_nothing = heard && !self.promised.contains_key(&id);
+                Some(if promises_nothing { TransferError::NotEligible(id) } else { TransferError::Silent(id) })
+            }
         }
     }
 

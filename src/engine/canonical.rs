@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, Guarded, Health, Program, Work};
+use super::{Engine, Guarded, Health, Program, Turn, Work};
 use crate::election::{Instant, Names, Term};
 
 impl<C: Clone> Engine<C> {
-    /// Moves `now` to `origin` and gives other names, in the same situation. For model checkers that stop no node.
+    /// Moves `now` to `origin` and gives other names, in the same situation. For model checkers that stop no node
+    /// and never tell one that it is late.
     ///
     /// From then on the node does the same as before. Only its lines in the log and the words of a refusal may differ.
     ///
     /// # Panics
     ///
-    /// If the node is told to stop, or as the election does.
+    /// If the node is told to stop or that it is late, or as the election does.
     #[doc(hidden)]
     pub fn canonicalize(&mut self, now: Instant, origin: Instant, names: &mut impl Names) {
         // Every field is named, here and below: one that is added later is not forgotten.
@@ -23,12 +24,15 @@ impl<C: Clone> Engine<C> {
             eligible: _,
             healthy: _,
             hold_off_until,
+            turn,
             leases,
             overran: _,
             kept,
             waiting: _,
             releases,
             stop_by,
+            // Told by a loop, and no moment.
+            unreachable: _,
             heard,
             reported,
             too_far,
@@ -37,6 +41,7 @@ impl<C: Clone> Engine<C> {
             stepped_at,
         } = self;
         assert!(stop_by.is_none(), "no node is stopped");
+        assert_eq!(*turn, Turn::default(), "no node is late");
         election.canonicalize(now, origin, names);
         // The engine only asks whether such a moment has passed, never how long ago.
         let end = |at: &mut Instant| match *at {
@@ -55,7 +60,7 @@ impl<C: Clone> Engine<C> {
         if let Some(Health { good_until, hold_off: _ }) = health {
             end(good_until);
         }
-        if let Some(Work { term: _, until, silent_at, told_to_stop: _, hold_off: _ }) = work {
+        if let Some(Work { term: _, until, silent_at, told_to_stop: _, acts_on_overrun: _, hold_off: _ }) = work {
             end(until);
             end(silent_at);
         }

@@ -12,6 +12,8 @@ pub enum Mail<C> {
     Start,
     /// Time has passed, and nothing else is left to deal with.
     Wake,
+    /// The node comes late: it was stopped, or got no processor. So the program may have got none, either.
+    Late,
     /// A peer asks. The answer is [`Effects::reply`](super::Effects::reply) of this very step.
     Request {
         /// The authenticated peer.
@@ -115,6 +117,8 @@ pub struct Work {
     pub silent_at: Instant,
     /// Its lease was taken away.
     pub told_to_stop: bool,
+    /// Something is done when it overruns, so that no overrun is told late.
+    pub acts_on_overrun: bool,
     /// How long the node stays behind when the work was silent.
     pub hold_off: Duration,
 }

@@ -1,7 +1,9 @@
 //! What a node makes of its program: whether it is eligible, and whether its work is silent, overruns, or keeps a
 //! lease.
 
-use super::{Engine, Note, Output};
+use std::time::Duration;
+
+use super::{Engine, Note, Output, Turn};
 use crate::election::{Cause, EndReason, Input, Instant, Term};
 
 impl<C: Clone> Engine<C> {
@@ -12,10 +14,36 @@ impl<C: Clone> Engine<C> {
         now >= self.program_at()
     }
 
+    /// Whether a step at `now` comes so late for what was due that [`Mail::Late`](super::Mail::Late) should be stepped
+    /// before anything else. Without it the program is accused of what it had no chance to avoid.
+    #[must_use]
+    pub fn is_late(&self, now: Instant) -> bool {
+        now.since(self.wake_at()) >= self.one_turn() / 10 && now >= self.turn.until
+    }
+
+    /// Long enough to wake up a thread of the program, short beside an election timeout.
+    fn one_turn(&self) -> Duration {
+        self.timing().heartbeat_interval()
+    }
+
+    pub(super) fn give_turn(&mut self, now: Instant) {
+        self.turn = Turn { late_from: self.wake_at(), until: now + self.one_turn() };
+    }
+
+    /// When to look at what is due at this moment: after the program's turn, if it became due while the node was late.
+    fn after_turn(&self, due: Instant) -> Instant {
+        let Turn { late_from, until } = self.turn;
+        if (late_from..=until).contains(&due) { until } else { due }
+    }
+
     /// When something about the program is due, if it does not change before.
     pub(super) fn program_at(&self) -> Instant {
         let hold_off = if self.hold_off_until == Instant::ZERO { Instant::NEVER } else { self.hold_off_until };
-        let health = self.program.health.filter(|_| self.healthy).map_or(Instant::NEVER, |health| health.good_until);
+        let health = self
+            .program
+            .health
+            .filter(|_| self.healthy)
+            .map_or(Instant::NEVER, |health| self.after_turn(health.good_until));
         let kept = self.kept().map_or(Instant::NEVER, |(_, at)| at);
         hold_off.min(health).min(self.silent_at()).min(self.overruns_at()).min(kept)
     }
@@ -43,7 +71,7 @@ impl<C: Clone> Engine<C> {
 
     /// Whether the program has just fallen ill. No answer in time is a bad one.
     fn note_health(&mut self, now: Instant) -> bool {
-        let healthy = self.program.health.is_none_or(|health| now < health.good_until);
+        let healthy = self.program.health.is_none_or(|health| now < self.after_turn(health.good_until));
         let fell_ill = self.healthy && !healthy;
         self.healthy = healthy;
         fell_ill
@@ -77,17 +105,19 @@ impl<C: Clone> Engine<C> {
         }
     }
 
-    /// The hard deadline of work that still runs. Never, once its overrun was told.
+    /// The hard deadline of work that still runs, and the end of the program's turn unless the program acts on an
+    /// overrun. Never, once the overrun was told.
     fn overruns_at(&self) -> Instant {
         let Some(work) = self.program.work.filter(|work| work.term > self.overran) else {
             return Instant::NEVER;
         };
-        match self.leases.get(&work.term) {
+        let deadline = match self.leases.get(&work.term) {
             Some(lease) if !lease.ended && !work.told_to_stop => lease.until,
             // What is known of the work may be from before its lease was cut short.
             Some(lease) => work.until.min(lease.until),
             None => work.until,
-        }
+        };
+        if work.acts_on_overrun { deadline } else { self.after_turn(deadline) }
     }
 
     fn work_overran(&mut self, out: &mut Output<C>) {
@@ -97,10 +127,11 @@ impl<C: Clone> Engine<C> {
     }
 
     /// The first lease that was taken away and of which it was not looked yet whether it is kept; and when to look: one
-    /// election timeout after its end.
+    /// election timeout after its end, and after the program's turn.
     fn kept(&self) -> Option<(Term, Instant)> {
         let mut ended = self.leases.iter().filter(|(term, lease)| lease.ended && **term > self.kept);
-        ended.next().map(|(term, lease)| (*term, lease.until + self.timing().election_timeout()))
+        let timeout = self.timing().election_timeout();
+        ended.next().map(|(term, lease)| (*term, self.after_turn(lease.until + timeout)))
     }
 
     fn lease_may_be_kept(&mut self, now: Instant, out: &mut Output<C>) {

@@ -24,14 +24,17 @@ impl<'a> Watch<'a> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         handle.leadership.set_health(Some(Health { good_until: clock::now() + check.timeout, hold_off }));
         let (id, leadership, check) = (handle.id, handle.leadership.clone(), check.clone());
+        let log = handle.log.clone();
         let body = move || {
             let mut good = true;
             while let Some(problem) = ask(&check, &stopped) {
                 let good_until = problem.is_none().then(|| clock::now() + check.every + check.timeout);
                 leadership.set_health(Some(Health { good_until: good_until.unwrap_or(Instant::ZERO), hold_off }));
                 match (good, &problem) {
-                    (true, Some(problem)) => log::warn!("node {id}: the health check was not passed: {problem}"),
-                    (false, None) => log::info!("node {id}: the health check is passed again"),
+                    (true, Some(problem)) => {
+                        log::warn!(logger: log, "node {id}: the health check was not passed: {problem}");
+                    }
+                    (false, None) => log::info!(logger: log, "node {id}: the health check is passed again"),
                     (true, None) | (false, Some(_)) => {}
                 }
                 good = problem.is_none();
@@ -43,7 +46,8 @@ impl<'a> Watch<'a> {
         // The user's code gets a stack of the usual size.
         let name = format!("le{id}-health");
         if let Err(error) = thread::Builder::new().name(name).spawn(body) {
-            log::error!("node {id}: cannot start a thread for the health check, which counts as not passed: {error}");
+            let what = "cannot start a thread for the health check, which counts as not passed";
+            log::error!(logger: handle.log, "node {id}: {what}: {error}");
             handle.leadership.set_health(Some(Health { good_until: Instant::ZERO, hold_off }));
         }
         Watch { handle, _stop: stop }

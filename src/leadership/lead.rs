@@ -15,6 +15,7 @@ use crate::clock;
 use crate::election::{EndReason, NodeId, Term, Timing};
 use crate::engine::{Answer, Call};
 use crate::inbox::{Answers, Inbox};
+use crate::log_queue::LogQueue;
 
 /// What the closure of [`Node::lead`](crate::Node::lead) holds while this node leads.
 ///
@@ -170,6 +171,7 @@ pub(crate) struct NodeHandle {
     pub(crate) inbox: Inbox,
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) timing: Timing,
+    pub(crate) log: LogQueue,
 }
 
 impl NodeHandle {
@@ -190,7 +192,7 @@ pub(crate) fn lead<R: WorkResult>(
     options: &LeadOptions,
     mut work: impl FnMut(&Leading<'_>) -> R,
 ) -> R::Ended {
-    let policy = options.policy(handle.id, handle.timing, clock::now());
+    let policy = options.policy(handle.id, handle.timing, clock::now(), &handle.log);
     let _presence = Presence::begin(handle);
     let _watch = options.health_check.as_ref().map(|check| Watch::begin(handle, check, policy.hold_off));
     let leadership = &handle.leadership;
@@ -218,6 +220,7 @@ pub(crate) fn lead<R: WorkResult>(
             }
             (Ok(Err(error)), Some(reason)) => {
                 log::warn!(
+                    logger: handle.log,
                     "node {}: the work of term {last} had to stop ({reason}), and then failed: {error}",
                     handle.id
                 );
@@ -271,7 +274,8 @@ mod tests {
         let timing = Timing::default();
         let leadership = Arc::new(Leadership::new(timing.election_timeout(), |_| {}));
         let (inbox, mail) = Inbox::new();
-        let handle = NodeHandle { id: 1.into(), inbox, leadership: leadership.clone(), timing };
+        let log = LogQueue::start(1.into()).expect("a thread");
+        let handle = NodeHandle { id: 1.into(), inbox, leadership: leadership.clone(), timing, log };
         let until = clock::now() + Duration::from_secs(3600);
         leadership.publish(Some(Deadline { token: Term(3), until }), EndReason::QuorumLost, clock::now());
         // An election thread that leads no more.

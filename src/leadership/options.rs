@@ -87,7 +87,7 @@ impl LeadOptions {
         self
     }
 
-    pub(crate) fn policy(&self, id: NodeId, timing: Timing, now: Instant) -> WorkPolicy {
+    pub(crate) fn policy(&self, id: NodeId, timing: Timing, now: Instant, log: &impl log::Log) -> WorkPolicy {
         let (heartbeat, timeout) = (timing.heartbeat_interval(), timing.election_timeout());
         // The heartbeat after a lost one goes out two intervals after the last that was answered, and has half of one
         // to be answered itself.
@@ -95,12 +95,14 @@ impl LeadOptions {
         let drain = self.drain_time.unwrap_or(timeout / 5);
         if self.drain_time.is_some() && drain > longest_drain {
             log::warn!(
+                logger: log,
                 "node {id}: a drain time of {drain:?} leaves no time to work: expected at most {longest_drain:?} with \
                  this timing, and uses that"
             );
         }
         if let Some(silence) = self.max_silence.filter(|silence| *silence < heartbeat) {
             log::warn!(
+                logger: log,
                 "node {id}: a max_silence of {silence:?} is too short: expected at least {heartbeat:?}, the heartbeat \
                  interval, and uses that"
             );
@@ -146,7 +148,7 @@ pub enum OnOverrun {
     Log,
     /// This is called with the token of the lease, on a thread of its own.
     Call(Arc<dyn Fn(Term) + Send + Sync>),
-    /// The process is aborted: better no process than two leaders at work.
+    /// The process is aborted: better no process than two leaders at work. The log gets 5 ms to say so.
     Abort,
 }
 

@@ -268,7 +268,9 @@ impl Leadership {
 
 impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leadership").field("leases", &self.inner().leases).finish_non_exhaustive()
+        // A copy, so that nothing is locked while somebody formats it, and perhaps waits for a terminal.
+        let leases = self.inner().leases.clone();
+        f.debug_struct("Leadership").field("leases", &leases).finish_non_exhaustive()
     }
 }
 
@@ -304,6 +306,7 @@ impl Running {
             until: self.lease.until(),
             silent_at: self.lease.silent_at(),
             told_to_stop: self.lease.ended().is_some(),
+            acts_on_overrun: !matches!(self.on_overrun, OnOverrun::Log),
             hold_off: self.hold_off,
         }
     }

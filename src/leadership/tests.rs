@@ -258,7 +258,7 @@ fn one_lost_heartbeat_ends_no_leadership_whatever_the_drain_time() {
         });
         let timing = timing.expect("it fits");
         for options in [LeadOptions::default(), LeadOptions::default().drain_time(Duration::MAX)] {
-            let drain = options.policy(1.into(), timing, Instant::ZERO).drain;
+            let drain = options.policy(1.into(), timing, Instant::ZERO, &log::logger()).drain;
             // Counted from the last heartbeat that was answered. The next is lost.
             let soft = timing.lease(timing.election_timeout()) - drain;
             let sent_again = timing.heartbeat_interval() * 2;

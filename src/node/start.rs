@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -16,6 +17,7 @@ use crate::election::{Election, Recovery, Setup, Term};
 use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
+use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
 use crate::transport::{self, Local, Transport};
@@ -30,15 +32,24 @@ impl Node {
     /// When its state is locked, damaged or of another node, when it cannot listen, or when the system has no threads
     /// or no random numbers to give.
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
+        let log = LogQueue::start(config.id()).map_err(StartError::Threads)?;
+        let started = Node::start_with(&config, &log);
+        if started.is_err() {
+            log.end(Duration::MAX);
+        }
+        started
+    }
+
+    fn start_with(config: &NodeConfig, log: &LogQueue) -> Result<Node, StartError> {
         let id = config.id();
         for warning in config.warnings() {
-            log::warn!("node {id}: {warning}");
+            log::warn!(logger: log, "node {id}: {warning}");
         }
-        if let Some(warning) = stateless(&config) {
-            log::warn!("node {id}: {warning}");
+        if let Some(warning) = stateless(config) {
+            log::warn!(logger: log, "node {id}: {warning}");
         }
-        let (storage, recovery) = open_storage(&config)?;
-        let listener = listen(&config)?;
+        let (storage, recovery) = open_storage(config, log)?;
+        let listener = listen(config)?;
         let (seed, instance) = (random()?, random()?);
 
         let (inbox, posts) = Inbox::new();
@@ -51,7 +62,7 @@ impl Node {
             });
         }));
         let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));
-        let board = Arc::new(Board::new(id, peers));
+        let board = Arc::new(Board::new(id, peers).with_logger(log.state().clone()));
         let local = Local {
             cluster: config.cluster.clone(),
             members: config.members.clone(),
@@ -64,6 +75,7 @@ impl Node {
             leadership: leadership.clone(),
             started_at: clock::now(),
             inbox: inbox.clone(),
+            log: log.clone(),
         };
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
         let setup = Setup { me: id, voters: config.members.voters(), timing: config.timing() };
@@ -75,6 +87,7 @@ impl Node {
             leadership: leadership.clone(),
             board: board.clone(),
             transport,
+            log: log.clone(),
         };
         let (ends, stopped) = crossbeam_channel::bounded::<()>(0);
         let body = move || {
@@ -83,7 +96,7 @@ impl Node {
         };
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
         Ok(Node {
-            handle: NodeHandle { id, inbox, leadership, timing: config.timing() },
+            handle: NodeHandle { id, inbox, leadership, timing: config.timing(), log: log.clone() },
             members: config.members.clone(),
             board,
             thread: Mutex::new(Some(thread)),
@@ -120,7 +133,7 @@ impl Node {
 }
 
 /// Where the node keeps its state, and what it knows of its past.
-fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> {
+fn open_storage(config: &NodeConfig, log: &LogQueue) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
     let Some(folder) = &config.state_dir else {
         let first_term = Term(clock::wall_seconds());
@@ -128,7 +141,7 @@ fn open_storage(config: &NodeConfig) -> Result<(Storage, Recovery), StartError> 
     };
     let (file, recovery) = VoteFile::open(folder, id, &config.cluster).map_err(StartError::state)?;
     if let Some(warning) = file.warning() {
-        log::warn!("node {id}: {warning}");
+        log::warn!(logger: log, "node {id}: {warning}");
     }
     Ok((Storage::File(Box::new(file)), recovery))
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use super::events::{Events, Reader};
 use super::recorder::Recorder;
-use super::{PeerStatus, Status};
+use super::{Counters, PeerStatus, Status};
 use crate::clock;
 use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
 use crate::leadership::Remaining;
+use crate::log_queue::LoggerState;
 use crate::sync::lock;
 
 /// The one place that knows what can be seen of a node. Every method takes the lock for a moment and never waits.
 #[derive(Debug)]
 pub(crate) struct Board {
     me: NodeId,
+    logger: Arc<LoggerState>,
     view: Mutex<View>,
 }
 
@@ -61,7 +63,12 @@ impl Board {
             readers: Vec::new(),
             closed: false,
         };
-        Board { me, view: Mutex::new(view) }
+        Board { me, logger: Arc::default(), view: Mutex::new(view) }
+    }
+
+    /// Shows the state of this logger.
+    pub(crate) fn with_logger(self, logger: Arc<LoggerState>) -> Board {
+        Board { logger, ..self }
     }
 
     /// Notes the state of the election after a step, and gives the events of that step to every stream.
@@ -157,6 +164,7 @@ impl Board {
         let now = clock::now();
         let lease = lease.filter(|(_, left)| !left.is_over());
         let view = lock(&self.view);
+        let counters = Counters { lines_lost: self.logger.lost(), ..view.recorder.counters.clone() };
         Status {
             id: self.me,
             role: view.role,
@@ -165,7 +173,8 @@ impl Board {
             token: lease.map(|(token, _)| token),
             lease: lease.map_or(Remaining::Over, |(_, left)| left),
             peers: view.peers.values().map(|peer| peer.status(now)).collect(),
-            counters: view.recorder.counters.clone(),
+            logger_stuck: self.logger.stuck(now),
+            counters,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Counters {
     pub writes: Measured,
     /// How many of these writes failed. After the first failure the node does not vote until it is restarted.
     pub writes_failed: u64,
+    /// How many lines of the node's log were lost, because the program's logger was too slow for them or panicked.
+    pub lines_lost: u64,
 }
 
 /// The pre-votes that a voter has refused, by reason.

@@ -1,6 +1,7 @@
 //! The stream of a node's changes. It waits for no reader.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -15,7 +16,6 @@ use crate::sync::lock;
 /// The node never waits for a reader, and an unread stream takes a bounded amount of memory. When more than 256 events
 /// are unread, only the last event of each term is kept: the latest state wins, and no change of term is hidden. If
 /// that leaves more than 128 terms, the oldest of them go, too. [`Events::missed`] says how many.
-#[derive(Debug)]
 #[must_use = "a stream that nobody reads shows nothing"]
 pub struct Events {
     pub(super) reader: Arc<Reader>,
@@ -89,6 +89,13 @@ impl Events {
         // Locked until it is made, so that an event that comes meanwhile finds it.
         let unread = lock(&self.reader.unread);
         self.reader.poll_fd.fd(!unread.is_empty())
+    }
+}
+
+/// Locks nothing: who formats it may wait for a terminal, and the node does not.
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
     }
 }
 

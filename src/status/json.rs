@@ -16,7 +16,7 @@ pub(crate) fn millis<S: Serializer>(span: &Duration, serializer: S) -> Result<S:
     some_millis(&Some(*span), serializer)
 }
 
-pub(super) fn some_millis<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn some_millis<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     span.map(|span| (span.as_secs_f64() * 1e6).round() / 1e3).serialize(serializer)
 }
 

@@ -93,7 +93,10 @@ impl Page<'_> {
         self.family("token", "Fencing token, of a node that may act as leader", None, token)?;
         let lease = status.lease.duration().map_or(ConstGauge::new(f64::INFINITY), seconds);
         let help = "How long the node may still act as leader if no peer answers any more";
-        self.family("lease", help, SECONDS, [(NONE, lease)])
+        self.family("lease", help, SECONDS, [(NONE, lease)])?;
+        let help = "How long the logger of the program has been stuck in one line, 0 if it is not";
+        let stuck = seconds(status.logger_stuck.unwrap_or_default());
+        self.family("logger_stuck", help, SECONDS, [(NONE, stuck)])
     }
 
     fn counters(&mut self, counters: &Counters) -> fmt::Result {
@@ -107,12 +110,14 @@ impl Page<'_> {
             lateness,
             writes,
             writes_failed,
+            lines_lost,
         } = counters;
         self.count("leader_changes", "Leaders that the node came to know, one after the other", leader_changes)?;
         self.count("elections", "Elections that the node began", elections)?;
         self.count("elections_won", "Elections that the node won", elections_won)?;
         self.count("overruns", "Leases that ended while their work still ran", overruns)?;
         self.count("writes_failed", "Failed writes of the vote file", writes_failed)?;
+        self.count("lines_lost", "Lines of the log that were lost", lines_lost)?;
         let refused = [
             ("leader_heard", pre_votes_refused.leader_heard),
             ("term_behind", pre_votes_refused.term_behind),

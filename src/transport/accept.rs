@@ -161,7 +161,7 @@ impl Acceptor {
         request: &ClientRequest,
         place: Option<ClientPermit<'_>>,
     ) -> Result<(), LinkError> {
-        log::debug!("node {}: {addr} asks {:?}", self.local.me(), request.call);
+        log::debug!(logger: self.local.log, "node {}: {addr} asks {:?}", self.local.me(), request.call);
         let told = match place {
             Some(_) => admin::answer(&self.local, request, addr, stream.peer_certificate().as_ref()),
             None => Err(format!("{MOST_CLIENTS} clients are being answered: ask again later")),
@@ -186,16 +186,15 @@ impl Acceptor {
             _ if self.connections.is_stopped() => {}
             LinkError::Refused(reason) => self.complain(&format!("refused {addr}: {reason}")),
             LinkError::Gone(_) | LinkError::Silent { .. } => {
-                log::debug!("node {}: connection from {addr}: {error}", self.local.me());
+                log::debug!(logger: self.local.log, "node {}: connection from {addr}: {error}", self.local.me());
             }
         }
     }
 
     fn complain(&self, line: &str) {
-        // The logger may be slow: no lock is held here.
         if let Some(suppressed) = self.admission.may_log() {
             let more = if suppressed > 0 { format!(" ({suppressed} more lines like this)") } else { String::new() };
-            log::warn!("node {}: {}{more}", self.local.me(), printable(line));
+            log::warn!(logger: self.local.log, "node {}: {}{more}", self.local.me(), printable(line));
         }
     }
 }

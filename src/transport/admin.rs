@@ -28,14 +28,14 @@ pub(super) fn answer(
         ClientCall::Status => Ok(status(local)),
         ClientCall::Resign { hold_off } => {
             check_member(local, certificate)?;
-            log::info!("node {}: {from} asks it to resign", local.me());
+            log::info!(logger: local.log, "node {}: {from} asks it to resign", local.me());
             hand_over(local, None, hold_off)
         }
         ClientCall::Transfer { to } => {
             check_member(local, certificate)?;
             let to = local.members.successor(to);
             let to = to.map_err(|error| error.to_string())?;
-            log::info!("node {}: {from} asks it to hand over to {to}", local.me());
+            log::info!(logger: local.log, "node {}: {from} asks it to hand over to {to}", local.me());
             hand_over(local, Some(to), Duration::ZERO)
         }
     }
@@ -83,7 +83,9 @@ fn status(local: &Local) -> Vec<ClientReply> {
         peer.last_error = peer.last_error.map(|error| error.chars().take(LONGEST_PEER_ERROR).collect());
         ClientReply::Peer(peer)
     });
-    [head].into_iter().chain(peers).collect()
+    // A client before 0.2 reads no more than the peers.
+    let logger = ClientReply::Logger { stuck: status.logger_stuck, lines_lost: status.counters.lines_lost };
+    [head].into_iter().chain(peers).chain([logger]).collect()
 }
 
 fn check_member(local: &Local, certificate: Option<&Certificate>) -> Result<(), String> {
@@ -132,7 +134,8 @@ mod tests {
         let (local, mail) = node();
         let names = ["three.example"];
         let told = ask(&local, ClientCall::Status, &names).expect("a status");
-        assert!(matches!(told[..], [ClientReply::Status { peers: 0, .. }]));
+        let is_status = matches!(told[..], [ClientReply::Status { peers: 0, .. }, ClientReply::Logger { .. }]);
+        assert!(is_status, "{told:?}");
         let to = NodeId::from(2);
         for call in [RESIGN, ClientCall::Transfer { to }] {
             let refused = ask(&local, call, &names).expect_err("no member");

@@ -32,6 +32,8 @@ pub(crate) struct NodeReply {
     pub(crate) first: ClientReply,
     /// The parts after the first.
     pub(crate) peers: Vec<ClientReply>,
+    /// The last part of a status, if the node has sent it.
+    pub(crate) logger: Option<ClientReply>,
     /// From the request to the first part.
     pub(crate) round_trip: Duration,
     /// When the first of the certificates ends that the node has shown.
@@ -87,11 +89,16 @@ impl Caller {
         let round_trip = clock::now().since(asked);
         let more = match first {
             ClientReply::Status { peers, .. } => peers,
-            ClientReply::Peer(_) | ClientReply::Done => 0,
+            ClientReply::Peer(_) | ClientReply::Done | ClientReply::Logger { .. } => 0,
         };
         let peers = (0..more).map(|_| next()).collect::<Result<_, _>>()?;
+        // A node before 0.2 closes the connection instead.
+        let logger = match first {
+            ClientReply::Status { .. } => next().ok(),
+            ClientReply::Peer(_) | ClientReply::Done | ClientReply::Logger { .. } => None,
+        };
         stream.close();
-        Ok(NodeReply { first, peers, round_trip, end })
+        Ok(NodeReply { first, peers, logger, round_trip, end })
     }
 }
 
@@ -100,7 +107,7 @@ fn without_control_characters(mut part: ClientReply) -> ClientReply {
     match &mut part {
         ClientReply::Status { version, .. } => *version = printable(version),
         ClientReply::Peer(peer) => peer.last_error = peer.last_error.as_deref().map(printable),
-        ClientReply::Done => {}
+        ClientReply::Done | ClientReply::Logger { .. } => {}
     }
     part
 }

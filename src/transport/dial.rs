@@ -165,7 +165,7 @@ impl Dialler {
         let certificate_ends = stream.certificate_ends();
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
-        log::debug!("node {}: connected to {}", self.local.me(), self.peer);
+        log::debug!(logger: self.local.log, "node {}: connected to {}", self.local.me(), self.peer);
         Ok(Link {
             stream,
             used: false,
@@ -189,8 +189,10 @@ impl Dialler {
             return;
         }
         match error {
-            LinkError::Refused(_) => log::warn!("node {me}: peer {peer}: {text}"),
-            LinkError::Gone(_) | LinkError::Silent { .. } => log::info!("node {me}: peer {peer}: {text}"),
+            LinkError::Refused(_) => log::warn!(logger: self.local.log, "node {me}: peer {peer}: {text}"),
+            LinkError::Gone(_) | LinkError::Silent { .. } => {
+                log::info!(logger: self.local.log, "node {me}: peer {peer}: {text}")
+            }
         }
     }
 }

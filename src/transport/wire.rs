@@ -76,6 +76,11 @@ pub(crate) enum ClientReply {
     /// What it sees of one of them.
     Peer(#[serde(with = "PeerBytes")] PeerStatus),
     Done,
+    /// What it sees of the logger of its program. The last part of a status; nodes before 0.2 do not send it.
+    Logger {
+        stuck: Option<Duration>,
+        lines_lost: u64,
+    },
 }
 
 /// How a role travels: the core does not know of frames.
@@ -254,6 +259,7 @@ mod tests {
                 ..PeerStatus::unknown(id(3), String::new())
             })),
             Frame::ClientReply(ClientReply::Done),
+            Frame::ClientReply(ClientReply::Logger { stuck: Some(Duration::from_secs(4)), lines_lost: 300 }),
         ]
     }
 

@@ -16,7 +16,7 @@ use super::program::{Said, ask, ask_as, in_the_end, leadelect, program, with_con
 const THREE: [&str; 3] = ["1", "2", "3"];
 
 /// The documented names.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     "id",
     "addr",
     "reachable",
@@ -30,6 +30,8 @@ const NAMES: [&str; 15] = [
     "ends_first",
     "version",
     "uptime_s",
+    "logger_stuck_ms",
+    "lines_lost",
     "error",
     "peers",
 ];
@@ -93,6 +95,26 @@ fn a_leader_with_a_quorum_is_shown_in_a_table_and_exit_code_0() {
     let (id, term) = (leader.id, leader.term);
     let verdict = format!("node {id} leads in term {term}: 3 of 3 nodes agree, 2 are needed");
     assert_eq!(lines[4], verdict);
+}
+
+#[test]
+fn a_node_whose_logger_is_stuck_answers_and_says_so() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.leader();
+    cluster.process(&leader.id).command("jam");
+    cluster.processes[&leader.id].wait_until_it_mentions(&["done jam"]);
+
+    // Each look is worth a line of its log.
+    let told = format!("node {}: its log has been stuck for ", leader.id);
+    let said =
+        wait_for("a stuck logger", || Some(ask(&mut cluster, &["status"])).filter(|said| said.out.contains(&told)));
+
+    assert_eq!(said.code, 0, "it leads: {said:?}");
+    for node in nodes(&ask(&mut cluster, &["status", "--json"])) {
+        let stuck = node["logger_stuck_ms"].as_f64();
+        assert_eq!(stuck.is_some_and(|millis| millis >= 3000.0), node["id"] == leader.id.as_str(), "{node}");
+        assert_eq!(node["lines_lost"], 0, "{node}");
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ enum Fault {
     Silent,
     Ill,
     Stop,
-    LogStalls,
+    SlowTurn,
 }
 
 const FAULTS: [Fault; 23] = [
@@ -131,7 +131,7 @@ const FAULTS: [Fault; 23] = [
     Fault::Silent,
     Fault::Ill,
     Fault::Stop,
-    Fault::LogStalls,
+    Fault::SlowTurn,
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -396,7 +396,7 @@ impl Trouble {
             | Fault::Silent
             | Fault::Ill
             | Fault::Stop
-            | Fault::LogStalls => self.strike_program(fault, victim, other),
+            | Fault::SlowTurn => self.strike_program(fault, victim, other),
         }
     }
 

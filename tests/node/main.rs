@@ -21,6 +21,7 @@ mod failover;
 mod handover;
 mod in_process;
 mod lead;
+mod logger;
 mod overrun;
 mod program;
 mod recall;

@@ -12,8 +12,8 @@ use leadelect::{Cause, Config, EndReason, LeadOptions, Leading, Next, Node, OnOv
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 
-use super::child::boot_nanos;
-use super::cluster::{Cluster, SWIFT, free_port};
+use super::child::{self, boot_nanos};
+use super::cluster::{CALM, Cluster, SWIFT, free_port};
 use super::in_process::Local;
 use super::lead::{LONG, shut_down, until_told};
 use super::process::{Process, wait_for};
@@ -168,7 +168,34 @@ fn a_lease_that_is_not_dropped_is_warned_of_once() {
     assert_eq!(said, 1, "{}", cluster.dump());
 }
 
+/// Its threads wake up in any order, and the work stops within milliseconds when it has a turn.
+#[test]
+fn work_of_a_process_that_was_stopped_for_longer_than_its_lease_does_not_count_as_overrunning() {
+    let mut cluster = Cluster::started(&["1", "2", "3"], CALM);
+    for round in 1..=2 {
+        let leader = cluster.leader();
+        let process = cluster.process(&leader.id);
+        if !process.see(|record| record.mentions(&["done work"])) {
+            process.command("work");
+            process.wait_until_it_mentions(&["done work"]);
+        }
+        cluster.stays(&leader, CALM);
+        cluster.process(&leader.id).signal(Signal::STOP);
+        let others = cluster.others(&leader.id);
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        cluster.leader_of(&others);
+        cluster.process(&leader.id).signal(Signal::CONT);
+        cluster.leader_after(&leader);
+        cluster.nobody_panicked();
+        let accused = ["RUNS ON", "does not campaign"];
+        let said = accused.iter().any(|words| cluster.process(&leader.id).see(|record| record.mentions(&[words])));
+        assert!(!said, "round {round}: {}", cluster.dump());
+    }
+}
+
 const PORT: &str = "LEADELECT_OVERRUN_PORT";
+/// The logger of the program is stuck when the work overruns.
+const JAMMED: &str = "LEADELECT_OVERRUN_JAMMED";
 
 /// Not a test but a program that a test starts. Its work does not stop, and it chose [`OnOverrun::Abort`].
 #[test]
@@ -177,24 +204,42 @@ fn run() {
     let Some(port) = env::var(PORT).ok().and_then(|port| port.parse().ok()) else {
         return;
     };
-    env_logger::Builder::new().filter_level(log::LevelFilter::Info).target(env_logger::Target::Stderr).init();
+    child::set_logger();
     let config = Config::builder().insecure().node(("1", "127.0.0.1", port));
     let node = Node::start(config.build().unwrap().for_node("1").unwrap()).unwrap();
     let options = LeadOptions::default().on_overrun(OnOverrun::Abort);
     let _ = node.lead_with(&options, |_| {
+        if env::var_os(JAMMED).is_some() {
+            child::jam();
+        }
         node.resign().unwrap();
         thread::sleep(LONG);
         Ok::<_, EndReason>(Next::Leave)
     });
 }
 
-#[test]
-fn a_program_that_chose_to_abort_is_aborted_when_its_work_overruns() {
+fn overrunning() -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["overrun::run", "--exact", "--ignored", "--nocapture"]).env(PORT, free_port().to_string());
-    let mut program = Process::start("program", command);
+    command
+}
+
+#[test]
+fn a_program_that_chose_to_abort_is_aborted_when_its_work_overruns() {
+    let mut program = Process::start("program", overrunning());
     let status = program.wait_for_end();
     let abort = Signal::ABORT.as_raw();
     assert_eq!(status.signal(), Some(abort), "{status}: {}", program.dump());
     program.wait_until_it_mentions(&["THE WORK OF TERM", "RUNS ON"]);
+    program.wait_until_it_mentions(&["aborts the process"]);
+}
+
+#[test]
+fn a_program_that_chose_to_abort_is_aborted_also_behind_a_logger_that_is_stuck() {
+    let mut command = overrunning();
+    command.env(JAMMED, "1");
+    let mut program = Process::start("program", command);
+    let status = program.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}: {}", program.dump());
+    assert!(!program.see(|record| record.mentions(&["RUNS ON"])), "its logger was not stuck: {}", program.dump());
 }

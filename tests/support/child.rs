@@ -10,12 +10,17 @@
 //! | `held T0 T1 VALID` | so did a lease that is held since the command `hold` |
 //! | `done WHAT` | a command was carried out |
 //!
-//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`, which SIGTERM does, too. The end of stdin
-//! ends the process, so that no child outlives its test.
+//! | `logger stuck` | the status shows that the logger is stuck |
+//!
+//! Commands come on stdin, a line each: `hold`, `drop`, `resign`, `shutdown`, which SIGTERM does, too. After `work` the
+//! node does the work of a leader, which stops when it is told to. After `jam` the
+//! logger waits for ever, as behind a lock that nobody gives up. After `fill` stderr is a pipe without room, unless
+//! somebody reads it. The end of stdin ends the process, so that no child outlives its test.
 
 use std::env;
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, Write, stderr, stdin, stdout};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +30,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
+
+/// What the work takes to stop once it is told to.
+const TIME_TO_STOP: Duration = Duration::from_millis(5);
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// A check that comes this long after the last one is always written down: the process may have been stopped.
@@ -53,10 +61,7 @@ fn run() {
     };
     // The harness has begun a line.
     say("");
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp_millis()
-        .target(env_logger::Target::Stderr)
-        .init();
+    set_logger();
     let config = Config::from_yaml_file(config).and_then(|config| config.for_node(&id));
     let node = match config.map(Node::start) {
         Ok(Ok(node)) => Arc::new(node),
@@ -75,6 +80,47 @@ fn run() {
     node.shutdown();
     say("done shutdown");
     std::process::exit(0);
+}
+
+/// Whether the logger waits for ever.
+static JAMMED: AtomicBool = AtomicBool::new(false);
+
+/// Makes the logger of this process wait for ever.
+pub(crate) fn jam() {
+    JAMMED.store(true, Ordering::SeqCst);
+}
+
+/// Sets a logger that writes to stderr until it is [jammed](jam).
+pub(crate) fn set_logger() {
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    let logger = builder.format_timestamp_millis().target(env_logger::Target::Stderr).build();
+    log::set_max_level(logger.filter());
+    log::set_boxed_logger(Box::new(Jamming(logger))).unwrap();
+}
+
+struct Jamming(env_logger::Logger);
+
+fn wait_while_jammed() {
+    while JAMMED.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
+impl log::Log for Jamming {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        wait_while_jammed();
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        wait_while_jammed();
+        self.0.log(record);
+    }
+
+    fn flush(&self) {
+        wait_while_jammed();
+        self.0.flush();
+    }
 }
 
 fn fail(error: &dyn std::error::Error) -> ! {
@@ -115,6 +161,25 @@ fn watch(node: &Arc<Node>) {
                     let node = node.clone();
                     // It waits for the guard, which only this thread can drop.
                     thread::spawn(move || say(&format!("done resign {}", node.resign().is_ok())));
+                }
+                "work" => {
+                    let node = node.clone();
+                    thread::spawn(move || {
+                        node.lead(|leading| {
+                            while leading.wait(Duration::from_secs(60)).is_ok() {}
+                            thread::sleep(TIME_TO_STOP);
+                        });
+                    });
+                    say("done work");
+                }
+                "jam" => {
+                    jam();
+                    say("done jam");
+                }
+                "fill" => {
+                    // Stderr stays locked as long as this waits.
+                    thread::spawn(|| drop(stderr().write_all(&[b'\n'; 1 << 20])));
+                    say("done fill");
                 }
                 "shutdown" => {
                     log.finish();
@@ -196,6 +261,7 @@ impl CheckLog {
 struct ViewLog {
     view: String,
     errors: Vec<Option<String>>,
+    stuck: bool,
 }
 
 impl ViewLog {
@@ -207,6 +273,10 @@ impl ViewLog {
         if view != self.view {
             say(&view);
             self.view = view;
+        }
+        if status.logger_stuck.is_some() != self.stuck {
+            self.stuck = !self.stuck;
+            say(if self.stuck { "logger stuck" } else { "logger free" });
         }
         self.errors.resize(status.peers.len(), None);
         for (peer, known) in status.peers.iter().zip(&mut self.errors) {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +97,7 @@ pub(crate) struct Process {
     child: Child,
     record: Arc<Mutex<Record>>,
     readers: Vec<thread::JoinHandle<()>>,
+    log_unread: Arc<AtomicBool>,
 }
 
 impl Process {
@@ -103,11 +105,17 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let record = Arc::new(Mutex::new(Record::default()));
-        let out = lines(child.stdout.take().unwrap(), record.clone(), Record::take);
-        let err = lines(child.stderr.take().unwrap(), record.clone(), |record, line| {
+        let log_unread = Arc::new(AtomicBool::new(false));
+        let out = lines(child.stdout.take().unwrap(), record.clone(), Arc::default(), Record::take);
+        let err = lines(child.stderr.take().unwrap(), record.clone(), log_unread.clone(), |record, line| {
             record.log.push(line);
         });
-        Process { name: name.to_owned(), child, record, readers: vec![out, err] }
+        Process { name: name.to_owned(), child, record, readers: vec![out, err], log_unread }
+    }
+
+    /// Reads no more of its stderr until it has ended: what it writes there fills the pipe.
+    pub(crate) fn leave_log_unread(&self) {
+        self.log_unread.store(true, Ordering::SeqCst);
     }
 
     /// What `look` makes of all that was said so far.
@@ -163,6 +171,7 @@ impl Process {
     }
 
     fn read_all(&mut self) {
+        self.log_unread.store(false, Ordering::SeqCst);
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
@@ -191,11 +200,15 @@ impl Drop for Process {
 fn lines(
     from: impl Read + Send + 'static,
     record: Arc<Mutex<Record>>,
+    unread: Arc<AtomicBool>,
     take: fn(&mut Record, String),
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {
             let Ok(line) = line else { return };
+            while unread.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
             take(&mut record.lock().unwrap_or_else(PoisonError::into_inner), line);
         }
     })

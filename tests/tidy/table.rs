@@ -18,7 +18,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["election"],
     &["clock", "error", "sync"],
     &["engine", "members", "tls"],
-    &["inbox", "store"],
+    &["inbox", "log_queue", "store"],
     &["leadership"],
     &["status"],
     &["config", "transport"],
@@ -31,7 +31,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
 pub(super) const APART: &str = "bin";
 
 /// The row of a file is the one with the longest name that its module path begins with.
-pub(super) const ROWS: [Row; 23] = [
+pub(super) const ROWS: [Row; 24] = [
     row("election", &[], &["serde"]),
     row("clock", &["election"], &["rustix"]),
     row("error", &["election"], &[]),
@@ -40,17 +40,18 @@ pub(super) const ROWS: [Row; 23] = [
     row("members", &["election", "error"], &[]),
     row("tls", &["clock", "election", "sync"], &["der", "rustix", "rustls", "rustls_pemfile"]),
     row("inbox", &["election", "engine"], &["crossbeam_channel"]),
+    row("log_queue", &["clock", "election", "sync"], &["crossbeam_channel", "log"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "rustix"]),
-    row("leadership", &["clock", "election", "engine", "inbox", "sync"], &["crossbeam_channel", "log"]),
-    row("status", &["clock", "election", "leadership", "sync"], &["rustix", "serde"]),
+    row("leadership", &["clock", "election", "engine", "inbox", "log_queue", "sync"], &["crossbeam_channel", "log"]),
+    row("status", &["clock", "election", "leadership", "log_queue", "sync"], &["rustix", "serde"]),
     row("status::prometheus", &["election"], &["prometheus_client"]),
     // A certificate that does not fit its node is an error of the config.
     row("config", &["election", "members", "tls"], &[]),
     row("config::yaml", &["tls"], &["serde", "serde_yaml"]),
     row(
         "transport",
-        &["clock", "election", "engine", "inbox", "leadership", "members", "status", "sync", "tls"],
+        &["clock", "election", "engine", "inbox", "leadership", "log_queue", "members", "status", "sync", "tls"],
         &["crossbeam_channel", "log"],
     ),
     row("transport::wire", &["election", "leadership", "status"], &["bincode", "serde"]),
@@ -58,7 +59,7 @@ pub(super) const ROWS: [Row; 23] = [
     row("remote", &["clock", "config", "election", "leadership", "status", "transport"], &["serde"]),
     row(
         "driver",
-        &["clock", "election", "engine", "inbox", "leadership", "status", "store", "transport"],
+        &["clock", "election", "engine", "inbox", "leadership", "log_queue", "status", "store", "transport"],
         &["crossbeam_channel", "log"],
     ),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
@@ -93,6 +94,7 @@ const WHOLE: &[&str] = &[
     "error",
     "inbox",
     "leadership",
+    "log_queue",
     "members",
     "status",
     "store",

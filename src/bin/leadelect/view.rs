@@ -103,6 +103,12 @@ pub(crate) fn table(view: &View) -> String {
         text += line.trim_end();
         text.push('\n');
     }
+    for node in view.reachable() {
+        if let Some(stuck) = node.logger_stuck {
+            let (id, lost) = (node.id, node.lines_lost.unwrap_or(0));
+            let _ = writeln!(text, "node {id}: its log has been stuck for {stuck:.0?}, {lost} lines are lost");
+        }
+    }
     text
 }
 
@@ -132,7 +138,7 @@ pub(crate) fn json(view: &View, pretty: bool) -> Result<String, Failure> {
 }
 
 /// What [`NodeStatus`] has, as JSON names it, besides the id. The names are documented and stay.
-const ANSWERED: [&str; 11] = [
+const ANSWERED: [&str; 13] = [
     "role",
     "term",
     "leader",
@@ -143,6 +149,8 @@ const ANSWERED: [&str; 11] = [
     "ends_first",
     "version",
     "uptime_s",
+    "logger_stuck_ms",
+    "lines_lost",
     "peers",
 ];
 

@@ -40,8 +40,14 @@ fn busy(now: Instant) -> Engine<u8> {
     let setup = Setup { me: id(1), voters, timing: Timing::default() };
     let election = Election::new(setup, Recovery::Fresh, now.before(MS * 20), 7);
     let health = Health { good_until: now + MS * 40, hold_off: MS };
-    let work =
-        Work { term: Term(3), until: now + MS * 50, silent_at: now + MS * 60, told_to_stop: false, hold_off: MS };
+    let work = Work {
+        term: Term(3),
+        until: now + MS * 50,
+        silent_at: now + MS * 60,
+        told_to_stop: false,
+        acts_on_overrun: false,
+        hold_off: MS,
+    };
     Engine {
         program: Program {
             ineligible: true,
@@ -52,6 +58,7 @@ fn busy(now: Instant) -> Engine<u8> {
             kept: Some(Term(2)),
         },
         hold_off_until: now + MS * 70,
+        turn: Turn::default(),
         leases: BTreeMap::from([
             (Term(2), Guarded { until: now.before(MS * 10), ended: true }),
             (Term(3), Guarded { until: now + MS * 80, ended: false }),
@@ -148,7 +155,7 @@ fn what_never_comes_never_comes_and_a_node_that_holds_off_no_more_does_not() {
 
 #[test]
 fn situations_that_differ_in_anything_else_stay_different() {
-    let changes: [(&str, Change); 24] = [
+    let changes: [(&str, Change); 25] = [
         ("last words", |node| node.last_words = MS),
         ("eligible", |node| node.eligible = false),
         ("healthy", |node| node.healthy = false),
@@ -163,6 +170,7 @@ fn situations_that_differ_in_anything_else_stay_different() {
         ("work until", |node| work(node).until = NOW + MS),
         ("silent at", |node| work(node).silent_at = NOW + MS),
         ("told to stop", |node| work(node).told_to_stop = true),
+        ("acts on an overrun", |node| work(node).acts_on_overrun = true),
         ("hold off of work", |node| work(node).hold_off = MS * 2),
         ("hold off", |node| node.hold_off_until = NOW + MS),
         ("no hold off", |node| node.hold_off_until = Instant::ZERO),
@@ -186,6 +194,12 @@ fn situations_that_differ_in_anything_else_stay_different() {
 #[should_panic(expected = "no node is stopped")]
 fn a_node_that_is_told_to_stop_is_not_told_anew() {
     changed(|node| node.stop_by = Some(NOW));
+}
+
+#[test]
+#[should_panic(expected = "no node is late")]
+fn a_node_that_was_late_is_not_told_anew() {
+    changed(|node| node.give_turn(NOW));
 }
 
 fn health(node: &mut Engine<u8>) -> &mut Health {

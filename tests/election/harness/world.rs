@@ -391,6 +391,13 @@ impl World {
             self.look(id, until);
             return false;
         }
+        if engine.is_late(node.clock.at(now)) {
+            let node = self.nodes.get_mut(&id).expect("a node");
+            let turn_ends = node.clock.at(now) + node.setup.timing.heartbeat_interval();
+            node.program.turn = (node.engine.as_ref().expect("it runs").wake_at(), turn_ends);
+            self.step(id, Mail::Late, None);
+            return true;
+        }
         if engine.looks_at_program(node.clock.at(now)) {
             let program = self.program_now(id);
             self.step(id, Mail::Program(program), None);
@@ -538,8 +545,8 @@ impl World {
             self.checker.answered(&step, call, &answer);
         }
         let node = self.nodes.get_mut(&id).expect("a node");
-        if says && !node.log_stalls.is_zero() {
-            node.busy_until = self.now.after(std::mem::take(&mut node.log_stalls));
+        if says && !node.slow_turn.is_zero() {
+            node.busy_until = self.now.after(std::mem::take(&mut node.slow_turn));
         }
         if stopped && node.engine.is_some() {
             self.narrate(|| format!("{id} has stopped"));

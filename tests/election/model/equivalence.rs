@@ -203,7 +203,9 @@ impl Run {
             2 => program.hold_off_until = one,
             3 => program.health = dice.chance(500).then_some(Health { good_until: one, hold_off }),
             4 => {
-                let work = |term, until| Work { term, until, silent_at: other, told_to_stop: false, hold_off };
+                let (told_to_stop, acts_on_overrun) = (false, true);
+                let silent_at = other;
+                let work = |term, until| Work { term, until, silent_at, told_to_stop, acts_on_overrun, hold_off };
                 program.work = lease.map(|lease| work(lease.token, lease.until));
             }
             _ => program.work = program.work.map(|work| Work { told_to_stop: true, until: one, ..work }),

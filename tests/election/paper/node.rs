@@ -73,7 +73,7 @@ fn leading() -> Whole {
 
 fn work(until: Instant) -> Program {
     let term = Term(1);
-    let work = Work { term, until, silent_at: Instant::NEVER, told_to_stop: false, hold_off: D };
+    let work = Work { term, until, silent_at: Instant::NEVER, told_to_stop: false, acts_on_overrun: true, hold_off: D };
     Program { work: Some(work), ..Program::default() }
 }
 
@@ -112,6 +112,36 @@ fn a_named_successor_has_to_be_eligible_and_to_have_promised_lately() {
     assert_eq!(refusal(&mut node, 3), Some(TransferError::NotEligible(id(3))), "it promises nothing");
     assert_eq!(refusal(&mut node, 2), None);
     assert_eq!(refusal(&mut node, 2), Some(TransferError::UnderWay));
+}
+
+/// The reason is that of now: it can be reached no more, or its promise has run out although it was heard.
+#[test]
+fn a_named_successor_that_has_just_gone_is_silent_until_it_is_heard_again() {
+    let refusal = |node: &mut Whole, now, successor| match &node.call(now, 7, Some(successor), D).answers[..] {
+        [(7, Answer::Refused(refusal))] => Some(refusal.clone()),
+        _ => None,
+    };
+    let mut node = leading();
+    let promise_ends = START + D.saturating_sub(Duration::from_millis(1));
+    assert_eq!(refusal(&mut node, promise_ends, 2), Some(TransferError::Silent(id(2))));
+
+    let mut node = leading();
+    node.step(START, Mail::Unanswered { by: id(2) });
+    assert_eq!(refusal(&mut node, START, 2), Some(TransferError::Silent(id(2))), "although it has promised");
+    node.reply(START, ack(1, 1, D));
+    assert_eq!(refusal(&mut node, START, 2), None);
+}
+
+/// Work that has to stop calls again and again, and waits for no answer.
+#[test]
+fn calls_that_ask_for_what_is_under_way_do_not_pile_up() {
+    let mut node = leading();
+    let refused = (0..10_000).filter(|_| {
+        let answers = node.call(START, 7, None, Duration::ZERO).answers;
+        answers == [(7, Answer::Refused(TransferError::UnderWay))]
+    });
+    assert_eq!(refused.count(), 10_000 - 1024);
+    assert_eq!(node.lease_free(START, 1).answers.len(), 1024);
 }
 
 #[test]
@@ -205,6 +235,85 @@ fn work_that_runs_on_at_its_hard_deadline_is_told_once_and_before_anything_is_re
     let told = effects.overran.expect("it runs on");
     assert_eq!((told.event.cause, told.level), (Cause::WorkOverran { term: Term(1) }, Some(Level::Error)));
     assert!(node.program(LEASE_END, work(LEASE_END)).overran.is_none());
+}
+
+/// A process that was stopped for longer than its lease: its threads wake up in any order.
+#[test]
+fn after_a_late_wake_the_program_has_a_turn_before_its_work_counts_as_overrunning() {
+    let does_nothing = |until| {
+        let mut program = work(until);
+        program.work = program.work.map(|work| Work { acts_on_overrun: false, ..work });
+        program
+    };
+    let woken = LEASE_END + D * 3;
+    let turn_ends = woken + Timing::default().heartbeat_interval();
+    let late = || {
+        let mut node = leading();
+        node.program(START, does_nothing(LEASE_END));
+        // It was a little late before, too.
+        node.step(LEASE_END.before(D / 2), Mail::Late);
+        assert!(!node.engine.is_late(node.engine.wake_at()) && node.engine.is_late(woken));
+        node.step(woken, Mail::Late);
+        assert!(!node.engine.is_late(woken), "it was told");
+        let program = does_nothing(LEASE_END);
+        let effects = node.program(woken, Program { kept: Some(Term(1)), ..program });
+        assert!(effects.overran.is_none() && effects.notes.is_empty());
+        assert_eq!(node.step(woken, Mail::Wake).lease, None, "it lasts no longer than ever");
+        node
+    };
+
+    // It stops in its turn.
+    let mut node = late();
+    node.program(turn_ends.before(NS), Program::default());
+    assert!(node.program(turn_ends, Program::default()).overran.is_none());
+
+    // It does not.
+    let mut node = late();
+    assert!(node.program(turn_ends.before(NS), does_nothing(LEASE_END)).overran.is_none());
+    assert!(node.engine.looks_at_program(turn_ends) && node.engine.wake_at() <= turn_ends);
+    // One that is late all the time says it all the same.
+    let turn_ends = turn_ends + D;
+    assert!(node.engine.is_late(turn_ends));
+    node.step(turn_ends, Mail::Late);
+    let kept = Program { kept: Some(Term(1)), ..does_nothing(LEASE_END) };
+    let effects = node.program(turn_ends, kept);
+    assert!(effects.overran.is_some());
+    assert!(matches!(effects.notes[..], [Note::LeaseKept { term: Term(1), .. }]), "{:?}", effects.notes);
+}
+
+/// Such as one that aborts: nothing makes that later.
+#[test]
+fn an_overrun_on_which_the_program_acts_is_told_at_once_also_after_a_late_wake() {
+    let mut node = leading();
+    node.program(START, work(LEASE_END));
+    node.step(LEASE_END, Mail::Late);
+    assert!(node.engine.looks_at_program(LEASE_END));
+    assert!(node.program(LEASE_END, work(LEASE_END)).overran.is_some());
+}
+
+/// Its check may have answered in time, if it had run.
+#[test]
+fn after_a_late_wake_the_program_has_a_turn_before_it_counts_as_ill_unless_it_said_so() {
+    let ill = |good_until| {
+        let health = Some(Health { good_until, hold_off: D });
+        Program { health, ..Program::default() }
+    };
+    let now = START + D / 5;
+    let turn_ends = now + Timing::default().heartbeat_interval();
+    let mut node = leading();
+    node.program(START, ill(START + D / 10));
+    node.step(now, Mail::Late);
+    node.program(now, ill(START + D / 10));
+    assert!(node.engine.election().is_eligible());
+    node.program(turn_ends.before(NS), ill(START + D / 10));
+    assert!(node.engine.election().is_eligible() && node.engine.looks_at_program(turn_ends));
+    node.program(turn_ends, ill(START + D / 10));
+    assert!(!node.engine.election().is_eligible());
+
+    let mut node = leading();
+    node.step(START, Mail::Late);
+    node.program(START, ill(Instant::ZERO));
+    assert!(!node.engine.election().is_eligible());
 }
 
 /// The lease of a node that is alone has no end, until it is taken away.

@@ -64,9 +64,9 @@ impl Trouble {
                 let at = later.after(self.timeout * 2);
                 self.later.entry((at, victim)).or_insert(Later::Start);
             }
-            Fault::LogStalls => {
+            Fault::SlowTurn => {
                 let span = self.span(self.timeout * 2);
-                self.world.node_mut(victim).log_stalls = span;
+                self.world.node_mut(victim).slow_turn = span;
             }
             _ => unreachable!("{fault:?} is no fault of a program"),
         }
@@ -77,7 +77,7 @@ impl Trouble {
         self.world.attend(id);
         self.world.set_health(id, Instant::NEVER);
         self.world.speak(id);
-        self.world.node_mut(id).log_stalls = std::time::Duration::ZERO;
+        self.world.node_mut(id).slow_turn = std::time::Duration::ZERO;
     }
 
     /// In peace nothing stays pending: every call is answered to the end, and no node waits for anything.

@@ -39,8 +39,8 @@ pub(crate) struct Node {
     pub(super) leases: BTreeMap<Term, Lease>,
     /// When it was told to stop.
     pub(super) stopping: Option<Instant>,
-    /// Nobody reads the log: the thread that next writes a line waits so long.
-    pub(crate) log_stalls: Duration,
+    /// The election thread gets no processor for this time, after the next step with something to tell.
+    pub(crate) slow_turn: Duration,
     pub(super) busy_until: Real,
     /// It does not say what its engine does.
     pub(crate) lies: Option<Dice>,
@@ -85,7 +85,7 @@ impl Node {
             program: Program::default(),
             leases: BTreeMap::new(),
             stopping: None,
-            log_stalls: Duration::ZERO,
+            slow_turn: Duration::ZERO,
             busy_until: Real::ZERO,
             lies: None,
             stuck: None,

@@ -34,6 +34,8 @@ pub(crate) struct Program {
     /// The last term whose overrun the node has told.
     overran: Term,
     kept: Term,
+    /// It has a turn because the node was late: from when on, and when the turn ends.
+    pub(super) turn: (Instant, Instant),
     /// Until when the others may confirm the last release.
     words_until: Instant,
 }
@@ -237,6 +239,7 @@ impl World {
                 until: lease.until,
                 silent_at,
                 told_to_stop: lease.revoked,
+                acts_on_overrun: term.0 % 2 == 0,
                 hold_off: program.hold_off,
             }),
             kept: held.map(|(term, _)| *term),
@@ -396,7 +399,10 @@ impl Node {
             }
         }
         let seen = program.shown;
-        let healthy = seen.health.is_none_or(|health| local < health.good_until);
+        let (late_from, turn_ends) = program.turn;
+        // What became due while the node was late, or in the turn.
+        let put_off = |due: Instant| if due < late_from || due > turn_ends { due } else { turn_ends };
+        let healthy = seen.health.is_none_or(|health| local < put_off(health.good_until));
         // One that leads although it is ill, because no other node can, goes on.
         let fell_ill = !healthy && !std::mem::replace(&mut program.ill, !healthy);
         if fell_ill && step.leads && effects.lease.is_some() {
@@ -411,7 +417,8 @@ impl Node {
             let text = format!("{me} at {local:?} of {seen:?}, held off: {held_off}");
             checker.fail("EligibleAsAsked", text);
         }
-        if let Some(work) = seen.work.filter(|work| local >= work.until && work.term > program.overran) {
+        let overruns_at = |work: &RunningWork| if work.acts_on_overrun { work.until } else { put_off(work.until) };
+        if let Some(work) = seen.work.filter(|work| local >= overruns_at(work) && work.term > program.overran) {
             program.overran = work.term;
             if effects.overran.is_none() {
                 checker.fail("OverrunTold", format!("{me} at {local:?} of {work:?}"));
@@ -430,7 +437,7 @@ impl Node {
         let kept = seen.kept.and_then(|term| Some((term, self.leases.get(&term)?)));
         if let Some((term, lease)) = kept {
             let is_told = effects.notes.iter().any(|note| matches!(note, Note::LeaseKept { .. }));
-            if lease.taken_away && local >= lease.node_until + grace && term > program.kept {
+            if lease.taken_away && local >= put_off(lease.node_until + grace) && term > program.kept {
                 program.kept = term;
                 if !is_told {
                     checker
