@@ -18,6 +18,7 @@ mod identity;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_ca;
+mod turns;
 
 use std::fmt;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use fault::explain;
 pub(crate) use files::{CertError, CertFile, CertFiles, read_bounded};
 pub(crate) use identity::Identity;
 pub(crate) use stream::{Stream, accept, connect};
+pub(crate) use turns::{Rank, Turns};
 
 /// The one protocol spoken inside. A peer that offers another is told so in the handshake.
 const ALPN: &[u8] = b"leadelect/1";

@@ -10,7 +10,7 @@ use crate::election::{Deadline, Election, EndReason, HardState, Recovery, Setup,
 use crate::engine::Health;
 use crate::inbox::Inbox;
 use crate::store::VoteFile;
-use crate::transport::Local;
+use crate::transport::{Complaints, Local};
 
 /// A node that is alone, with what its program holds of it.
 fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
@@ -28,6 +28,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         identity: None,
         instance: 1,
         last_problem: Mutex::default(),
+        complaints: Complaints::default(),
         board: board.clone(),
         leadership: leadership.clone(),
         started_at: clock::now(),

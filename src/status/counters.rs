@@ -34,6 +34,11 @@ pub struct Counters {
     pub writes: Measured,
     /// How many of these writes failed. After the first failure the node does not vote until it is restarted.
     pub writes_failed: u64,
+    /// The connections to this node that it refused, or turned away for lack of room. The log says why, but not for
+    /// each.
+    pub connections_refused: u64,
+    /// The requests of clients such as `leadelect status`, answered or not.
+    pub client_requests: u64,
 }
 
 /// The pre-votes that a voter has refused, by reason.

@@ -15,6 +15,14 @@ use super::super::test_ca::{TestCa, assert_says};
 use super::super::{CertFile, CertFiles};
 use super::*;
 
+fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+    super::accept(tcp, credentials, (&Turns::default(), Rank::Member), deadline)
+}
+
+fn connect(tcp: TcpStream, name: &str, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+    super::connect(tcp, name, credentials, &Turns::default(), deadline)
+}
+
 fn in_millis(millis: u64) -> Instant {
     clock::now() + Duration::from_millis(millis)
 }
