@@ -369,7 +369,10 @@ mod tests {
             let mut bytes = encode(&frame)[..4].to_vec();
             bytes.extend([0xff; 9]);
             let error = decode(&bytes).expect_err("other fields");
-            assert_eq!(error, "different protocol: here 1, there 300; run versions of leadelect that speak the same one");
+            assert_eq!(
+                error,
+                "different protocol: here 1, there 300; run versions of leadelect that speak the same one"
+            );
         }
         let error = decode(&[2, 251, 44, 1, 255]).expect_err("no first frame");
         assert!(error.contains("found other bytes"), "{error}");

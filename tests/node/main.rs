@@ -25,6 +25,7 @@ mod program;
 mod recall;
 mod remote;
 mod rolling;
+mod slow_host;
 mod storm;
 mod strangers;
 #[path = "../support/mod.rs"]
