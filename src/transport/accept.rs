@@ -102,11 +102,17 @@ impl Acceptor {
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.shake_hands(tcp, &handshake, deadline) {
             Ok(stream) => stream,
-            Err(error) => return (About::Stranger, Err(error)),
+            Err(error) => {
+                if matches!(error, LinkError::Refused(_)) {
+                    self.local.board.refused();
+                }
+                return (About::Stranger, Err(error));
+            }
         };
         let mut about = About::Stranger;
         let end = self.talk(&mut stream, addr, (handshake, deadline), &mut about);
         if let Err(LinkError::Refused(reason)) = &end {
+            self.local.board.refused();
             // It is refused even if it can no longer be told.
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
             let _ = send(&mut stream, &Frame::Refused(printable(reason)));
@@ -251,10 +257,7 @@ impl Acceptor {
     fn part(&self, about: About, addr: IpAddr, error: &LinkError) {
         match error {
             _ if self.connections.is_stopped() => {}
-            LinkError::Refused(reason) => {
-                self.local.board.refused();
-                self.complain(about, &format!("refused {addr}: {reason}"));
-            }
+            LinkError::Refused(reason) => self.complain(about, &format!("refused {addr}: {reason}")),
             LinkError::Gone(_) | LinkError::Silent { .. } => {
                 log::debug!("node {}: connection from {addr}: {error}", self.local.me());
             }
@@ -284,5 +287,105 @@ fn wait_for_a_byte(tcp: &TcpStream, deadline: Instant) -> Result<(), LinkError> 
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use super::super::tests::local;
+    use super::super::wire::{ClientCall, PROTOCOL};
+    use super::*;
+    use crate::status::Board;
+
+    fn ample() -> Instant {
+        clock::now() + Duration::from_secs(30)
+    }
+
+    /// Node 1 of two, without TLS.
+    fn node_1() -> (Transport, SocketAddr, Arc<Board>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let board = Arc::new(Board::new(1.into(), [(2.into(), String::new())]));
+        let local = Local { board: board.clone(), ..local(["127.0.0.1", "127.0.0.2"]) };
+        (Transport::start(local, listener).expect("threads"), addr, board)
+    }
+
+    fn dial(addr: SocketAddr) -> Stream {
+        Stream::plain(TcpStream::connect(addr).expect("connected"), ample())
+    }
+
+    fn hello() -> Hello {
+        let mine = local(["127.0.0.1", "127.0.0.2"]).hello(2.into());
+        Hello { from: 2.into(), to: 1.into(), ..mine }
+    }
+
+    #[track_caller]
+    fn assert_refused(stream: &mut Stream, why: &str) {
+        match receive(stream, "a refusal", ample()) {
+            Ok(Frame::Refused(told)) => assert!(told.contains(why), "{told}"),
+            other => panic!("expected a refusal, found {other:?}"),
+        }
+        assert!(matches!(receive(stream, "the end", ample()), Err(LinkError::Gone(_))));
+    }
+
+    #[test]
+    fn every_refusal_is_told_before_the_close_and_counted() {
+        let (transport, addr, board) = node_1();
+        let raw: [(&[u8], &str); 5] = [
+            (b"\0\x0f\x42\x40 and more than is read", "at most 4096 bytes, found 1000000"),
+            (b"\0\0\0\x03\xff\xff\xff", "expected a frame of protocol 1"),
+            (b"\0\0\0\x01\x06", "expected a hello, found Alive"),
+            (b"\0\0\0\x05\x00\x02\xff\xff\xff", "different protocol: here 1, there 2"),
+            (b"\x16\x03\x01\x02\x00\x01", "the peer speaks TLS"),
+        ];
+        for (bytes, why) in raw {
+            let mut stream = dial(addr);
+            stream.write_all(bytes).expect("written");
+            assert_refused(&mut stream, why);
+        }
+        let unknown = Hello { from: 9.into(), ..hello() };
+        let itself = Hello { from: 1.into(), ..hello() };
+        let other = Hello { protocol: PROTOCOL + 1, ..hello() };
+        let hellos = [
+            (unknown, "node 9 is not one of the nodes in the config of node 1"),
+            (itself, "node 1 speaks to itself"),
+            (other, "different protocol: here 1, there 2"),
+        ];
+        for (hello, why) in hellos {
+            let mut stream = dial(addr);
+            send(&mut stream, &Frame::Hello(hello)).expect("sent");
+            assert_refused(&mut stream, why);
+        }
+        let later: [(&[u8], &str); 2] =
+            [(b"\0\0\0\x01\xfa", "expected a frame of protocol 1"), (b"\0\0\0\x01\x06", "expected a request")];
+        for (bytes, why) in later {
+            let mut stream = dial(addr);
+            send(&mut stream, &Frame::Hello(hello())).expect("sent");
+            let welcome = receive(&mut stream, "a welcome", ample()).expect("a welcome");
+            assert!(matches!(welcome, Frame::Welcome(_)), "{welcome:?}");
+            stream.write_all(bytes).expect("written");
+            assert_refused(&mut stream, why);
+        }
+        drop(transport);
+        assert_eq!(board.status(None).counters.connections_refused, 10);
+    }
+
+    #[test]
+    fn requests_of_clients_are_counted() {
+        let (transport, addr, board) = node_1();
+        for _ in 0..3 {
+            let mut stream = dial(addr);
+            let request =
+                ClientRequest { protocol: PROTOCOL, cluster: "c".into(), to: 1.into(), call: ClientCall::Status };
+            send(&mut stream, &Frame::ClientRequest(request)).expect("sent");
+            let reply = receive(&mut stream, "a reply", ample()).expect("a reply");
+            assert!(matches!(reply, Frame::ClientReply(_)), "{reply:?}");
+        }
+        drop(transport);
+        let counters = board.status(None).counters;
+        assert_eq!((counters.client_requests, counters.connections_refused), (3, 0));
     }
 }
