@@ -17,6 +17,7 @@ mod cut_off;
 mod duplicate_id;
 mod examples;
 mod failover;
+mod floods;
 mod handover;
 mod in_process;
 mod lead;

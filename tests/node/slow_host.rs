@@ -5,8 +5,9 @@
 //! with 4096 bits, live 20 s, and are replaced every few seconds. Beside it runs the same cluster with certificates
 //! that live for years: what is lost there, the machine has lost.
 //!
-//! Variables make a measurement of it: how long it runs in seconds, how much of a processor each node has in thousandths
-//! of a percent, and in which period in microseconds it gets it. For five minutes:
+//! Variables make a measurement of it: for how many seconds it runs (`LEADELECT_SLOW_HOST`), how many thousandths of a
+//! percent of a processor each node has (`.._SHARE`), and in a period of how many microseconds (`.._PERIOD`). For five
+//! minutes:
 //!
 //! ```sh
 //! LEADELECT_SLOW_HOST=300 cargo test --release --test node slow_host -- --nocapture
