@@ -31,12 +31,16 @@ pub(super) struct Plan {
     renew_at: Instant,
     retry_at: Instant,
     look_at: Instant,
+    /// A random part of a time, in 65,536ths.
+    part: u32,
+    /// Whether `renew_at` takes account of replaced certificates.
+    knows_of_replaced: bool,
 }
 
 /// What a thread on the side has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Look whether the certificates were replaced, and dial if they were.
+    /// Look whether the certificates were replaced.
     Look,
     Dial,
 }
@@ -49,14 +53,19 @@ impl Plan {
         // The upper half of a product depends on all bits of the number.
         let part = (chance.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32;
         let renew_at = now + quarter * 2 + quarter / (1 << 16) * part;
-        Plan { ends_at, renew_at, retry_at: now, look_at: now + LOOK_INTERVAL }
+        Plan { ends_at, renew_at, retry_at: now, look_at: now + LOOK_INTERVAL, part, knows_of_replaced: false }
     }
 
-    /// What is to be done on the side, if anything. `replaced` says whether newer certificates are known.
-    pub(super) fn due(&self, now: Instant, replaced: bool) -> Option<Task> {
+    /// What is to be done on the side, if anything. `replaced` says whether newer certificates are known. Then the
+    /// connection is renewed at a random moment within a minute: all nodes may have got theirs at the same time.
+    pub(super) fn due(&mut self, now: Instant, replaced: bool) -> Option<Task> {
+        if replaced && !self.knows_of_replaced {
+            self.knows_of_replaced = true;
+            self.renew_at = self.renew_at.min(now + LOOK_INTERVAL / (1 << 16) * self.part);
+        }
         if now < self.retry_at {
             None
-        } else if replaced || now >= self.renew_at {
+        } else if now >= self.renew_at {
             Some(Task::Dial)
         } else {
             (now >= self.look_at).then_some(Task::Look)
@@ -187,13 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_looked_at_every_minute_and_replaced_ones_are_shown_at_once() {
+    fn certificates_are_looked_at_every_minute_and_replaced_ones_are_shown_within_another() {
         let mut plan = Plan::new(at(0), Instant::ZERO + HOUR, 7);
         assert_eq!(plan.due(at(59), false), None);
         assert_eq!(plan.due(at(60), false), Some(Task::Look));
         plan.looked(at(60));
         assert_eq!(plan.due(at(119), false), None);
-        assert_eq!(plan.due(at(61), true), Some(Task::Dial));
+        let shown = (100..=160).find(|second| plan.due(at(*second), true) == Some(Task::Dial)).expect("in time");
+        let mut other = Plan::new(at(0), Instant::ZERO + HOUR, 8);
+        other.looked(at(100));
+        let other = (100..=160).find(|second| other.due(at(*second), true) == Some(Task::Dial)).expect("in time");
+        assert_ne!(shown, other, "not all at the same moment");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::env;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -65,7 +65,7 @@ impl Attack {
         }
     }
 
-    /// Says garbage and waits for the answer, over and over.
+    /// Says garbage and closes, over and over.
     fn say_garbage(&self) {
         let garbage = [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0; 64], vec![0x16, 3, 1, 0, 2, 9, 9], vec![0xff; 5000]];
         for count in 0_u64.. {
@@ -76,8 +76,8 @@ impl Attack {
             let Ok(mut tcp) = dial(from(count / 3), self.ports[index % self.ports.len()]) else {
                 continue;
             };
-            let _ = tcp.set_read_timeout(Some(Duration::from_millis(100)));
-            let _ = tcp.write_all(&garbage[index % garbage.len()]).and_then(|()| tcp.read(&mut [0; 64]).map(|_| ()));
+            // It may be closed already.
+            let _ = tcp.write_all(&garbage[index % garbage.len()]);
             self.garbage.fetch_add(1, Ordering::SeqCst);
         }
     }
