@@ -141,8 +141,8 @@ fn a_flood_from_many_addresses_and_from_that_of_the_members_changes_no_leader_an
 
     let more: Vec<u64> = before.iter().zip(&most).map(|(before, most)| most.0.saturating_sub(before.0)).collect();
     eprintln!(
-        "{} silent, {} with garbage; KiB more: {:?}; threads at most: {:?}; a restarted member was back after {back:?}, \
-         threads {calm_again:?} after the end",
+        "{} silent, {} with garbage; KiB more: {:?}; threads at most: {:?}; a restarted member was back \
+         after {back:?}, threads {calm_again:?} after the end",
         attack.silent.load(Ordering::SeqCst),
         attack.garbage.load(Ordering::SeqCst),
         more.iter().map(|bytes| bytes / 1024).collect::<Vec<_>>(),
