@@ -12,17 +12,20 @@ mod accept;
 mod admin;
 mod admission;
 pub(crate) mod client;
+mod complaints;
 mod connect;
 mod connections;
 mod dial;
 pub(crate) mod frame;
 mod link;
+mod listen;
 mod outbox;
+mod renew;
 pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -38,11 +41,14 @@ use crate::sync::lock;
 use crate::tls::{Credentials, Identity};
 
 use accept::Acceptor;
+pub(crate) use complaints::Complaints;
 use connections::Connections;
 use dial::Dialler;
 pub(crate) use link::LinkError;
 use link::{printable, receive, send};
+use listen::{Listener, Stopper};
 use outbox::Outbox;
+use renew::Slot;
 use wire::Hello;
 
 /// What every connection of this node needs to know.
@@ -58,6 +64,7 @@ pub(crate) struct Local {
     pub(crate) instance: u64,
     /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
+    pub(crate) complaints: Complaints,
     pub(crate) board: Arc<Board>,
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) started_at: Instant,
@@ -76,7 +83,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
 
 /// The shortest time that a whole handshake is given: slow processors need most of it for their signatures.
-const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(1);
+const SHORTEST_HANDSHAKE: Duration = Duration::from_secs(3);
 
 impl Local {
     fn me(&self) -> NodeId {
@@ -95,11 +102,11 @@ impl Local {
         }
     }
 
-    /// The moment at which a connection made now has to end, also because the peer's certificate does then.
-    fn connection_ends(&self, certificate_ends: Option<u64>) -> Instant {
-        let left = certificate_ends
-            .map_or(LONGEST_CONNECTION, |end| Duration::from_secs(end.saturating_sub(clock::wall_seconds())));
-        clock::now() + left.min(LONGEST_CONNECTION)
+    /// The moment at which a connection made now has to end, also because a certificate ends then.
+    fn connection_ends(longest: Duration, certificate_ends: Option<u64>) -> Instant {
+        let left =
+            certificate_ends.map_or(longest, |end| Duration::from_secs(end.saturating_sub(clock::wall_seconds())));
+        clock::now() + left.min(longest)
     }
 
     /// The credentials for the next connection, read again if the files have changed.
@@ -137,7 +144,8 @@ pub(crate) struct Transport {
     local: Arc<Local>,
     outboxes: Arc<BTreeMap<NodeId, Outbox>>,
     connections: Arc<Connections>,
-    listening_at: SocketAddr,
+    renewal: Slot,
+    stopper: Option<Stopper>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -146,10 +154,12 @@ impl Transport {
     pub(crate) fn start(local: Local, listener: TcpListener) -> io::Result<Transport> {
         let local = Arc::new(local);
         let outboxes = local.members.peers().map(|(id, _)| (id, Outbox::default()));
+        let (listener, stopper) = Listener::new(listener)?;
         let mut transport = Transport {
             outboxes: Arc::new(outboxes.collect()),
             connections: Arc::default(),
-            listening_at: listener.local_addr()?,
+            renewal: Slot::default(),
+            stopper: Some(stopper),
             threads: Vec::new(),
             local,
         };
@@ -179,23 +189,15 @@ impl Transport {
     }
 }
 
-/// Ends every thread, except one that still waits for a name server. Nothing waits for longer than one connect, which
-/// is bounded.
+/// Ends every thread, except one that still waits for a name server. Nothing here needs the network. Nothing waits for
+/// longer than one connect, which is bounded.
 impl Drop for Transport {
     fn drop(&mut self) {
         self.connections.stop();
         for outbox in self.outboxes.values() {
             outbox.stop();
         }
-        // The listener waits in accept(): only a connection wakes it.
-        let mut at = self.listening_at;
-        if at.ip().is_unspecified() {
-            at.set_ip(match at {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        drop(TcpStream::connect_timeout(&at, self.local.rpc_timeout));
+        drop(self.stopper.take());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!(logger: self.local.log, "node {}: a transport thread has panicked", self.local.me());
@@ -228,6 +230,7 @@ mod tests {
             identity: None,
             instance: 1,
             last_problem: Mutex::default(),
+            complaints: Complaints::default(),
             board: Arc::new(Board::new(1.into(), [])),
             leadership: Arc::new(Leadership::new(Duration::ZERO, |_| {})),
             started_at: clock::now(),

@@ -11,7 +11,7 @@ use crate::engine::Health;
 use crate::inbox::Inbox;
 use crate::log_queue::LogQueue;
 use crate::store::VoteFile;
-use crate::transport::Local;
+use crate::transport::{Complaints, Local};
 
 /// A node that is alone, with what its program holds of it.
 fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
@@ -30,6 +30,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         identity: None,
         instance: 1,
         last_problem: Mutex::default(),
+        complaints: Complaints::default(),
         board: board.clone(),
         leadership: leadership.clone(),
         started_at: clock::now(),

@@ -20,7 +20,7 @@ use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
-use crate::transport::{self, Local, Transport};
+use crate::transport::{self, Complaints, Local, Transport};
 
 impl Node {
     /// Starts the node: locks and reads its state, listens on its address, and joins the election.
@@ -71,6 +71,7 @@ impl Node {
             identity: config.identity.clone(),
             instance,
             last_problem: Mutex::default(),
+            complaints: Complaints::default(),
             board: board.clone(),
             leadership: leadership.clone(),
             started_at: clock::now(),

@@ -39,20 +39,13 @@ struct Peer {
     heard_at: Option<Instant>,
     /// In seconds since 1970.
     certificate_ends: Option<u64>,
-    /// The last failure in the log, and when it was logged.
-    logged: Option<(String, Instant)>,
 }
-
-/// The same failure is logged again after this time.
-const SAME_FAILURE_AGAIN: Duration = Duration::from_secs(60);
-/// Another failure of the same peer is logged after this time.
-const OTHER_FAILURE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Board {
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
         let peers = peers.into_iter().map(|(id, addr)| {
             let shown = PeerStatus::unknown(id, addr);
-            (id, Peer { shown, heard_at: None, certificate_ends: None, logged: None })
+            (id, Peer { shown, heard_at: None, certificate_ends: None })
         });
         let view = View {
             role: Role::Follower,
@@ -133,23 +126,26 @@ impl Board {
         });
     }
 
-    /// Notes a failure. Returns whether it is worth a line in the log.
-    pub(crate) fn failed(&self, peer: NodeId, error: String) -> bool {
-        let now = clock::now();
-        let mut news = false;
+    /// There is no connection to the peer.
+    pub(crate) fn failed(&self, peer: NodeId, error: String) {
         self.with_peer(peer, |peer| {
             peer.shown.connected = false;
-            peer.shown.failures += 1;
-            news = peer.logged.as_ref().is_none_or(|(last, at)| {
-                let again = if *last == error { SAME_FAILURE_AGAIN } else { OTHER_FAILURE_AGAIN };
-                now.since(*at) >= again
-            });
-            if news {
-                peer.logged = Some((error.clone(), now));
-            }
-            peer.shown.last_error = Some(error);
+            peer.fail(error);
         });
-        news
+    }
+
+    /// The connection to the peer could not be renewed. The old one still stands.
+    pub(crate) fn renewal_failed(&self, peer: NodeId, error: String) {
+        self.with_peer(peer, |peer| peer.fail(error));
+    }
+
+    /// A connection to this node was refused or turned away.
+    pub(crate) fn refused(&self) {
+        lock(&self.view).recorder.counters.connections_refused += 1;
+    }
+
+    pub(crate) fn asked_by_client(&self) {
+        lock(&self.view).recorder.counters.client_requests += 1;
     }
 
     pub(crate) fn heard(&self, peer: NodeId, round_trip: Option<Duration>) {
@@ -201,6 +197,11 @@ impl View {
 }
 
 impl Peer {
+    fn fail(&mut self, error: String) {
+        self.shown.failures += 1;
+        self.shown.last_error = Some(error);
+    }
+
     fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             last_heard: self.heard_at.map(|at| now.since(at)),
@@ -235,17 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_comes_again_and_again_is_news_once() {
+    fn every_failure_is_counted_and_the_last_one_shown_until_the_next_connection() {
         let board = board();
         let peer = NodeId::from(2);
-        assert!(board.failed(peer, "refused".into()));
-        assert!(!board.failed(peer, "refused".into()));
+        board.failed(peer, "refused".into());
+        board.failed(peer, "silent".into());
+        assert_eq!(board.status(None).to_string(), "follower term=0 leader=none, peer 2 down (silent)");
         board.connected(peer, None);
-        assert!(!board.failed(peer, "refused".into()), "also if it connects in between");
-        assert!(!board.failed(peer, "silent".into()), "at most once a second");
+        assert_eq!(board.status(None).peers[0].last_error, None);
+        board.renewal_failed(peer, "expired".into());
         let status = board.status(None);
-        assert_eq!(status.to_string(), "follower term=0 leader=none, peer 2 down (silent)");
-        assert_eq!(status.peers[0].failures, 4, "news or not");
+        assert!(status.peers[0].connected, "the old connection stands");
+        assert_eq!(status.peers[0].last_error.as_deref(), Some("expired"));
+        assert_eq!(status.peers[0].failures, 3);
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub struct Counters {
     pub writes_failed: u64,
     /// How many lines of the node's log were lost, because the program's logger was too slow for them or panicked.
     pub lines_lost: u64,
+    /// The connections to this node that it refused, or turned away for lack of room. The log says why, but not for
+    /// each.
+    pub connections_refused: u64,
+    /// The requests of clients such as `leadelect status`, answered or not.
+    pub client_requests: u64,
 }
 
 /// The pre-votes that a voter has refused, by reason.

@@ -111,6 +111,8 @@ impl Page<'_> {
             writes,
             writes_failed,
             lines_lost,
+            connections_refused,
+            client_requests,
         } = counters;
         self.count("leader_changes", "Leaders that the node came to know, one after the other", leader_changes)?;
         self.count("elections", "Elections that the node began", elections)?;
@@ -118,6 +120,9 @@ impl Page<'_> {
         self.count("overruns", "Leases that ended while their work still ran", overruns)?;
         self.count("writes_failed", "Failed writes of the vote file", writes_failed)?;
         self.count("lines_lost", "Lines of the log that were lost", lines_lost)?;
+        let help = "Connections that the node refused or turned away";
+        self.count("connections_refused", help, connections_refused)?;
+        self.count("client_requests", "Requests of clients", client_requests)?;
         let refused = [
             ("leader_heard", pre_votes_refused.leader_heard),
             ("term_behind", pre_votes_refused.term_behind),
@@ -208,6 +213,7 @@ mod tests {
         board.connected(quoted, None);
         board.asks(quoted);
         board.failed(quoted, "silent".into());
+        board.refused();
         let mut status = board.status(Some((term, Duration::from_millis(400).into())));
         status.peers[0].round_trip = Some(Duration::from_millis(1));
         status.peers[0].last_heard = Some(Duration::from_secs(3600));

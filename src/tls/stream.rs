@@ -13,6 +13,7 @@ use rustls::{ClientConnection, Connection, ServerConnection};
 use super::chain::{self, End, Role};
 use super::deadline::DeadlineSocket;
 use super::fault::{HandshakeError, tls_error};
+use super::turns::{Rank, Turns};
 use super::{ALPN, Certificate, Credentials};
 use crate::clock;
 use crate::election::Instant;
@@ -37,29 +38,37 @@ pub(crate) fn connect(
     tcp: TcpStream,
     name: &str,
     credentials: &Credentials,
+    turns: &Turns,
     deadline: Instant,
 ) -> Result<Stream, HandshakeError> {
     let server_name = ServerName::try_from(name.to_owned())
         .map_err(|error| HandshakeError::BadPeer(format!("{name:?} is no host's name: {error}")))?;
     let tls = ClientConnection::new(credentials.client.clone(), server_name)
         .map_err(|error| HandshakeError::from_tls(&error))?;
-    handshake(tls.into(), tcp, deadline).map(|stream| stream.with_end(Role::Server, credentials))
+    let stream = handshake(tls.into(), tcp, (turns, Rank::Dialled), deadline)?;
+    Ok(stream.with_end(Role::Server, credentials))
 }
 
 /// Does the TLS handshake with the peer that dialled this node.
-pub(crate) fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+pub(crate) fn accept(
+    tcp: TcpStream,
+    credentials: &Credentials,
+    turn: (&Turns, Rank),
+    deadline: Instant,
+) -> Result<Stream, HandshakeError> {
     let tls = ServerConnection::new(credentials.server.clone()).map_err(|error| HandshakeError::from_tls(&error))?;
-    handshake(tls.into(), tcp, deadline).map(|stream| stream.with_end(Role::Client, credentials))
+    Ok(handshake(tls.into(), tcp, turn, deadline)?.with_end(Role::Client, credentials))
 }
 
-fn handshake(mut tls: Connection, tcp: TcpStream, deadline: Instant) -> Result<Stream, HandshakeError> {
+fn handshake(
+    mut tls: Connection,
+    tcp: TcpStream,
+    turn: (&Turns, Rank),
+    deadline: Instant,
+) -> Result<Stream, HandshakeError> {
     let allowed = deadline.since(clock::now());
     let mut socket = DeadlineSocket { tcp, deadline };
-    let mut done = tls.complete_io(&mut socket).map(|_| ());
-    if done.is_ok() && tls.is_handshaking() {
-        done = Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    if let Err(error) = done {
+    if let Err(error) = complete(&mut tls, &mut socket, turn) {
         part(&mut tls, &mut socket);
         return Err(HandshakeError::from_io(error, allowed));
     }
@@ -70,11 +79,34 @@ fn handshake(mut tls: Connection, tcp: TcpStream, deadline: Instant) -> Result<S
     Ok(Stream { socket, tls, end: None })
 }
 
-/// Lets the peer learn why it is refused: what rustls has left to say is the alert, and to close a socket with unread
-/// bytes would reset the connection, and the alert could be lost with it.
+/// As [`Connection::complete_io`], but computes only in its turn.
+fn complete(tls: &mut Connection, socket: &mut DeadlineSocket, (turns, rank): (&Turns, Rank)) -> io::Result<()> {
+    loop {
+        flush_tls(tls, socket)?;
+        if !tls.is_handshaking() {
+            return Ok(());
+        }
+        if tls.read_tls(socket)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let _turn = turns.wait(rank, socket.deadline).ok_or(io::ErrorKind::TimedOut)?;
+        tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    }
+}
+
+/// Lets the peer learn why it is refused: what rustls has left to say is the alert.
 fn part(tls: &mut Connection, socket: &mut DeadlineSocket) {
     socket.deadline = socket.deadline.min(clock::now() + PARTING_TIME);
-    let said = flush_tls(tls, socket).and_then(|()| socket.tcp.shutdown(Shutdown::Write));
+    let said = flush_tls(tls, socket);
+    if said.is_ok() {
+        close_after_reading(socket);
+    }
+}
+
+/// Closes a socket so that what was written last arrives. To close a socket with unread bytes would reset the
+/// connection, and the last words could be lost with it.
+fn close_after_reading(socket: &mut DeadlineSocket) {
+    let said = socket.tcp.shutdown(Shutdown::Write);
     let mut rest = [0; 1024];
     let mut reads = 0;
     while said.is_ok() && reads < PARTING_READS && matches!(socket.read(&mut rest), Ok(1..)) {
@@ -141,13 +173,24 @@ impl Stream {
 
     /// Tells the peer that this is the end, if that is possible without waiting for long, and closes.
     pub(crate) fn close(mut self) {
+        // The socket is gone either way.
+        let _ = self.say_goodbye();
+        let _ = self.tcp().shutdown(Shutdown::Both);
+    }
+
+    /// As [`Stream::close`], for a peer that may still be sending: waits a moment until it has read the last words.
+    pub(crate) fn part(mut self) {
+        if self.say_goodbye().is_ok() {
+            close_after_reading(&mut self.socket);
+        }
+    }
+
+    fn say_goodbye(&mut self) -> io::Result<()> {
         self.set_deadline(clock::now() + PARTING_TIME);
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
-        // The socket is gone either way.
-        let _ = self.flush();
-        let _ = self.tcp().shutdown(Shutdown::Both);
+        self.flush()
     }
 }
 

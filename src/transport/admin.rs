@@ -172,7 +172,10 @@ mod tests {
         assert_eq!(refused(wrong), "different cluster: here c, there elsewhere; make the configs agree");
         let mut wrong = right.clone();
         wrong.protocol = 2;
-        assert_eq!(refused(wrong), "different protocol: here 1, there 2; make the configs agree");
+        assert_eq!(
+            refused(wrong),
+            "different protocol: here 1, there 2; run versions of leadelect that speak the same one"
+        );
         assert!(answer(&right).is_ok());
     }
 }

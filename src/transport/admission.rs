@@ -1,6 +1,7 @@
 //! Who is let in?
 //!
-//! - A handshake needs a place. Each address has some, and so have all strangers together.
+//! - A handshake needs a place. Each address has some, and so have all strangers together. Who has said nothing yet
+//!   makes room for who comes next.
 //! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it
 //!   when the first is gone or silent, and no promise to it is left.
 //! - A client needs a place while its request is answered.
@@ -18,11 +19,16 @@ use crate::clock;
 use crate::election::{Instant, NodeId, Request, Timing};
 use crate::members::Members;
 use crate::sync::lock;
+use crate::tls::Rank;
 
 /// Connections that have not said yet who they are: from one address, and from all addresses together at which no
 /// member is known. A member's address has places of its own. Strangers elsewhere cannot take them.
 const MOST_HANDSHAKES_PER_ADDRESS: usize = 32;
 const MOST_HANDSHAKES_OF_STRANGERS: usize = 64;
+
+/// Connections that were cut off to make room, and whose threads have not ended yet. If there are more, nobody is let
+/// in until some have ended.
+const MOST_LEAVING: usize = 32;
 
 /// Clients that are being answered. Each has shown a certificate of the CA and sent its one request. So it is gone in a
 /// moment, unless it asked for a hand-over, and only members may do that.
@@ -35,8 +41,13 @@ const TWO_PROCESSES: Duration = Duration::from_millis(3 * PROBE_INTERVAL.as_mill
 /// was told at every attempt of the other process would lose its lease.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Strangers get at most one line in the log in this time.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Frames on one connection that prove that their sender runs, if they come after a certain moment. The first may have
+/// been on its way. The second was sent when the first was answered.
+const PROOF_OF_LIFE: u32 = 2;
+
+/// Clients are said to ask often if more than this many requests come in this time.
+const OFTEN: u32 = 100;
+const OFTEN_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Admission {
     /// The longest promise that this node gives a leader.
@@ -48,13 +59,21 @@ pub(super) struct Admission {
 
 #[derive(Default)]
 struct Places {
-    handshakes: BTreeMap<IpAddr, usize>,
+    /// Never empty. The oldest is first.
+    handshakes: BTreeMap<IpAddr, Vec<UnderWay>>,
+    leaving: usize,
     sessions: BTreeMap<NodeId, Session>,
     clients: usize,
+    /// Since this moment so many clients have asked.
+    asked: (Instant, u32),
     connections: u64,
-    next_log: Instant,
-    /// How many lines were not logged since the last.
-    suppressed: u32,
+}
+
+struct UnderWay {
+    /// Its number among the open connections.
+    connection: u64,
+    /// Whether anything has come from it.
+    speaks: bool,
 }
 
 /// The process that last spoke for a node.
@@ -65,11 +84,21 @@ struct Session {
     /// Until then it may lead on what this node has promised it. A promise to a node does not hold back another process
     /// of that node. So until then there must be none, connected or not.
     leads_until: Instant,
-    /// Its one connection, with a number that tells it from those before. A process dials again only after it has
-    /// given up the last connection.
+    /// The connection on which it speaks, with a number that tells it from those before.
     connection: Option<(u64, TcpStream)>,
+    /// A newer one, on which it has not spoken yet. Until it does, the older one stands: a process dials its next
+    /// connection on the side before it gives up the last.
+    next: Option<(u64, TcpStream)>,
     contested: Option<String>,
     tell_again_at: Instant,
+    rival: Option<Rival>,
+}
+
+/// Another process that has asked to speak for the node.
+struct Rival {
+    instance: u64,
+    /// How many frames the present process has sent since, on its present connection.
+    heard: u32,
 }
 
 impl Admission {
@@ -79,24 +108,44 @@ impl Admission {
         Arc::new(Admission { promise: timing.election_timeout(), configured, places: Mutex::default() })
     }
 
-    /// A place for a connection that has not said yet who it is. `None` if there is no place left.
-    pub(super) fn handshake(self: &Arc<Self>, addr: IpAddr) -> Option<Handshake> {
+    /// A place for the open connection with this number, which has not said yet who it is. `None` if there is no place
+    /// left. To make room, it may cut off another one that has said nothing yet.
+    pub(super) fn handshake(self: &Arc<Self>, addr: IpAddr, connection: u64) -> Option<Admitted> {
         let mut places = lock(&self.places);
-        let from_here = places.handshakes.get(&addr).copied().unwrap_or(0);
-        if from_here >= MOST_HANDSHAKES_PER_ADDRESS {
-            return None;
-        }
-        let is_stranger = |addr: &IpAddr| {
-            let spoke = |session: &Session| session.addr == *addr;
-            !self.configured.contains(addr) && !places.sessions.values().any(spoke)
+        let is_member = self.is_member(&places, addr);
+        let full = if places.under_way(addr) >= MOST_HANDSHAKES_PER_ADDRESS {
+            Some(addr)
+        } else {
+            let strangers = places.handshakes.iter().filter(|(at, _)| !self.is_member(&places, **at));
+            let counts: Vec<(usize, IpAddr)> = strangers.map(|(at, under_way)| (under_way.len(), *at)).collect();
+            let of_strangers: usize = counts.iter().map(|(count, _)| count).sum();
+            let most = counts.iter().max().map(|(_, at)| *at);
+            most.filter(|_| !is_member && of_strangers >= MOST_HANDSHAKES_OF_STRANGERS)
         };
-        let strangers = places.handshakes.iter().filter(|(at, _)| is_stranger(at));
-        let of_strangers: usize = strangers.map(|(_, count)| count).sum();
-        if is_stranger(&addr) && of_strangers >= MOST_HANDSHAKES_OF_STRANGERS {
-            return None;
+        let cut_off = match full {
+            None => None,
+            Some(at) => Some((at, places.cut_off_a_silent_one(at)?)),
+        };
+        places.handshakes.entry(addr).or_default().push(UnderWay { connection, speaks: false });
+        let rank = if is_member { Rank::Member } else { Rank::Stranger };
+        let handshake = Handshake { admission: self.clone(), addr, connection, rank };
+        Some(Admitted { handshake, cut_off })
+    }
+
+    /// Whether a member speaks from this address.
+    fn is_member(&self, places: &Places, addr: IpAddr) -> bool {
+        self.configured.contains(&addr) || places.sessions.values().any(|session| session.addr == addr)
+    }
+
+    /// Notes that a client asks. If clients ask too often, how many have asked in how long.
+    pub(super) fn note_client(&self) -> Option<(u32, Duration)> {
+        let (now, mut places) = (clock::now(), lock(&self.places));
+        let (since, count) = &mut places.asked;
+        if now.since(*since) >= OFTEN_WITHIN {
+            (*since, *count) = (now, 0);
         }
-        places.handshakes.insert(addr, from_here + 1);
-        Some(Handshake { admission: self.clone(), addr })
+        *count += 1;
+        (*count > OFTEN).then(|| (*count, now.since(*since)))
     }
 
     /// A place for a client. `None` if there is no place left.
@@ -109,8 +158,8 @@ impl Admission {
         Some(ClientPermit(self))
     }
 
-    /// Lets a process speak for its node, unless another process does. Ends the connection that it had before. The
-    /// error is what to tell the process.
+    /// Lets a process speak for its node, unless another process does. The connection that it had before ends when it
+    /// speaks on the new one. The error is what to tell the process.
     pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
@@ -123,55 +172,92 @@ impl Admission {
             heard_at: now,
             leads_until: Instant::ZERO,
             connection: None,
+            next: None,
             contested: None,
             tell_again_at: Instant::ZERO,
+            rival: None,
         };
         let session = places.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
-            if session.connection.is_some() && now.since(session.heard_at) < TWO_PROCESSES {
+            let is_connected = session.connection.is_some() || session.next.is_some();
+            if is_connected && now.since(session.heard_at) < TWO_PROCESSES {
                 if now >= session.tell_again_at {
                     session.tell_again_at = now + TELL_INTERVAL;
                     session.contested = Some(two_processes(id, addr));
                 }
-                return Err(two_processes(id, session.addr));
+                return Err(session.refuse_rival(hello, now));
             }
             if now < session.leads_until {
-                return Err(format!(
-                    "another process led as node {id} {:.0?} ago: if it still runs, stop one; if not, just wait",
-                    now.since(session.heard_at)
-                ));
+                return Err(another_process("led", id, session.addr, now.since(session.heard_at)));
             }
-            session.close();
+            close(&mut session.connection);
+            close(&mut session.next);
             *session = fresh();
         }
-        session.close();
+        close(&mut session.next);
         session.addr = addr;
-        session.connection = Some((number, tcp));
+        if session.connection.is_none() {
+            session.connection = Some((number, tcp));
+            session.rival = None;
+        } else {
+            session.next = Some((number, tcp));
+        }
         Ok(Permit { admission: self, node: id, number })
     }
+}
 
-    /// If a line about a stranger may be logged now, the number of lines that were not logged since the last.
-    pub(super) fn may_log(&self) -> Option<u32> {
-        let (now, mut places) = (clock::now(), lock(&self.places));
-        if now < places.next_log {
-            places.suppressed += 1;
+impl Places {
+    fn under_way(&self, addr: IpAddr) -> usize {
+        self.handshakes.get(&addr).map_or(0, Vec::len)
+    }
+
+    /// Takes the place of the oldest connection from this address that has said nothing. Returns its number.
+    fn cut_off_a_silent_one(&mut self, addr: IpAddr) -> Option<u64> {
+        if self.leaving >= MOST_LEAVING {
             return None;
         }
-        places.next_log = now + LOG_INTERVAL;
-        Some(std::mem::take(&mut places.suppressed))
+        let silent = self.handshakes.get(&addr)?.iter().find(|under_way| !under_way.speaks)?.connection;
+        self.remove(addr, silent);
+        self.leaving += 1;
+        Some(silent)
+    }
+
+    /// Returns whether it was there.
+    fn remove(&mut self, addr: IpAddr, connection: u64) -> bool {
+        let Some(under_way) = self.handshakes.get_mut(&addr) else {
+            return false;
+        };
+        let before = under_way.len();
+        under_way.retain(|one| one.connection != connection);
+        let removed = under_way.len() < before;
+        if under_way.is_empty() {
+            self.handshakes.remove(&addr);
+        }
+        removed
     }
 }
 
 impl Session {
-    fn is(&self, number: u64) -> bool {
-        self.connection.as_ref().is_some_and(|(own, _)| *own == number)
-    }
-
-    fn close(&mut self) {
-        if let Some((_, tcp)) = self.connection.take() {
-            // The other side may have closed it already.
-            let _ = tcp.shutdown(Shutdown::Both);
+    /// What to tell another process that wants to speak for this node, while this one seems to run. Truth first: it may
+    /// have died without a word, as when its host was cut off.
+    fn refuse_rival(&mut self, hello: &Hello, now: Instant) -> String {
+        let rival = self.rival.take().filter(|rival| rival.instance == hello.instance);
+        let rival = self.rival.insert(rival.unwrap_or(Rival { instance: hello.instance, heard: 0 }));
+        if rival.heard >= PROOF_OF_LIFE {
+            return two_processes(hello.from, self.addr);
         }
+        another_process("spoke", hello.from, self.addr, now.since(self.heard_at))
+    }
+}
+
+fn is(connection: &Option<(u64, TcpStream)>, number: u64) -> bool {
+    connection.as_ref().is_some_and(|(own, _)| *own == number)
+}
+
+fn close(connection: &mut Option<(u64, TcpStream)>) {
+    if let Some((_, tcp)) = connection.take() {
+        // The other side may have closed it already.
+        let _ = tcp.shutdown(Shutdown::Both);
     }
 }
 
@@ -179,19 +265,43 @@ fn two_processes(node: NodeId, other: IpAddr) -> String {
     format!("two processes run as node {node}, the other one at {other}: stop one of them")
 }
 
+fn another_process(did: &str, node: NodeId, other: IpAddr, ago: Duration) -> String {
+    format!(
+        "another process {did} as node {node} {ago:.0?} ago, at {other}: if it still runs, stop one; if not, just wait"
+    )
+}
+
+/// A new connection has a place. Another one may have lost its own.
+pub(super) struct Admitted {
+    pub(super) handshake: Handshake,
+    /// The address of the other one, and its number.
+    pub(super) cut_off: Option<(IpAddr, u64)>,
+}
+
+/// A place of a connection that has not said yet who it is.
 pub(super) struct Handshake {
     admission: Arc<Admission>,
     addr: IpAddr,
+    connection: u64,
+    pub(super) rank: Rank,
+}
+
+impl Handshake {
+    /// Something has come. From now on it keeps its place.
+    pub(super) fn speaks(&self) {
+        let mut places = lock(&self.admission.places);
+        let under_way = places.handshakes.get_mut(&self.addr).into_iter().flatten();
+        for own in under_way.filter(|one| one.connection == self.connection) {
+            own.speaks = true;
+        }
+    }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
         let mut places = lock(&self.admission.places);
-        if let Some(count) = places.handshakes.get_mut(&self.addr) {
-            *count -= 1;
-            if *count == 0 {
-                places.handshakes.remove(&self.addr);
-            }
+        if !places.remove(self.addr, self.connection) {
+            places.leaving -= 1;
         }
     }
 }
@@ -204,7 +314,7 @@ impl Drop for ClientPermit<'_> {
     }
 }
 
-/// The right of a connection to speak for a node. It ends when a newer connection of that node gets it.
+/// The right of a connection to speak for a node. It ends when the node speaks on a newer one.
 pub(super) struct Permit<'a> {
     admission: &'a Admission,
     pub(super) node: NodeId,
@@ -215,11 +325,20 @@ impl Permit<'_> {
     /// Notes what the process has said. The error is what to tell the process instead of an answer.
     pub(super) fn speak(&self, frame: &Frame) -> Result<(), String> {
         let mut places = lock(&self.admission.places);
-        let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
-        let Some(session) = session else {
+        let session = places.sessions.get_mut(&self.node);
+        let own = |session: &&mut Session| is(&session.connection, self.number) || is(&session.next, self.number);
+        let Some(session) = session.filter(own) else {
             return Err(format!("node {} has another connection", self.node));
         };
+        if is(&session.next, self.number) {
+            close(&mut session.connection);
+            session.connection = session.next.take();
+            session.rival = None;
+        }
         session.heard_at = clock::now();
+        if let Some(rival) = &mut session.rival {
+            rival.heard += 1;
+        }
         match frame {
             Frame::Request(Request::Heartbeat { .. }) => {
                 session.leads_until = session.heard_at + self.admission.promise;
@@ -234,9 +353,11 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut places = lock(&self.admission.places);
-        let session = places.sessions.get_mut(&self.node).filter(|session| session.is(self.number));
-        if let Some(session) = session {
-            session.connection = None;
+        let Some(session) = places.sessions.get_mut(&self.node) else {
+            return;
+        };
+        for connection in [&mut session.connection, &mut session.next] {
+            connection.take_if(|(own, _)| *own == self.number);
         }
     }
 }

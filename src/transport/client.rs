@@ -10,7 +10,7 @@ use super::{LinkError, printable, receive, send};
 use crate::clock;
 use crate::election::{NodeId, Timing};
 use crate::members::Member;
-use crate::tls::{self, Credentials, End, HandshakeError, Stream};
+use crate::tls::{self, Credentials, End, HandshakeError, Stream, Turns};
 
 /// The shortest limit for each step of a call. `rpc_timeout` is for the network between the nodes, and a client may be
 /// far from them. No lease depends on it.
@@ -62,7 +62,9 @@ impl Caller {
             error => error.into(),
         };
         match &self.credentials {
-            Some(credentials) => tls::connect(tcp, member.name(), credentials, began + wait).map_err(no_tls),
+            Some(credentials) => {
+                tls::connect(tcp, member.name(), credentials, &Turns::default(), began + wait).map_err(no_tls)
+            }
             None => Ok(Stream::plain(tcp, began + wait)),
         }
     }

@@ -8,12 +8,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::sync::lock;
+use crate::tls::Turns;
 
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: Mutex<Open>,
     closed: Condvar,
     stopped: AtomicBool,
+    /// Their handshakes take turns.
+    pub(super) turns: Turns,
 }
 
 #[derive(Debug, Default)]
@@ -26,7 +29,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Registration {
     connections: Arc<Connections>,
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Connections {
@@ -41,6 +44,14 @@ impl Connections {
         open.next += 1;
         open.sockets.insert(number, socket);
         Ok(Registration { connections: self.clone(), number })
+    }
+
+    /// Closes one of them under the thread that waits on it. It may be gone already.
+    pub(super) fn close(&self, number: u64) {
+        if let Some(socket) = lock(&self.open).sockets.get(&number) {
+            // The peer may have closed it already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {

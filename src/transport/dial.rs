@@ -8,48 +8,60 @@
 //!    have restarted, and the first vote must not be lost. All requests are idempotent.
 //! 5. A request without an answer ends the connection, which may be stuck in retransmissions. A release is kept and
 //!    sent again, because the election sends it only once. The election itself repeats every other request.
+//! 6. Between two requests, look whether the connection is to be renewed. Another thread dials the next one on the side
+//!    ([`renew`](super::renew)). When that is welcomed, it takes the place of the old one.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::complaints::About;
 use super::connect::connect;
 use super::connections::{Connections, Registration};
-use super::link::{LinkError, printable, receive, send};
+use super::link::{LinkError, receive, send};
 use super::outbox::Outbox;
+use super::renew::{Plan, Side, Slot, Task};
 use super::wire::Frame;
-use super::{Local, Transport, handshake_deadline};
+use super::{LONGEST_CONNECTION, Local, Transport, handshake_deadline};
 use crate::clock;
-use crate::election::{Instant, NodeId};
+use crate::election::NodeId;
 use crate::engine::Mail;
 use crate::members::Member;
-use crate::tls::{self, Stream};
+use crate::tls::{self, Credentials, Stream};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
+#[derive(Clone)]
 pub(super) struct Dialler {
     local: Arc<Local>,
     peer: NodeId,
     member: Member,
     outboxes: Arc<BTreeMap<NodeId, Outbox>>,
     connections: Arc<Connections>,
+    renewal: Slot,
 }
 
+#[derive(Debug)]
 struct Link {
     stream: Stream,
-    /// Whether a request was answered on it: then it may have died since.
+    /// Whether it has stood for a while: then it may have died since.
     used: bool,
-    ends_at: Instant,
+    plan: Plan,
+    /// What this node showed. Nothing without TLS.
+    shown: Option<Arc<Credentials>>,
     _registration: Registration,
 }
 
+/// The next connection, while it is dialled on the side. Nothing comes of it if the certificates were only looked at.
+type Next = Option<Side<Option<Link>>>;
+
 impl Dialler {
     pub(super) fn new(transport: &Transport, peer: NodeId) -> Self {
-        let Transport { local, connections, outboxes, .. } = transport;
+        let Transport { local, connections, outboxes, renewal, .. } = transport;
         let member = local.members.peer(peer).expect("there is a dialler for each peer").clone();
         let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
-        Dialler { local, peer, member, outboxes, connections }
+        Dialler { local, peer, member, outboxes, connections, renewal: renewal.clone() }
     }
 
     pub(super) fn run(self) {
@@ -57,14 +69,16 @@ impl Dialler {
         let longest_pause = self.local.timing.election_timeout() / 4;
         let mut pause = SHORTEST_PAUSE;
         let mut open: Option<Link> = None;
+        let mut next: Next = None;
         loop {
             let (result, final_word) = match open.take() {
-                None => (self.dial(), true),
+                None => (self.dial_or_wait(&mut next), true),
                 Some(link) => match outbox.next() {
                     None => return link.stream.close(),
                     Some((frame, epoch)) => {
                         let final_word = frame.is_release();
-                        (self.ask(link, frame, epoch), final_word)
+                        let link = self.renew(link, &mut next);
+                        (self.ask(link, &mut next, frame, epoch), final_word)
                     }
                 },
             };
@@ -88,10 +102,65 @@ impl Dialler {
         }
     }
 
+    /// The same connection, or the next one if that has been welcomed. Begins to dial the next one if it is time.
+    fn renew(&self, mut link: Link, next: &mut Next) -> Link {
+        let ended = next.as_ref().and_then(Side::ended);
+        if let Some(ended) = ended {
+            *next = None;
+            match ended {
+                Ok(Some(renewed)) => {
+                    link.stream.close();
+                    link = Link { used: true, ..renewed };
+                }
+                Ok(None) => link.plan.looked(clock::now()),
+                Err(error) => {
+                    link.plan.failed(clock::now());
+                    self.note_renewal(&error);
+                }
+            }
+        }
+        let replaced = self.local.identity.as_ref().is_some_and(|identity| link.has_not_shown(&identity.current()));
+        let due = link.plan.due(clock::now(), replaced).filter(|_| next.is_none());
+        if let Some((task, slot)) = due.and_then(|task| Some((task, self.renewal.take()?))) {
+            let dialler = self.clone();
+            let (outboxes, peer) = (self.outboxes.clone(), self.peer);
+            let name = format!("le{}-next-{peer}", self.local.me());
+            let job = move || dialler.dial_on_the_side(task);
+            match Side::start(&name, slot, job, move || outboxes[&peer].look()) {
+                Ok(side) => *next = Some(side),
+                Err(error) => {
+                    link.plan.failed(clock::now());
+                    self.note_renewal(&error);
+                }
+            }
+        }
+        link
+    }
+
+    fn dial_on_the_side(&self, task: Task) -> Result<Option<Link>, LinkError> {
+        match task {
+            Task::Look => {
+                // It reads them again, and the dialler compares.
+                self.local.credentials();
+                Ok(None)
+            }
+            Task::Dial => self.dial().map(Some),
+        }
+    }
+
+    /// Dials, unless that is being done on the side.
+    fn dial_or_wait(&self, next: &mut Next) -> Result<Link, LinkError> {
+        match next.take().map(Side::wait) {
+            Some(Ok(Some(link))) => Ok(link),
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => self.dial(),
+        }
+    }
+
     /// Asks on `link`, or on a fresh connection if that one is dead.
-    fn ask(&self, mut link: Link, frame: Frame, epoch: u64) -> Result<Link, LinkError> {
+    fn ask(&self, mut link: Link, next: &mut Next, frame: Frame, epoch: u64) -> Result<Link, LinkError> {
         let outbox = &self.outboxes[&self.peer];
-        if clock::now() < link.ends_at && link.stream.is_quiet() {
+        if clock::now() < link.plan.ends_at && link.stream.is_quiet() {
             match self.exchange_or_keep(&mut link, frame, epoch) {
                 Ok(()) => return Ok(link),
                 Err(LinkError::Gone(_)) if link.used => {}
@@ -101,7 +170,7 @@ impl Dialler {
             outbox.put_back(frame, epoch);
         }
         drop(link);
-        let mut fresh = self.dial()?;
+        let mut fresh = self.dial_or_wait(next)?;
         // Dialling takes a while: by now something newer may be waiting.
         let (frame, epoch) = outbox.take();
         self.exchange_or_keep(&mut fresh, frame, epoch)?;
@@ -146,8 +215,9 @@ impl Dialler {
         let tcp = self.connect()?;
         let registration = self.connections.register(&tcp)?;
         let deadline = handshake_deadline(self.local.timing);
-        let mut stream = match self.local.credentials() {
-            Some(credentials) => tls::connect(tcp, self.member.name(), &credentials, deadline)?,
+        let shown = self.local.credentials();
+        let mut stream = match &shown {
+            Some(credentials) => tls::connect(tcp, self.member.name(), credentials, &self.connections.turns, deadline)?,
             None => Stream::plain(tcp, deadline),
         };
         send(&mut stream, &Frame::Hello(self.local.hello(self.peer)))?;
@@ -165,13 +235,14 @@ impl Dialler {
         let certificate_ends = stream.certificate_ends();
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
+        self.local.complaints.connected(self.peer);
         log::debug!(logger: self.local.log, "node {}: connected to {}", self.local.me(), self.peer);
-        Ok(Link {
-            stream,
-            used: false,
-            ends_at: self.local.connection_ends(certificate_ends),
-            _registration: registration,
-        })
+        // The peer ends it when the certificate ends that it was shown.
+        let own_ends = shown.as_ref().and_then(|shown| shown.end()).map(|end| end.at);
+        let first_end = certificate_ends.into_iter().chain(own_ends).min();
+        let ends_at = Local::connection_ends(LONGEST_CONNECTION, first_end);
+        let plan = Plan::new(clock::now(), ends_at, self.local.instance.wrapping_add(registration.number));
+        Ok(Link { stream, used: false, plan, shown, _registration: registration })
     }
 
     fn connect(&self) -> Result<TcpStream, LinkError> {
@@ -184,16 +255,38 @@ impl Dialler {
     }
 
     fn note(&self, error: &LinkError) {
-        let (me, peer, text) = (self.local.me(), self.peer, printable(&error.to_string()));
-        if !self.local.board.failed(peer, text.clone()) || self.connections.is_stopped() {
+        let text = error.to_string();
+        self.local.board.failed(self.peer, text.clone());
+        self.log(error, &text);
+    }
+
+    /// The old connection still stands.
+    fn note_renewal(&self, error: &LinkError) {
+        let text = format!("cannot renew the connection: {error}");
+        self.local.board.renewal_failed(self.peer, text.clone());
+        self.log(error, &text);
+    }
+
+    fn log(&self, error: &LinkError, text: &str) {
+        let (me, peer) = (self.local.me(), self.peer);
+        if self.connections.is_stopped() {
             return;
         }
+        let Some(line) = self.local.complaints.line(About::Peer(peer), text) else {
+            return;
+        };
         match error {
-            LinkError::Refused(_) => log::warn!(logger: self.local.log, "node {me}: peer {peer}: {text}"),
+            LinkError::Refused(_) => log::warn!(logger: self.local.log, "node {me}: peer {peer}: {line}"),
             LinkError::Gone(_) | LinkError::Silent { .. } => {
-                log::info!(logger: self.local.log, "node {me}: peer {peer}: {text}")
+                log::info!(logger: self.local.log, "node {me}: peer {peer}: {line}")
             }
         }
+    }
+}
+
+impl Link {
+    fn has_not_shown(&self, current: &Arc<Credentials>) -> bool {
+        self.shown.as_ref().is_some_and(|shown| !Arc::ptr_eq(shown, current))
     }
 }
 
@@ -205,7 +298,7 @@ mod tests {
     use super::super::tests::local;
     use super::super::wire::Hello;
     use super::*;
-    use crate::election::{Reply, Request, Term};
+    use crate::election::{Instant, Reply, Request, Term};
 
     /// Node 1, which dials node 2 at `port`.
     fn dialler(port: u16) -> Dialler {
@@ -216,6 +309,7 @@ mod tests {
             member: Member::new("127.0.0.1", port),
             outboxes: Arc::new(outboxes),
             connections: Arc::default(),
+            renewal: Slot::default(),
         }
     }
 

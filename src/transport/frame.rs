@@ -12,8 +12,8 @@ pub(crate) const MAX_FRAME: usize = 4096;
 
 const HEADER: usize = size_of::<u32>();
 
-/// The first two bytes of a TLS handshake.
-const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
+/// The first two bytes of a TLS handshake, and of the alert that refuses one.
+const TLS: [&[u8]; 2] = [&[0x16, 0x03], &[0x15, 0x03]];
 
 /// Writes one frame in one piece: with `TCP_NODELAY`, a header written alone would travel alone.
 pub(crate) fn write_frame(writer: &mut impl Write, body: &[u8]) -> io::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> io::Resu
         return Err(io::Error::new(ErrorKind::UnexpectedEof, "the peer closed the connection"));
     }
     check_end(found, HEADER)?;
-    if header.starts_with(TLS_HANDSHAKE) {
+    if TLS.iter().any(|start| header.starts_with(start)) {
         let problem = "the peer speaks TLS, and this node's config says `insecure: true`";
         return Err(io::Error::new(ErrorKind::InvalidData, problem));
     }

@@ -24,7 +24,7 @@ pub(crate) enum LinkError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LinkError::Gone(what) | LinkError::Refused(what) => f.write_str(what),
+            LinkError::Gone(what) | LinkError::Refused(what) => f.write_str(&printable(what)),
             LinkError::Silent { waited_for, after } => write!(f, "waited {after:.0?} for {waited_for}"),
         }
     }
@@ -52,10 +52,13 @@ impl From<HandshakeError> for LinkError {
 
 const MOST_SHOWN: usize = 1000;
 
-/// A text for one line of the log. It may hold what a peer has sent.
+/// A text for one line of the log or of a terminal. It may hold what a peer has sent. Every character that moves the
+/// cursor, turns the direction of the text or cannot be seen becomes `?`.
 pub(super) fn printable(text: &str) -> String {
+    // What Rust would escape, the quotes and the backslash apart.
+    let plain = |char: char| matches!(char, '"' | '\'' | '\\') || char.escape_debug().len() == 1;
     let shown = text.chars().take(MOST_SHOWN);
-    shown.map(|char| if char.is_control() { '?' } else { char }).collect()
+    shown.map(|char| if plain(char) { char } else { '?' }).collect()
 }
 
 pub(super) fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
@@ -72,5 +75,30 @@ pub(super) fn receive(stream: &mut Stream, waited_for: &'static str, deadline: I
             Err(LinkError::Silent { waited_for, after: clock::now().since(started) })
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_turns_or_hides_text_is_not_shown_and_the_rest_is() {
+        let turns = ['\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{200e}', '\u{200f}', '\u{61c}'];
+        let moves = ['\u{1b}', '\n', '\r', '\t', '\0', '\u{7f}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{85}'];
+        let hides = ['\u{ad}', '\u{200b}', '\u{2060}', '\u{feff}', '\u{fff9}', '\u{e0041}', '\u{e000}'];
+        for char in turns.into_iter().chain(moves).chain(hides) {
+            assert_eq!(printable(&format!("a{char}b")), "a?b", "{char:?}");
+        }
+        let text = "node \"zwei\" can't: C:\\größe, 三, \u{1f600} 50 %";
+        assert_eq!(printable(text), text);
+        assert_eq!(printable(&"x".repeat(5000)).len(), MOST_SHOWN);
+    }
+
+    #[test]
+    fn no_error_shows_what_a_peer_has_put_into_it() {
+        for error in [LinkError::Gone("a\u{202e}b".into()), LinkError::Refused("a\u{202e}b".into())] {
+            assert_eq!(error.to_string(), "a?b");
+        }
     }
 }

@@ -145,7 +145,7 @@ pub(crate) struct Hello {
 impl Hello {
     /// Whether `theirs` agrees with this node's own view. The error is the first difference, with both values.
     pub(crate) fn agree(&self, theirs: &Hello) -> Result<(), String> {
-        same("protocol", &self.protocol, &theirs.protocol)?;
+        same_protocol(self.protocol, theirs.protocol)?;
         same("cluster", &self.cluster, &theirs.cluster)?;
         same("nodes", &format!("{:?}", self.voters), &format!("{:?}", theirs.voters))?;
         same("clock drift in ppm", &self.clock_drift_ppm, &theirs.clock_drift_ppm)
@@ -156,7 +156,7 @@ impl ClientRequest {
     /// Whether the client means this node of this cluster, in this version of the protocol. The error is the first
     /// difference, with both values.
     pub(crate) fn is_for(&self, me: NodeId, cluster: &str) -> Result<(), String> {
-        same("protocol", &PROTOCOL, &self.protocol)?;
+        same_protocol(PROTOCOL, self.protocol)?;
         same("cluster", &cluster, &self.cluster.as_str())?;
         if self.to == me {
             return Ok(());
@@ -164,6 +164,13 @@ impl ClientRequest {
         let to = self.to;
         Err(format!("this is node {me}, not node {to}: check the addresses"))
     }
+}
+
+fn same_protocol(ours: u16, theirs: u16) -> Result<(), String> {
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(format!("different protocol: here {ours}, there {theirs}; run versions of leadelect that speak the same one"))
 }
 
 fn same<T: PartialEq + fmt::Display>(what: &str, ours: &T, theirs: &T) -> Result<(), String> {
@@ -184,10 +191,25 @@ pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
 pub(crate) fn decode(body: &[u8]) -> Result<Frame, String> {
     match bincode::serde::decode_from_slice(body, FORMAT) {
         Ok((frame, used)) if used == body.len() => Ok(frame),
-        Ok((_, used)) => Err(format!("expected a frame of {used} bytes, found {}", body.len())),
-        Err(error) => Err(format!("expected a frame of protocol {PROTOCOL}, found other bytes: {error}")),
+        Ok((_, used)) => {
+            Err(other_protocol(body)
+                .unwrap_or_else(|| format!("expected a frame of {used} bytes, found {}", body.len())))
+        }
+        Err(error) => Err(other_protocol(body)
+            .unwrap_or_else(|| format!("expected a frame of protocol {PROTOCOL}, found other bytes: {error}"))),
     }
 }
+
+/// If this is the first frame of a node or a client of another protocol: the error with both numbers. In every
+/// protocol these frames begin with the number of the variant and the number of the protocol.
+fn other_protocol(body: &[u8]) -> Option<String> {
+    let ((variant, protocol), _) = bincode::serde::decode_from_slice::<(u32, u16), _>(body, FORMAT).ok()?;
+    let speaks_first = FIRST_FRAMES.contains(&variant);
+    same_protocol(PROTOCOL, protocol).err().filter(|_| speaks_first)
+}
+
+/// The numbers of [`Frame::Hello`], [`Frame::Welcome`] and [`Frame::ClientRequest`].
+const FIRST_FRAMES: [u32; 3] = [0, 1, 7];
 
 #[cfg(test)]
 mod tests {
@@ -341,6 +363,25 @@ mod tests {
         let lie = [2, 253, 0, 0, 0, 0, 0, 0, 0, 16];
         let error = decode(&lie).expect_err("a lie");
         assert!(error.contains("expected a frame of protocol 1"), "{error}");
+    }
+
+    #[test]
+    fn a_first_frame_of_a_later_protocol_is_refused_with_both_numbers_whatever_follows() {
+        let Frame::ClientRequest(request) = call(ClientCall::Status) else { unreachable!() };
+        let (mut later, mut asks) = (hello(), request);
+        (later.protocol, asks.protocol) = (300, 300);
+        for frame in [Frame::Hello(later.clone()), Frame::Welcome(later), Frame::ClientRequest(asks)] {
+            // The variant is one byte, and 300 is three.
+            let mut bytes = encode(&frame)[..4].to_vec();
+            bytes.extend([0xff; 9]);
+            let error = decode(&bytes).expect_err("other fields");
+            assert_eq!(
+                error,
+                "different protocol: here 1, there 300; run versions of leadelect that speak the same one"
+            );
+        }
+        let error = decode(&[2, 251, 44, 1, 255]).expect_err("no first frame");
+        assert!(error.contains("found other bytes"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! host. The namespaces belong to processes that end with the test, and so do they.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use super::cluster::{CALM, Cluster, SWIFT};
@@ -52,7 +53,7 @@ impl Namespace {
 struct Network {
     cluster: Cluster,
     bridge: Namespace,
-    _hosts: Vec<Namespace>,
+    hosts: Vec<Namespace>,
 }
 
 impl Network {
@@ -70,19 +71,36 @@ impl Network {
             node.1.clone_from(addr);
         }
         let mut hosts = Vec::new();
-        for (id, addr) in THREE.iter().zip(&addrs) {
-            let host = Namespace::new("host");
-            bridge.ip(&format!("link add to{id} type veth peer name out netns {}", host.0.id()));
-            bridge.ip(&format!("link set to{id} master bridge up"));
-            host.ip(&format!("addr add {addr}/24 dev out"));
-            host.ip("link set out up");
-            host.ip("link set lo up");
+        for id in THREE {
+            let host = Network::host(&bridge, id, &format!("to{id}"));
             let plan = cluster.plan.clone();
             let command = host.wrap(&cluster.command(id, &plan));
             cluster.run(id, command);
             hosts.push(host);
         }
-        Some(Network { cluster, bridge, _hosts: hosts })
+        Some(Network { cluster, bridge, hosts })
+    }
+
+    /// A host with the address of this node, on the bridge by a cable of its own.
+    fn host(bridge: &Namespace, id: &str, cable: &str) -> Namespace {
+        let host = Namespace::new("host");
+        bridge.ip(&format!("link add {cable} type veth peer name out netns {}", host.0.id()));
+        bridge.ip(&format!("link set {cable} master bridge up"));
+        host.ip(&format!("addr add 10.77.0.{id}/24 dev out"));
+        host.ip("link set out up");
+        host.ip("link set lo up");
+        host
+    }
+
+    /// Takes the host away without a word, and puts a new one in its place, as after a power failure.
+    fn power_fails(&mut self, id: &str) {
+        self.cut(id);
+        self.cluster.kill(id);
+        let at = THREE.iter().position(|one| *one == id).unwrap();
+        self.hosts[at] = Network::host(&self.bridge, id, &format!("new{id}"));
+        let plan = self.cluster.plan.clone();
+        let command = self.hosts[at].wrap(&self.cluster.command(id, &plan));
+        self.cluster.run(id, command);
     }
 
     /// Nothing reaches this node, and nothing that it sends arrives. No side gets an error.
@@ -154,6 +172,73 @@ fn a_follower_that_was_cut_off_comes_back_and_disturbs_nobody() {
     assert_eq!(back, leader, "same term, same token: {}", network.cluster.dump());
     network.cluster.stays(&leader, CALM);
     assert_eq!(network.cluster.judge(Claims::Stand).len(), 1);
+}
+
+/// The others still have connections of the process that died, and cannot know that it did.
+#[test]
+fn a_node_whose_host_lost_power_and_came_back_is_not_called_two_processes() {
+    let Some(mut network) = Network::started(CALM) else {
+        return;
+    };
+    let leader = network.cluster.settled();
+    let others = network.cluster.others(&leader.id);
+    let (follower, friend) = (others[0].as_str(), others[1].as_str());
+
+    network.power_fails(follower);
+
+    let told = ["another process spoke as node", "if it still runs, stop one; if not, just wait"];
+    network.cluster.processes[&leader.id].wait_until_it_mentions(&told);
+    assert_eq!(network.cluster.leader(), leader, "it waits and is let in");
+    for id in [&leader.id, follower, friend] {
+        let wrong = network.cluster.processes[id].see(|record| record.mentions(&["two processes run"]));
+        assert!(!wrong, "{}", network.cluster.dump());
+    }
+    network.cluster.judge(Claims::Stand);
+}
+
+/// A cluster of one node, which is alone in a namespace and listens on `listen`.
+fn alone(listen: &str, prepare: impl FnOnce(&Namespace)) -> Option<(Cluster, Namespace)> {
+    if !is_possible(&["--net", "ip", "link"]) {
+        return None;
+    }
+    let host = Namespace::new("host");
+    prepare(&host);
+    let mut cluster = Cluster::planned(&["1"], SWIFT);
+    cluster.plan.node("1").3 = format!("listen: \"{listen}\"");
+    let plan = cluster.plan.clone();
+    let command = host.wrap(&cluster.command("1", &plan));
+    cluster.run("1", command);
+    assert!(cluster.is_ready("1"));
+    Some((cluster, host))
+}
+
+#[test]
+fn a_node_stops_where_it_cannot_dial_itself() {
+    for listen in ["0.0.0.0", "::"] {
+        if TcpListener::bind((listen, 0)).is_err() {
+            continue; // a kernel without IPv6
+        }
+        // The loopback interface is down.
+        let Some((mut cluster, _host)) = alone(listen, |_| {}) else {
+            return;
+        };
+        cluster.stop("1");
+    }
+}
+
+#[test]
+fn a_node_stops_whose_address_was_removed_while_it_ran() {
+    let address = "10.77.0.1";
+    let prepare = |host: &Namespace| {
+        host.ip("link set lo up");
+        host.ip(&format!("addr add {address}/32 dev lo"));
+    };
+    let Some((mut cluster, host)) = alone(address, prepare) else {
+        return;
+    };
+    host.ip(&format!("addr del {address}/32 dev lo"));
+    host.ip("link set lo down");
+    cluster.stop("1");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod cut_off;
 mod duplicate_id;
 mod examples;
 mod failover;
+mod floods;
 mod handover;
 mod in_process;
 mod lead;
@@ -27,6 +28,7 @@ mod program;
 mod recall;
 mod remote;
 mod rolling;
+mod slow_host;
 mod storm;
 mod strangers;
 #[path = "../support/mod.rs"]

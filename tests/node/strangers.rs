@@ -121,20 +121,37 @@ fn dial(port: u16) -> TcpStream {
     tcp
 }
 
-/// Reads until the other side has closed.
+/// Reads until the other side has closed, and returns what it said before.
 #[track_caller]
-fn is_closed(stream: &mut impl Read) {
-    let mut rest = [0; 1024];
+fn last_words(stream: &mut impl Read) -> String {
+    let (mut said, mut piece) = (Vec::new(), [0; 1024]);
     loop {
-        match stream.read(&mut rest) {
-            Ok(0) => return,
-            Ok(_) => {}
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => said.extend(&piece[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("not closed within {AMPLE:?}")
             }
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[track_caller]
+fn is_closed(stream: &mut impl Read) {
+    last_words(stream);
+}
+
+/// Sends `bytes` inside TLS to each of three nodes. Each says `why` before it closes, and in its log.
+fn told_why(bytes: &[u8], why: &str) {
+    let attack = |cluster: &Cluster, port| {
+        let mut tls = dial_tls(&own_certs(cluster), port);
+        tls.write_all(bytes).unwrap();
+        let told = last_words(&mut tls);
+        assert!(told.contains(why), "{told:?}");
+    };
+    attacked(attack, &["WARN", "refused 127.0.0.1", why]);
 }
 
 /// A client of the cluster's CA that speaks TLS as a node does.
@@ -172,23 +189,26 @@ fn garbage_instead_of_tls_is_refused_and_named() {
 
 #[test]
 fn a_frame_too_large_inside_tls_is_refused_with_its_size() {
-    let attack = |cluster: &Cluster, port| {
-        let mut tls = dial_tls(&own_certs(cluster), port);
-        tls.write_all(&1_000_000_u32.to_be_bytes()).unwrap();
-        is_closed(&mut tls);
-    };
-    let says = ["WARN", "refused 127.0.0.1", "at most 4096 bytes, found 1000000"];
-    attacked(attack, &says);
+    // More of it than the node reads.
+    let mut bytes = 1_000_000_u32.to_be_bytes().to_vec();
+    bytes.extend([7; 10_000]);
+    told_why(&bytes, "at most 4096 bytes, found 1000000");
 }
 
 #[test]
 fn a_frame_of_garbage_inside_tls_is_refused_and_named() {
-    let attack = |cluster: &Cluster, port| {
-        let mut tls = dial_tls(&own_certs(cluster), port);
-        tls.write_all(b"\0\0\0\x05\xff\xff\xff\xff\xff").unwrap();
-        is_closed(&mut tls);
-    };
-    attacked(attack, &["WARN", "refused 127.0.0.1", "expected a frame of protocol 1"]);
+    told_why(b"\0\0\0\x05\xff\xff\xff\xff\xff", "expected a frame of protocol 1");
+}
+
+#[test]
+fn a_first_frame_that_is_no_hello_is_refused_and_named() {
+    told_why(b"\0\0\0\x01\x05", "expected a hello, found Probe");
+}
+
+/// A later version may have other fields behind the number of the protocol.
+#[test]
+fn a_hello_of_a_later_protocol_is_answered_with_both_numbers() {
+    told_why(b"\0\0\0\x06\x00\xfb\x2c\x01\xff\xff", "different protocol: here 1, there 300");
 }
 
 /// 40 connections that say nothing are more than one address may have under way. Existing connections need no

@@ -27,8 +27,11 @@ pub(crate) struct Certs {
 
 impl Ca {
     pub(crate) fn new() -> Ca {
+        Ca::with_key(KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn with_key(key: KeyPair) -> Ca {
         let folder = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "ca");
@@ -59,12 +62,22 @@ impl Ca {
     }
 
     pub(crate) fn sign_with(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certs {
+        self.sign_key(file, names, &KeyPair::generate().unwrap(), change)
+    }
+
+    /// The same for a key that is there already.
+    pub(crate) fn sign_key(
+        &self,
+        file: &str,
+        names: &[&str],
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Certs {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        self.write(file, &certificate.pem(), &key)
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
+        self.write(file, &certificate.pem(), key)
     }
 
     fn write(&self, file: &str, cert: &str, key: &KeyPair) -> Certs {

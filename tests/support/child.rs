@@ -30,11 +30,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
+/// The time between two checks in milliseconds, where one would be too much for the processor.
+pub(crate) const CHECK_INTERVAL: &str = "LEADELECT_CHILD_CHECK_INTERVAL";
 
 /// What the work takes to stop once it is told to.
 const TIME_TO_STOP: Duration = Duration::from_millis(5);
 
-const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// A check that comes this long after the last one is always written down: the process may have been stopped.
 const GAP_NANOS: u64 = 20_000_000;
 /// Of the other checks, one in this many is written down.
@@ -146,6 +147,7 @@ fn watch(node: &Arc<Node>) {
     let mut held: Option<Lease> = None;
     let mut log = CheckLog::default();
     let mut views = ViewLog::default();
+    let interval = env::var(CHECK_INTERVAL).map_or(1, |millis| millis.parse().unwrap());
     for count in 0_u64.. {
         match commanded.try_recv() {
             Ok(command) => match command.as_str() {
@@ -196,7 +198,7 @@ fn watch(node: &Arc<Node>) {
         if count % 8 == 0 {
             views.look(node);
         }
-        thread::sleep(CHECK_INTERVAL);
+        thread::sleep(Duration::from_millis(interval));
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
 pub(super) const APART: &str = "bin";
 
 /// The row of a file is the one with the longest name that its module path begins with.
-pub(super) const ROWS: [Row; 24] = [
+pub(super) const ROWS: [Row; 25] = [
     row("election", &[], &["serde"]),
     row("clock", &["election"], &["rustix"]),
     row("error", &["election"], &[]),
@@ -54,6 +54,8 @@ pub(super) const ROWS: [Row; 24] = [
         &["clock", "election", "engine", "inbox", "leadership", "log_queue", "members", "status", "sync", "tls"],
         &["crossbeam_channel", "log"],
     ),
+    // Waits for a connection and for the end at once.
+    row("transport::listen", &[], &["rustix"]),
     row("transport::wire", &["election", "leadership", "status"], &["bincode", "serde"]),
     // A client knows the frames that are for clients, and how to dial.
     row("remote", &["clock", "config", "election", "leadership", "status", "transport"], &["serde"]),

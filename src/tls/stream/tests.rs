@@ -13,6 +13,14 @@ use super::super::CertFiles;
 use super::super::test_ca::{TestCa, assert_says, ends_in};
 use super::*;
 
+fn accept(tcp: TcpStream, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+    super::accept(tcp, credentials, (&Turns::default(), Rank::Member), deadline)
+}
+
+fn connect(tcp: TcpStream, name: &str, credentials: &Credentials, deadline: Instant) -> Result<Stream, HandshakeError> {
+    super::connect(tcp, name, credentials, &Turns::default(), deadline)
+}
+
 fn in_millis(millis: u64) -> Instant {
     clock::now() + Duration::from_millis(millis)
 }
