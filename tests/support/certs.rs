@@ -57,4 +57,16 @@ impl Ca {
         fs::write(&certs.key, key.serialize_pem()).unwrap();
         certs
     }
+
+    /// Replaces a certificate in one step by another one for the same key.
+    pub(crate) fn renew(&self, certs: &Certs, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let key = KeyPair::from_pem(&fs::read_to_string(&certs.key).unwrap()).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let part = certs.cert.with_extension("part");
+        fs::write(&part, certificate.pem()).unwrap();
+        fs::rename(part, &certs.cert).unwrap();
+    }
 }

@@ -1,0 +1,1 @@
+//! Whether a fault does what its name says: otherwise a campaign proves nothing.
