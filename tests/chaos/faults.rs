@@ -7,10 +7,12 @@ use rcgen::CertificateParams;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use super::child::boot_nanos;
 use super::cluster::Cluster;
 use super::dice::Dice;
 use super::network::{Cut, Layer, Link};
 use super::processes::{self, Crowd, Quota};
+use super::round::await_leader;
 
 /// What undoes a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) enum Repair {
     Log(usize),
     Disk(usize),
     Crowds,
+    /// Nothing is undone before somebody leads all the same.
+    AwaitLeader,
 }
 
 /// An inflicted fault.
@@ -186,9 +190,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         scene.hurt(scene.victim);
         Wound { repairs: vec![Repair::Log(scene.victim)], lasts: None }
     }),
-    row("stuck logs and kill node", |scene| {
+    row("stuck logs and kill leader", |scene| {
         (0..scene.cluster.size()).for_each(|index| scene.cluster.members[index].log.hang());
-        let mut repairs = scene.end(Signal::KILL, &[]).repairs;
+        scene.choose_leader();
+        let mut repairs = vec![Repair::AwaitLeader];
+        repairs.extend(scene.end(Signal::KILL, &[]).repairs);
         repairs.extend((0..scene.cluster.size()).map(Repair::Log));
         Wound { repairs, lasts: Some(2500) }
     }),
@@ -208,6 +214,10 @@ fn cut(cut: Cut) -> Layer {
 impl Scene<'_> {
     fn hurt(&mut self, index: usize) {
         self.cluster.hurt.insert(index);
+    }
+
+    fn choose_leader(&mut self) {
+        self.victim = self.cluster.leader_index().unwrap_or(self.victim);
     }
 
     fn own_name(&self) -> String {
@@ -264,6 +274,7 @@ impl Scene<'_> {
 
     fn spare(&mut self, signal: Signal) -> Wound {
         (0..self.cluster.size()).for_each(|index| self.hurt(index));
+        self.choose_leader();
         let spares = self.cluster.spare_guards(self.victim);
         let Some(spare) = spares.first() else { return Wound::default() };
         let mut wound = self.send(*spare, signal);
@@ -398,6 +409,7 @@ impl Repair {
             Repair::Log(index) => cluster.members[index].log.go_on(),
             Repair::Disk(index) => mend_disk(cluster, index),
             Repair::Crowds => cluster.crowds.clear(),
+            Repair::AwaitLeader => drop(await_leader(cluster, "while only logs are stuck", boot_nanos())),
         }
         cluster.history.mark(None, format!("mended: {self:?}"));
     }

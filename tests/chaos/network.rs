@@ -50,7 +50,7 @@ pub(crate) struct Layer {
     pub(crate) duplicate: u64,
     /// The chance of a packet to be overtaken by those of the next few milliseconds.
     pub(crate) reorder: u64,
-    /// Bytes per second; 0 for no limit.
+    /// Bytes per second, or 0 for no limit.
     pub(crate) rate: u64,
 }
 
@@ -102,13 +102,14 @@ impl Rules {
                 overtaken = true;
                 due += (5 + dice.below(30)) * MILLI;
             }
-            if layer.rate > 0 {
+            let takes = (packet.0.len() as u64 * 1000 * MILLI).checked_div(layer.rate);
+            if let Some(takes) = takes {
                 let busy = self.busy.entry((*id, link)).or_default();
                 let start = now.max(*busy);
                 if start - now > LONGEST_QUEUE {
                     return Fate { copies: Vec::new(), reset: false };
                 }
-                *busy = start + packet.0.len() as u64 * 1000 * MILLI / layer.rate;
+                *busy = start + takes;
                 due += *busy - now;
             }
         }

@@ -1,6 +1,7 @@
 //! One cluster: it settles, is attacked, is mended, and leads again.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -15,7 +16,8 @@ use super::faults::{FAULTS, Fault, Repair, Scene};
 use super::history::{History, Kept};
 use super::judge::violations;
 use super::process::try_for;
-use super::processes::{Holdings, holdings};
+use super::processes::{self, Holdings, holdings};
+use super::work::ARGUMENTS;
 
 /// Longer than any cluster needs, on any machine: what has not come by then does not come.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -139,7 +141,7 @@ fn attack(plan: &Plan, cluster: &mut Cluster, dice: &mut Dice, longest_stop: u64
 }
 
 /// Waits until somebody acts that leads after `since`. Returns its index and its token.
-fn await_leader(cluster: &mut Cluster, when: &str, since: u64) -> Option<(usize, u64)> {
+pub(crate) fn await_leader(cluster: &mut Cluster, when: &str, since: u64) -> Option<(usize, u64)> {
     let found = try_for(AMPLE, || {
         let leader = cluster.leader().filter(|act| act.at >= since)?;
         Some((cluster.leader_index()?, leader.token))
@@ -174,12 +176,25 @@ fn compare(cluster: &mut Cluster, held: &BTreeMap<i32, Holdings>) {
     }
 }
 
-fn finish(mut cluster: Cluster) -> Outcome {
+/// What a node has started has to be gone with it.
+fn kill_leftovers(history: &mut History) {
+    for life in history.lives() {
+        let own =
+            fs::read_to_string(format!("/proc/{}/cmdline", life.pid)).is_ok_and(|line| line.contains(ARGUMENTS[0]));
+        if own {
+            history.wrong.push(format!("a process outlived its node: {life:?}"));
+            processes::signal(life.pid, Signal::KILL);
+        }
+    }
+}
+
+/// Ends the cluster, and judges it.
+pub(crate) fn finish(mut cluster: Cluster) -> Outcome {
     for index in 0..cluster.size() {
         cluster.end(index, Signal::TERM);
     }
-    // What has been started has to be gone, too.
     cluster.history.acts = cluster.resource.acts();
+    kill_leftovers(&mut cluster.history);
     let logs: Vec<_> = cluster.members.iter().map(|member| (member.id.clone(), member.log.text())).collect();
     for (id, log) in &logs {
         if let Some(at) = log.find("panicked") {
