@@ -89,8 +89,8 @@ fn conclude(plan: &Plan, outcome: &Outcome, only: &str, longest_stop: u64, total
     println!("history, picture and logs: {}", folder.display());
     let only = if only.is_empty() { String::new() } else { format!("CHAOS_ONLY='{only}' ") };
     println!(
-        "{only}CHAOS_LONGEST_STOP_MS={longest_stop} CHAOS_SEED={} CHAOS_ROUNDS=1 cargo test --all-features --test chaos \
-         -- --nocapture nothing_that",
+        "{only}CHAOS_LONGEST_STOP_MS={longest_stop} CHAOS_SEED={} CHAOS_ROUNDS=1 cargo test --all-features \
+         --test chaos -- --nocapture nothing_that",
         plan.seed
     );
 }
@@ -122,8 +122,8 @@ fn report(total: &Total, took: Duration) {
     let millis =
         |share: f64| gaps.get(((gaps.len() as f64 - 1.0) * share) as usize).map_or(0.0, |gap| *gap as f64 / 1e6);
     println!(
-        "{} acts, {} changes of leader in {:.0} s. Nobody acted for: median {:.1} ms, p99 {:.1} ms, max {:.1} ms; after a \
-         crash no lease can begin before {FLOOR_MS} ms on average",
+        "{} acts, {} changes of leader in {:.0} s. Nobody acted for: median {:.1} ms, p99 {:.1} ms, max {:.1} ms; after \
+         a crash no lease can begin before {FLOOR_MS} ms on average",
         total.acts,
         gaps.len(),
         took.as_secs_f64(),

@@ -178,9 +178,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         scene.cluster.crowds.push(Crowd::busy(6));
         Wound { repairs: vec![Repair::Crowds], lasts: None }
     }),
-    row("idle processes", |scene| {
+    run_row("idle processes and cut leader", |scene| {
         (0..scene.cluster.size()).for_each(|index| scene.hurt(index));
-        scene.cluster.crowds.push(Crowd::idle(600));
+        scene.cluster.crowds.push(Crowd::idle(1500));
+        scene.choose_leader();
         let mut repairs = scene.lay(Scene::own_links, cut(Cut::All)).repairs;
         repairs.push(Repair::Crowds);
         Wound { repairs, lasts: Some(1800) }

@@ -1,8 +1,8 @@
 //! What must never be, whatever was done to a cluster.
 
-use super::actor::ALWAYS;
 use super::history::{History, Kept};
 use super::lease_log::{Claims, judge as judge_checks};
+use super::resource::ALWAYS;
 
 /// Everything that is wrong with a round.
 pub(crate) fn violations(history: &History) -> Vec<String> {

@@ -5,9 +5,10 @@
 //! process, which loses, delays and forges. A folder of the node's own lies on a small disk. A small C file,
 //! `shim.c`, makes writes slow or failing and moves the wall clock.
 //!
-//! A [`round`] starts a cluster, waits until it has settled, inflicts the [`faults`] that its seed says, mends them, and
-//! waits until a leader acts again. [`judge`] then reads the [`history`]: what was done to whom, and every act that
-//! reached the [`resource`]. Several rounds run at once. Nothing leaves the namespaces, and they end with this process.
+//! A [`round`] starts a cluster, waits until it has settled, inflicts the [`faults`] that its seed says, mends them,
+//! and waits until a leader acts again. [`judge`] then reads the [`history`]: what was done to whom, and every act
+//! that reached the [`resource`]. Several rounds run at once. Nothing leaves the namespaces, and they end with this
+//! process.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -15,7 +16,8 @@
 //! | `CHAOS_MINUTES` | begin rounds for this long instead | |
 //! | `CHAOS_SEED` | the seed of the first round; the next has the next seed | chance |
 //! | `CHAOS_CLUSTERS` | how many rounds run at once | 4 |
-//! | `CHAOS_ONLY` | only faults whose name contains this | |
+//! | `CHAOS_ONLY` | the first fault of a round has this in its name | |
+//! | `CHAOS_LONGEST_STOP_MS` | the longest stop of a process | 2000; 20000 with `CHAOS_MINUTES` |
 //!
 //! What fails leaves its history and its picture in `target/chaos`.
 #![cfg(target_os = "linux")]

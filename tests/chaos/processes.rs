@@ -1,7 +1,7 @@
 //! Processes by their ids: who started whom, what they hold, and how they are starved.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio, id};
 
@@ -107,15 +107,22 @@ impl Crowd {
     fn new(script: &str) -> Crowd {
         let mut crowd = Command::new("setpriv");
         crowd.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", script]);
-        Crowd(crowd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let mut crowd = crowd.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // One line, once all are there.
+        let mut line = [0; 6];
+        crowd.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"ready\n");
+        Crowd(crowd)
     }
 
     pub(crate) fn idle(count: u64) -> Crowd {
-        Crowd::new(&format!("i=0; while [ $i -lt {count} ]; do sleep 120 & i=$((i+1)); done; wait"))
+        Crowd::new(&format!("i=0; while [ $i -lt {count} ]; do sleep 120 >&2 & i=$((i+1)); done; echo ready; wait"))
     }
 
     pub(crate) fn busy(count: u64) -> Crowd {
-        Crowd::new(&format!("i=0; while [ $i -lt {count} ]; do (while :; do :; done) & i=$((i+1)); done; wait"))
+        Crowd::new(&format!(
+            "i=0; while [ $i -lt {count} ]; do (while :; do :; done) >&2 & i=$((i+1)); done; echo ready; wait"
+        ))
     }
 }
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::child::boot_nanos;
 
+/// The end of an act that has to come in time whatever happens: the process is dead otherwise.
+pub(crate) const ALWAYS: u64 = u64::MAX;
+
 /// One act that reached the resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Act {

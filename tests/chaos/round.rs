@@ -53,7 +53,11 @@ impl Plan {
         if dice.below(3) == 0 {
             faults.extend((0..1 + dice.below(2)).map(|_| FAULTS[dice.below(FAULTS.len() as u64) as usize]));
         }
-        let traits = ["", "deaf", "child", "deaf child stray"][dice.below(4) as usize];
+        let mut traits = ["", "deaf", "child", "deaf child stray"][dice.below(4) as usize];
+        // Among many processes it is hard to find those that left their group.
+        if faults.iter().any(|fault| fault.name.contains("idle processes")) {
+            traits = "deaf child stray";
+        }
         let library = dice.below(3) == 0 && !faults.iter().any(|fault| fault.of_run);
         let kind = if library { Kind::Library } else { Kind::Run(traits) };
         let size = if dice.below(3) == 0 { 5 } else { 3 };

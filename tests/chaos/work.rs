@@ -15,8 +15,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use super::actor::{ALWAYS, Actor};
+use super::actor::Actor;
 use super::child::boot_nanos;
+use super::resource::ALWAYS;
 
 pub(crate) const TRAITS: &str = "LEADELECT_WORK";
 /// The arguments with which this binary is a command.

@@ -12,9 +12,6 @@ pub(crate) const RESOURCE: &str = "LEADELECT_TEST_RESOURCE";
 /// The name of the one who acts.
 pub(crate) const ACTOR: &str = "LEADELECT_TEST_ACTOR";
 
-/// The end of an act that has to come in time whatever happens: the process is dead otherwise.
-pub(crate) const ALWAYS: u64 = u64::MAX;
-
 #[derive(Debug)]
 pub(crate) struct Actor {
     socket: UnixDatagram,

@@ -43,18 +43,13 @@ impl Ca {
     }
 
     pub(crate) fn sign_with(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certs {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let certs = Certs {
             ca: self.folder.path().join("ca.pem"),
             cert: self.folder.path().join(format!("{file}.pem")),
             key: self.folder.path().join(format!("{file}.key")),
         };
-        fs::write(&certs.cert, certificate.pem()).unwrap();
-        fs::write(&certs.key, key.serialize_pem()).unwrap();
+        fs::write(&certs.key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        self.renew(&certs, names, change);
         certs
     }
 
