@@ -122,8 +122,8 @@ fn report(total: &Total, took: Duration) {
     let millis =
         |share: f64| gaps.get(((gaps.len() as f64 - 1.0) * share) as usize).map_or(0.0, |gap| *gap as f64 / 1e6);
     println!(
-        "{} acts, {} changes of leader in {:.0} s. Nobody acted for: median {:.1} ms, p99 {:.1} ms, max {:.1} ms; after \
-         a crash no lease can begin before {FLOOR_MS} ms on average",
+        "{} acts, {} changes of leader in {:.0} s. Nobody acted for: median {:.1} ms, p99 {:.1} ms, max {:.1} ms; \
+         after a crash no lease can begin before {FLOOR_MS} ms on average",
         total.acts,
         gaps.len(),
         took.as_secs_f64(),

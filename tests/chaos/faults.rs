@@ -49,34 +49,53 @@ pub(crate) struct Scene<'c> {
     pub(crate) longest_stop: u64,
 }
 
+/// Whom a fault hits first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// The process of a node, which is killed or stopped.
+    Node,
+    /// A guard. Not together with a node: only the token protects from what both leave behind.
+    Guard,
+    /// What else only `leadelect run` has.
+    Command,
+    World,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// Whether it needs what only `leadelect run` has.
-    pub(crate) of_run: bool,
+    pub(crate) whom: Whom,
     pub(crate) inflict: fn(&mut Scene<'_>) -> Wound,
 }
 
 const fn row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
-    Fault { name, of_run: false, inflict }
+    Fault { name, whom: Whom::World, inflict }
+}
+
+const fn node_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
+    Fault { name, whom: Whom::Node, inflict }
+}
+
+const fn guard_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
+    Fault { name, whom: Whom::Guard, inflict }
 }
 
 const fn run_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
-    Fault { name, of_run: true, inflict }
+    Fault { name, whom: Whom::Command, inflict }
 }
 
 pub(crate) const FAULTS: &[Fault] = &[
-    row("kill node", |scene| scene.end(Signal::KILL, &[])),
-    row("terminate node", |scene| scene.end(Signal::TERM, &[])),
-    row("stop node", |scene| scene.stop(&[])),
-    row("stop two nodes", |scene| scene.stop(&[1])),
-    run_row("kill guard", |scene| scene.guarded(|(_, guard)| guard, Signal::KILL)),
-    run_row("stop guard", |scene| scene.guarded(|(_, guard)| guard, Signal::STOP)),
+    node_row("kill node", |scene| scene.end(Signal::KILL, &[])),
+    node_row("terminate node", |scene| scene.end(Signal::TERM, &[])),
+    node_row("stop node", |scene| scene.stop(&[])),
+    node_row("stop two nodes", |scene| scene.stop(&[1])),
+    guard_row("kill guard", |scene| scene.guarded(|(_, guard)| guard, Signal::KILL)),
+    guard_row("stop guard", |scene| scene.guarded(|(_, guard)| guard, Signal::STOP)),
     run_row("kill command", |scene| scene.guarded(|(command, _)| command, Signal::KILL)),
     run_row("terminate command", |scene| scene.guarded(|(command, _)| command, Signal::TERM)),
     run_row("stop command", |scene| scene.guarded(|(command, _)| command, Signal::STOP)),
-    run_row("kill spare guard", |scene| scene.spare(Signal::KILL)),
-    run_row("stop spare guard", |scene| scene.spare(Signal::STOP)),
+    guard_row("kill spare guard", |scene| scene.spare(Signal::KILL)),
+    guard_row("stop spare guard", |scene| scene.spare(Signal::STOP)),
     row("cut both ways", |scene| scene.lay(Scene::own_links, cut(Cut::All))),
     row("cut outgoing", |scene| scene.lay(Scene::outgoing, cut(Cut::All))),
     row("cut incoming", |scene| scene.lay(Scene::incoming, cut(Cut::All))),
@@ -111,24 +130,24 @@ pub(crate) const FAULTS: &[Fault] = &[
         let rate = 1500 + scene.dice.below(15_000);
         scene.lay(Scene::some_links, Layer { rate, ..Layer::default() })
     }),
-    row("restart two", |scene| scene.end(Signal::KILL, &[1])),
-    row("restart all", |scene| {
+    node_row("restart two", |scene| scene.end(Signal::KILL, &[1])),
+    node_row("restart all", |scene| {
         let others: Vec<usize> = (1..scene.cluster.size()).collect();
         scene.end(Signal::KILL, &others)
     }),
-    row("state truncated", |scene| scene.spoil(|old| old[..old.len() / 2].to_vec())),
-    row("state one record garbage", |scene| {
+    node_row("state truncated", |scene| scene.spoil(|old| old[..old.len() / 2].to_vec())),
+    node_row("state one record garbage", |scene| {
         let at = scene.dice.below(2) as usize * 4096;
         scene.spoil(move |mut old| {
             old[at..at + 100].fill(0x5a);
             old
         })
     }),
-    row("state garbage", |scene| scene.spoil(|old| vec![0x5a; old.len()])),
-    row("state empty", |scene| scene.spoil(|_| Vec::new())),
-    row("state older", |scene| scene.put_back_older()),
-    row("state removed", |scene| scene.remove_state()),
-    row("disk full", |scene| {
+    node_row("state garbage", |scene| scene.spoil(|old| vec![0x5a; old.len()])),
+    node_row("state empty", |scene| scene.spoil(|_| Vec::new())),
+    node_row("state older", |scene| scene.put_back_older()),
+    node_row("state removed", |scene| scene.remove_state()),
+    node_row("disk full", |scene| {
         scene.cluster.members[scene.victim].host.fill_disk();
         let wound = scene.end(Signal::KILL, &[]);
         scene.cluster.start(scene.victim);
@@ -136,8 +155,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         repairs.extend(wound.repairs);
         Wound { repairs, lasts: None }
     }),
-    row("disk read-only", |scene| scene.read_only()),
-    row("disk fails", |scene| {
+    node_row("disk read-only", |scene| scene.read_only()),
+    node_row("disk fails", |scene| {
         let victim = scene.victim;
         scene.hurt(victim);
         scene.cluster.members[victim].shim.flush_fails(Errno::IO.raw_os_error());
@@ -148,7 +167,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         scene.cluster.start(victim);
         Wound { repairs, lasts: None }
     }),
-    row("slow disk", |scene| {
+    node_row("slow disk", |scene| {
         let micros = scene.cluster.timeout_ms * (100 + scene.dice.below(1900));
         for index in 0..scene.cluster.size() {
             scene.cluster.members[index].shim.flush_takes(Duration::from_micros(micros));
@@ -191,7 +210,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         scene.hurt(scene.victim);
         Wound { repairs: vec![Repair::Log(scene.victim)], lasts: None }
     }),
-    row("stuck logs and kill leader", |scene| {
+    node_row("stuck logs and kill leader", |scene| {
         (0..scene.cluster.size()).for_each(|index| scene.cluster.members[index].log.hang());
         scene.choose_leader();
         let mut repairs = vec![Repair::AwaitLeader];

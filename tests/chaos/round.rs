@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::child::boot_nanos;
 use super::cluster::{Cluster, Kind};
 use super::dice::Dice;
-use super::faults::{FAULTS, Fault, Repair, Scene};
+use super::faults::{FAULTS, Fault, Repair, Scene, Whom};
 use super::history::{History, Kept};
 use super::judge::violations;
 use super::process::try_for;
@@ -53,12 +53,20 @@ impl Plan {
         if dice.below(3) == 0 {
             faults.extend((0..1 + dice.below(2)).map(|_| FAULTS[dice.below(FAULTS.len() as u64) as usize]));
         }
+        // The first one stays. The manual promises nothing if both a guard and its node are hit.
+        let unlike = match faults[0].whom {
+            Whom::Guard => Whom::Node,
+            Whom::Node => Whom::Guard,
+            Whom::Command | Whom::World if faults.iter().any(|fault| fault.whom == Whom::Node) => Whom::Guard,
+            Whom::Command | Whom::World => Whom::Node,
+        };
+        faults.retain(|fault| fault.whom != unlike);
         let mut traits = ["", "deaf", "child", "deaf child stray"][dice.below(4) as usize];
         // Among many processes it is hard to find those that left their group.
         if faults.iter().any(|fault| fault.name.contains("idle processes")) {
             traits = "deaf child stray";
         }
-        let library = dice.below(3) == 0 && !faults.iter().any(|fault| fault.of_run);
+        let library = dice.below(3) == 0 && faults.iter().all(|fault| matches!(fault.whom, Whom::Node | Whom::World));
         let kind = if library { Kind::Library } else { Kind::Run(traits) };
         let size = if dice.below(3) == 0 { 5 } else { 3 };
         (Plan { seed, size, kind, faults }, dice)
