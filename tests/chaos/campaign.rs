@@ -26,6 +26,8 @@ struct Total {
     rounds: BTreeMap<&'static str, usize>,
     gaps: Vec<u64>,
     acts: usize,
+    /// Rounds in which the first leader had to stay.
+    kept: usize,
     failed: Vec<u64>,
 }
 
@@ -75,6 +77,7 @@ fn conclude(plan: &Plan, outcome: &Outcome, only: &str, longest_stop: u64, total
     }
     total.gaps.extend(&gaps);
     total.acts += history.acts.len();
+    total.kept += usize::from(history.kept.is_some());
     let what = format!("{} nodes, {:?}: {}", plan.size, plan.kind, faults.join(" + "));
     println!("round {}: {what}: {} acts, {} changes of leader", plan.seed, history.acts.len(), gaps.len());
     if violations.is_empty() {
@@ -113,6 +116,7 @@ fn save(plan: &Plan, outcome: &Outcome) -> PathBuf {
 const FLOOR_MS: f64 = 450.0;
 
 fn report(total: &Total, took: Duration) {
+    println!("rounds in which the leader had to stay: {}", total.kept);
     println!("rounds by fault:");
     for (fault, rounds) in &total.rounds {
         println!("{rounds:>6} {fault}");
