@@ -28,6 +28,8 @@ use std::time::Duration;
 use leadelect::{Config, Lease, Node};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::actor::Actor;
+
 pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
 /// The time between two checks in milliseconds, where one would be too much for the processor.
@@ -145,7 +147,7 @@ fn watch(node: &Arc<Node>) {
         drop(hang_up);
     });
     let mut held: Option<Lease> = None;
-    let mut log = CheckLog::default();
+    let mut log = CheckLog { actor: Actor::from_env(), ..CheckLog::default() };
     let mut views = ViewLog::default();
     let interval = env::var(CHECK_INTERVAL).map_or(1, |millis| millis.parse().unwrap());
     for count in 0_u64.. {
@@ -209,6 +211,8 @@ struct CheckLog {
     last: Option<(u64, (bool, u64), String)>,
     unsaid: bool,
     last_held: Option<bool>,
+    /// If there is a resource, every valid check is followed by an act.
+    actor: Option<Actor>,
 }
 
 impl CheckLog {
@@ -227,6 +231,9 @@ impl CheckLog {
         // Read later than `after`, and so a lower bound of what was left at `before`.
         let left = lease.as_ref().map_or(Duration::ZERO, |lease| lease.remaining().at_most(Duration::MAX));
         let token = lease.as_ref().map_or(0, |lease| lease.token().0);
+        if let (Some(actor), true) = (&self.actor, valid) {
+            actor.act(token, before, before.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+        }
         drop(lease);
         let line = format!("check {before} {after} {} {token} {}", u8::from(valid), left.as_nanos());
         let now = (valid, token);

@@ -2,6 +2,7 @@
 //!
 //! Each program includes this once. The program `support` tests it.
 
+pub(crate) mod actor;
 pub(crate) mod certs;
 pub(crate) mod child;
 pub(crate) mod cluster;
