@@ -70,6 +70,8 @@ impl Driver {
         log::info!(logger: self.log, "node {me}: stopped");
         drop(self.inbox);
         drop(self.transport);
+        // Nothing of the node writes a line after this.
+        self.log.end();
     }
 
     /// What is there already comes before any timer (rule 10). What comes meanwhile does not, so that no flood keeps a

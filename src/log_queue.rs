@@ -88,10 +88,10 @@ impl LogQueue {
         &self.state
     }
 
-    /// The node has stopped: has the rest written, and waits for that no longer than `limit`, nor than 250 ms. A logger
-    /// that is stuck keeps its thread.
-    pub(crate) fn end(&self, limit: Duration) {
-        self.wait_for(limit.min(END_LIMIT), Entry::End);
+    /// The node has stopped: has the rest written, and waits for that no longer than 250 ms. A logger that is stuck keeps
+    /// its thread.
+    pub(crate) fn end(&self) {
+        self.wait_for(END_LIMIT, Entry::End);
     }
 
     fn wait_for(&self, limit: Duration, entry: fn(Sender<()>) -> Entry) {

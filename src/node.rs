@@ -280,7 +280,6 @@ impl Node {
         if inside {
             return false;
         }
-        let until = clock::now() + limit;
         let ended = self.stopped.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
         let thread = lock(&self.thread).take();
         if !ended {
@@ -288,9 +287,6 @@ impl Node {
             log::warn!(logger: self.handle.log, "node {}: has not stopped within {limit:?}; {what}", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
             log::error!(logger: self.handle.log, "node {}: the election thread has panicked", self.id());
-        }
-        if ended {
-            self.handle.log.end(until.since(clock::now()));
         }
         ended
     }

@@ -230,7 +230,7 @@ fn whatever_is_wrong_is_named_with_its_place() {
     let home = three("").replace("insecure: true", "certs: { ca: ca.pem, server: { cert: ~/a.pem, key: a.key } }");
     refused(&home, &["certs.server.cert: found \"~/a.pem\": no shell replaces the `~`"]);
     let empty = three("").replace("insecure: true", "certs: { ca: '', server: { cert: a.pem, key: a.key } }");
-    refused(&empty, &["certs.ca: found \"\": expected a file"]);
+    refused(&empty, &["certs.ca: found \"\": expected the path of a file"]);
     let witnesses = three("").replace("5000", "5000, witness: true");
     refused(&witnesses, &["nodes: found only witnesses"]);
     let same = "insecure: true\nnodes: { 1: { addr: Db.Example, port: 1 }, 2: { addr: db.example, port: 1 } }";
@@ -408,19 +408,6 @@ fn nothing_of_a_key_is_in_an_error_or_in_the_debug_form() {
         let error = Config::from_yaml_str(&three("")).and_then(|config| config.for_node(pasted.as_str()));
         assert_hides(&error.expect_err("no node").to_string(), &key);
     }
-}
-
-#[test]
-fn a_byte_order_mark_is_nothing_and_utf_16_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("cfg.yaml");
-    let text = three("");
-    fs::write(&path, format!("\u{feff}{text}")).expect("written");
-    assert!(Config::from_yaml_file(&path).is_ok());
-    let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    fs::write(&path, wide).expect("written");
-    let error = Config::from_yaml_file(&path).expect_err("UTF-16").to_string();
-    assert!(error.contains("found UTF-16 text: convert it with `iconv -f UTF-16 -t UTF-8"), "{error}");
 }
 
 #[test]

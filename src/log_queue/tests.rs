@@ -78,7 +78,7 @@ fn lines_reach_the_logger_in_order_and_as_they_were() {
     log::info!(logger: queue, "order {}", 1);
     log::debug!(logger: queue, "order: above the level");
     log::error!(logger: queue, "order {}", 2);
-    queue.end(Duration::MAX);
+    queue.end();
     let expected = [(Level::Info, "order 1".to_owned()), (Level::Error, "order 2".to_owned())];
     assert_eq!(LOGGER.kept("order"), expected);
     let kept = lock(&LOGGER.kept);
@@ -102,7 +102,7 @@ fn what_finds_no_room_is_counted_and_told_later_and_leaves_room_for_warnings() {
     assert_eq!(queue.entries.len(), MOST_LINES);
     let lost = queue.state.lost();
     LOGGER.give("room");
-    queue.end(Duration::MAX);
+    queue.end();
     assert_eq!(LOGGER.kept("room for a warning").len(), 1);
     let told = LOGGER.kept("node room: ");
     let text = format!(
@@ -121,7 +121,7 @@ fn a_stuck_logger_is_seen_and_keeps_neither_a_flush_nor_the_end_of_a_node() {
         log::error!(logger: queue, "stuck behind others");
     }
     queue.flush();
-    queue.end(Duration::MAX);
+    queue.end();
     assert!(LOGGER.kept("stuck").is_empty(), "it was to be stuck");
     LOGGER.give("stuck");
     drop(queue);
@@ -136,7 +136,7 @@ fn a_logger_that_panics_loses_that_line_only() {
     log::info!(logger: queue, "panic");
     log::info!(logger: queue, "the sick one goes on");
     queue.flush();
-    queue.end(Duration::MAX);
+    queue.end();
     assert_eq!(LOGGER.kept("the sick one goes on").len(), 1);
     assert_eq!(queue.state.lost(), 1);
 }
@@ -144,7 +144,7 @@ fn a_logger_that_panics_loses_that_line_only() {
 #[test]
 fn after_the_end_the_program_writes_by_itself() {
     let queue = queue("late");
-    queue.end(Duration::MAX);
+    queue.end();
     // The thread drops its end of the queue after it has answered.
     while queue.entries.try_send(Entry::Flush(crossbeam_channel::bounded(0).0)).is_ok() {
         thread::yield_now();

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -35,7 +34,7 @@ impl Node {
         let log = LogQueue::start(config.id()).map_err(StartError::Threads)?;
         let started = Node::start_with(&config, &log);
         if started.is_err() {
-            log.end(Duration::MAX);
+            log.end();
         }
         started
     }

@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::time::Timespec;
 
+use super::process::wait_for;
+
 /// What the test itself puts into the pipe.
 const FILLER: &[u8] = b"~\n";
 
@@ -22,6 +24,8 @@ pub(crate) struct LogPipe {
     pub(crate) path: PathBuf,
     text: Arc<Mutex<Vec<u8>>>,
     hangs: Arc<AtomicBool>,
+    /// The reader has seen that it is to hang.
+    idle: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -33,13 +37,14 @@ impl LogPipe {
         // Open for both, so that it is not at its end when no node runs.
         let mut pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let text = Arc::new(Mutex::new(Vec::new()));
-        let (hangs, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let [hangs, idle, over] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
         let reader = thread::spawn({
-            let (text, hangs, over) = (text.clone(), hangs.clone(), over.clone());
+            let (text, hangs, idle, over) = (text.clone(), hangs.clone(), idle.clone(), over.clone());
             move || {
                 let mut bytes = [0; 65536];
                 while !over.load(Ordering::Relaxed) {
-                    if hangs.load(Ordering::Relaxed) {
+                    if hangs.load(Ordering::SeqCst) {
+                        idle.store(true, Ordering::SeqCst);
                         thread::sleep(Duration::from_millis(5));
                     } else if is_readable(&pipe) {
                         let length = pipe.read(&mut bytes).unwrap();
@@ -48,19 +53,19 @@ impl LogPipe {
                 }
             }
         });
-        LogPipe { path, text, hangs, over, reader: Some(reader) }
+        LogPipe { path, text, hangs, idle, over, reader: Some(reader) }
     }
 
     /// From now on nobody reads, and the pipe is full.
     pub(crate) fn hang(&self) {
-        self.hangs.store(true, Ordering::Relaxed);
-        // The reader may be in its last read.
-        thread::sleep(Duration::from_millis(30));
+        self.idle.store(false, Ordering::SeqCst);
+        self.hangs.store(true, Ordering::SeqCst);
+        wait_for("the reader to hang", || self.idle.load(Ordering::SeqCst).then_some(()));
         fill(&self.path);
     }
 
     pub(crate) fn go_on(&self) {
-        self.hangs.store(false, Ordering::Relaxed);
+        self.hangs.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn text(&self) -> String {

@@ -41,7 +41,8 @@ What is not known is null:
                              that is not the node's own
   version           string   the version of leadelect there
   uptime_s          number   how long ago it was started
-  logger_stuck_ms   number   how long the logger of its program has been stuck in one line, if it is
+  logger_stuck_ms   number   how long the logger of its program has been stuck
+                             in one line, if it is
   lines_lost        number   how many lines of its log were lost
   error             string   why it has not answered
   peers             array    how it sees the others: id, addr, connected,
