@@ -29,6 +29,7 @@ mod recall;
 mod remote;
 mod rolling;
 mod slow_host;
+mod soak;
 mod storm;
 mod strangers;
 #[path = "../support/mod.rs"]
