@@ -111,10 +111,11 @@ impl Driver {
         if self.engine.is_late(now) {
             self.step_at(now, Mail::Late);
         }
+        // Read again before each step: the one before may have stepped a lease that was free.
+        let now = clock::now();
         if self.engine.looks_at_program(now) {
             self.step_at(now, Mail::Program(self.leadership.program()));
         }
-        // Read again: a lease that was free has been stepped meanwhile.
         self.step_at(clock::now(), mail)
     }
 

@@ -88,8 +88,8 @@ impl LogQueue {
         &self.state
     }
 
-    /// The node has stopped: has the rest written, and waits for that no longer than 250 ms. A logger that is stuck keeps
-    /// its thread.
+    /// The node has stopped: has the rest written, and waits for that no longer than 250 ms. A stuck logger keeps its
+    /// thread.
     pub(crate) fn end(&self) {
         self.wait_for(END_LIMIT, Entry::End);
     }

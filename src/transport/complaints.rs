@@ -1,8 +1,9 @@
 //! Which lines about others are worth the log?
 //!
 //! Each peer has a throttle of its own. It says a kind of trouble once when it begins, and then at most every hour with
-//! the number of times. All strangers together share another throttle. So no stranger can hide the trouble of a member,
-//! and no member that of another.
+//! the number of times. All strangers together share another throttle. It says a kind once, too: a peer whose
+//! certificate has ended is a stranger, and dials every second. So no stranger can hide the trouble of a member, and no
+//! member that of another.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +20,8 @@ const ONE_LINE: Duration = Duration::from_secs(1);
 const SAME_AGAIN: Duration = Duration::from_secs(3600);
 /// After this time without trouble, with a connection, the trouble of a peer is over. What comes then is news.
 const WELL: Duration = Duration::from_secs(60);
-/// So many kinds of trouble are remembered of a peer. No member has more at a time, unless it makes them up.
+/// The most kinds of trouble that are remembered of a peer, and of all strangers. No member has more at a time, unless
+/// it makes them up.
 const MOST_KINDS: usize = 16;
 
 /// Whom a line is about.
@@ -36,7 +38,7 @@ pub(crate) struct Complaints(Mutex<Said>);
 
 #[derive(Debug, Default)]
 struct Said {
-    strangers: Throttle,
+    strangers: Strangers,
     peers: BTreeMap<NodeId, Peer>,
 }
 
@@ -45,6 +47,13 @@ struct Said {
 struct Throttle {
     next_at: Instant,
     more: u64,
+}
+
+#[derive(Debug, Default)]
+struct Strangers {
+    all: Throttle,
+    /// When each kind of trouble was said and seen last.
+    kinds: BTreeMap<String, (Instant, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +68,7 @@ impl Complaints {
     pub(super) fn line(&self, about: About, text: &str) -> Option<String> {
         let (now, mut said) = (clock::now(), lock(&self.0));
         let (more, what) = match about {
-            About::Stranger => (said.strangers.may_say(now, ONE_LINE)?, "about strangers"),
+            About::Stranger => (said.strangers.may_say(now, text)?, "about strangers"),
             About::Peer(peer) => (said.peers.entry(peer).or_default().may_say(now, text)?, "like this"),
         };
         drop(said);
@@ -85,6 +94,27 @@ impl Throttle {
         }
         self.next_at = now + again_after;
         Some(std::mem::take(&mut self.more))
+    }
+}
+
+impl Strangers {
+    fn may_say(&mut self, now: Instant, text: &str) -> Option<u64> {
+        let kind = kind(text);
+        // What has not come for a minute is over.
+        self.kinds.retain(|_, (_, seen_at)| now.since(*seen_at) < WELL);
+        if let Some((said_at, seen_at)) = self.kinds.get_mut(&kind) {
+            *seen_at = now;
+            if now.since(*said_at) < SAME_AGAIN {
+                self.all.more += 1;
+                return None;
+            }
+        }
+        let more = self.all.may_say(now, ONE_LINE)?;
+        if self.kinds.len() >= MOST_KINDS {
+            self.kinds.pop_first();
+        }
+        self.kinds.insert(kind, (now, now));
+        Some(more)
     }
 }
 
@@ -173,9 +203,31 @@ mod tests {
         }
         assert_eq!(complaints.line(About::Peer(peer()), "node 2 is ill").as_deref(), Some("node 2 is ill"));
         assert_eq!(complaints.line(About::Peer(3.into()), "node 3 is, too").as_deref(), Some("node 3 is, too"));
-        lock(&complaints.0).strangers.next_at = Instant::ZERO;
+        lock(&complaints.0).strangers.all.next_at = Instant::ZERO;
         let line = complaints.line(About::Stranger, "turned away \u{202e}");
         assert_eq!(line.as_deref(), Some("turned away ? (1000 more lines about strangers)"));
+    }
+
+    #[test]
+    fn a_stranger_that_comes_again_and_again_is_said_once_an_hour() {
+        let (mut strangers, second) = (Strangers::default(), Duration::from_secs(1));
+        let mut said = Vec::new();
+        for seconds in 1..=3601 {
+            let now = Instant::ZERO + second * seconds;
+            said.extend(strangers.may_say(now, "refused 192.0.2.1: expired").map(|more| (seconds, more)));
+        }
+        assert_eq!(said, [(1, 0), (3601, 3599)]);
+        let after_a_pause = Instant::ZERO + second * 3601 + WELL;
+        assert_eq!(strangers.may_say(after_a_pause, "refused 192.0.2.1: expired"), Some(0), "it was over");
+    }
+
+    #[test]
+    fn strangers_that_make_trouble_up_get_a_line_a_second_and_little_memory() {
+        let complaints = Complaints::default();
+        let made_up = (0..1000).filter_map(|count| complaints.line(About::Stranger, &format!("trouble x{count}")));
+        let lines = made_up.count();
+        assert!((1..100).contains(&lines), "{lines}");
+        assert!(lock(&complaints.0).strangers.kinds.len() <= MOST_KINDS);
     }
 
     #[test]

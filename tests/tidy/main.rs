@@ -45,6 +45,11 @@ fn nothing_unwraps_outside_tests() {
 }
 
 #[test]
+fn no_thread_of_a_node_calls_the_logger_of_the_program() {
+    assert_kept(Rule::Logger);
+}
+
+#[test]
 fn a_file_fits_a_sitting() {
     assert_kept(Rule::Size);
 }

@@ -15,6 +15,7 @@ pub(super) enum Rule {
     Rights,
     Clock,
     Unwrap,
+    Logger,
     Size,
     Name,
 }
@@ -45,6 +46,7 @@ pub(super) fn findings_in(source: &Source) -> Vec<Finding> {
         find_imports(source, &tokens, &mut found);
         find_clocks(source, &tokens, &mut found);
         find_unwraps(source, &tokens, &mut found);
+        find_loggers(source, &tokens, &mut found);
     }
     found
 }
@@ -103,6 +105,20 @@ fn find_unwraps(source: &Source, tokens: &[Token], found: &mut Vec<Finding>) {
     for line in occurrences(tokens, &[".", "unwrap", "("]) {
         let why = "`unwrap` gives no reason: use `expect` with one, or return an error".to_owned();
         found.push(source.finding(Rule::Unwrap, line, "unwraps", why));
+    }
+}
+
+/// The program's logger may wait, and then so does the thread that writes a line to it.
+fn find_loggers(source: &Source, tokens: &[Token], found: &mut Vec<Finding>) {
+    if source.top() == APART || source.path == "src/log_queue.rs" {
+        return;
+    }
+    for window in tokens.windows(7) {
+        let texts: Vec<&str> = window.iter().map(|token| token.text.as_str()).collect();
+        if texts[..3] == ["log", "::", texts[2]] && texts[3..5] == ["!", "("] && texts[5..] != ["logger", ":"] {
+            let why = format!("`log::{}!` calls the program's logger: write `logger: ..` of the log queue", texts[2]);
+            found.push(source.finding(Rule::Logger, window[0].line, "calls the logger", why));
+        }
     }
 }
 

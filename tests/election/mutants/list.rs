@@ -581,4 +581,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     node::WORK_OF_ANOTHER_TERM_ENDS,
     node::LEASE_FREE_TOO_EARLY,
     node::UNANSWERED_IGNORED,
+    node::NO_TURN_AFTER_A_LATE_WAKE,
+    node::TURN_WITHOUT_END,
+    node::ACT_ON_OVERRUN_WAITS,
+    node::CALLS_PILE_UP,
+    node::UNREACHABLE_IS_NAMED,
 ];

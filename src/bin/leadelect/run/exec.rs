@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use leadelect::lease_clock_nanos;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setpriority_process};
 use rustix::thread::set_no_new_privs;
 
 use super::super::Failure;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     node: String,
     #[arg(long, value_name = "PID")]
     guard: i32,
+    /// The nice value of the command
+    #[arg(long, allow_hyphen_values = true)]
+    nice: i32,
     #[arg(long)]
     allow_privilege_gain: bool,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -37,6 +40,8 @@ pub(super) struct Args {
 /// Returns only if this process does not become the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
+    // The guard's is for the guard alone.
+    setpriority_process(None, args.nice).map_err(Failure::of)?;
     let mut input = None;
     let (token, until) = loop {
         let Received::Message(message, file) = receive(stdin(), RecvFlags::empty()) else {

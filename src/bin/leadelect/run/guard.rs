@@ -19,7 +19,8 @@
 //! ends them, see [`leftovers`](super::leftovers).
 //!
 //! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing. The guard
-//! sleeps in `poll`, with a timer that also counts the time while the host is suspended.
+//! sleeps in `poll`, with a timer that also counts the time while the host is suspended. On a busy host it has to get a
+//! processor in time. So it takes the highest of the ordinary priorities where it may, and gives it to no other process.
 
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,7 +37,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpgid, getpid, kill_process, kill_process_group, set_child_subreaper, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpgid, getpid, getpriority_process, kill_process, kill_process_group,
+    set_child_subreaper, setpriority_process, wait,
 };
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -60,6 +62,9 @@ const LONGER_LOOK: u64 = 5_000_000;
 const LONGEST_LOOK: u64 = 100_000_000;
 /// The guard leaves a process that it may not kill to its fate this long after the first attempt, in nanoseconds.
 const GIVE_UP: u64 = 1_000_000_000;
+
+/// The nice value of a guard that may choose it. A guard sleeps, except in the moments that count.
+const FIRST_OF_ALL: i32 = -20;
 
 /// The arguments of a guard.
 #[derive(Debug, clap::Args)]
@@ -124,6 +129,8 @@ struct Guard {
     supervisor_gone: bool,
     too_late: bool,
     kills: Option<Kills>,
+    /// The nice value for what this guard starts.
+    nice: i32,
 }
 
 /// The attempts to kill what is left of the command.
@@ -152,6 +159,9 @@ impl Guard {
     fn new(Args { spec, cgroup }: Args) -> std::io::Result<Guard> {
         let supervisor = stdin().as_fd().try_clone_to_owned()?;
         set_child_subreaper(Some(getpid()))?;
+        let nice = getpriority_process(None)?;
+        // Fails without the privilege. Then the guard is as important as its supervisor.
+        let _ = setpriority_process(None, FIRST_OF_ALL);
         let (child_ended, sender) = UnixStream::pair()?;
         child_ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(SIGCHLD, sender)?;
@@ -178,6 +188,7 @@ impl Guard {
             supervisor_gone: false,
             too_late: false,
             kills: None,
+            nice,
             spec,
         })
     }
@@ -255,7 +266,8 @@ impl Guard {
         }
         let child = program
             .args(["--node", &self.spec.node])
-            .args(["--guard", &getpid().as_raw_nonzero().to_string(), "--"])
+            .args(["--guard", &getpid().as_raw_nonzero().to_string()])
+            .args([&format!("--nice={}", self.nice), "--"])
             .args(&self.spec.command)
             .stdin(Stdio::from(theirs))
             .process_group(0)

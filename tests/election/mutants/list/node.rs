@@ -164,3 +164,46 @@ pub(super) const UNANSWERED_IGNORED: Mutant = Mutant {
     found: Found::Liveness(4_000),
     patches: &[patch(ENGINE, "step", "self.releases.remove(&by)", "self.releases.contains(&by)")],
 };
+
+/// When something is due that became due while the node was late.
+const AFTER_TURN: &str = "if (late_from..=until).contains(&due) { until } else { due }";
+
+pub(super) const NO_TURN_AFTER_A_LATE_WAKE: Mutant = Mutant {
+    name: "no_turn_after_a_late_wake",
+    breaks: "after a late wake the program is accused before it has a turn",
+    found: Found::Safety(4_000),
+    patches: &[patch(PROGRAM, "after_turn", AFTER_TURN, "{ let _ = (late_from, until); due }")],
+};
+
+pub(super) const TURN_WITHOUT_END: Mutant = Mutant {
+    name: "turn_without_end",
+    breaks: "what became due while the node was late is never looked at",
+    found: Found::Safety(4_000),
+    patches: &[patch(
+        PROGRAM,
+        "after_turn",
+        AFTER_TURN,
+        "if (late_from..=until).contains(&due) { Instant::NEVER } else { due }",
+    )],
+};
+
+pub(super) const ACT_ON_OVERRUN_WAITS: Mutant = Mutant {
+    name: "act_on_overrun_waits",
+    breaks: "a program that aborts on an overrun does so only after a turn",
+    found: Found::Safety(4_000),
+    patches: &[patch(PROGRAM, "overruns_at", "work.acts_on_overrun", "false")],
+};
+
+pub(super) const CALLS_PILE_UP: Mutant = Mutant {
+    name: "calls_pile_up",
+    breaks: "any number of callers wait for the end of one leadership",
+    found: Found::Paper("no program of the simulation calls in a loop"),
+    patches: &[patch(CALLS, "refusal", "self.waiting.len() >= MOST_WAITING", "false")],
+};
+
+pub(super) const UNREACHABLE_IS_NAMED: Mutant = Mutant {
+    name: "unreachable_is_named",
+    breaks: "a node that can no longer be dialled is named as the successor",
+    found: Found::Paper("costs only time: another node leads in the end"),
+    patches: &[patch(CALLS, "refusal", "self.unreachable.contains(&id)", "false")],
+};
