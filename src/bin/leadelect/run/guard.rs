@@ -20,7 +20,7 @@
 //!
 //! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing. The guard
 //! sleeps in `poll`, with a timer that also counts the time while the host is suspended. On a busy host it has to get a
-//! processor in time. So it takes the highest of the ordinary priorities where it may, and gives it to no other process.
+//! processor in time. So it takes the highest of the ordinary priorities where it may, and no other process gets that.
 
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
