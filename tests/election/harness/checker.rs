@@ -77,6 +77,8 @@ pub(crate) struct Checker {
     pub(crate) twice_led: Option<Term>,
     /// A member has lied, or still does: what a quorum says proves nothing.
     distrusts: bool,
+    /// A member has lied: the terms and heartbeats of a leader need not have grown.
+    lied: bool,
     /// A leader has made room for a preferred node.
     pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
@@ -108,6 +110,7 @@ impl Checker {
     /// From now on a member lies: the leaders of its quorums are not judged.
     pub(crate) fn distrusts(&mut self) {
         self.distrusts = true;
+        self.lied = true;
     }
 
     pub(crate) fn distrusts_now(&self) -> bool {
@@ -189,6 +192,7 @@ impl Checker {
                 let in_own_life =
                     old.filter(|old| old.own_life == step.life).map_or(until, |old| old.in_own_life.max(until));
                 let newest = old
+                    .filter(|old| !self.lied || old.own_life == step.life)
                     .filter(|old| (old.holder, old.life) == (to, life) && (old.term, old.seq) > (*term, *seq))
                     .map_or((*term, *seq), |old| (old.term, old.seq));
                 let owed = Owed {

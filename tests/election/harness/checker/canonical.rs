@@ -49,6 +49,7 @@ impl Checker {
             violation: _,
             forgetful,
             distrusts: _,
+            lied: _,
             twice_led: _,
             yielded,
             leases_won,
