@@ -176,7 +176,9 @@ fn run(seed: u64, tell: bool) -> World {
         trouble.expect_settled();
         let leader = trouble.world.acting().unwrap_or(leader);
         let leader = trouble.expect_the_best(leader);
-        if let Some(leader) = trouble.expect_a_term_of_its_own(leader) {
+        let leader = trouble.expect_a_term_of_its_own(leader);
+        // A liar may have released its term before it won it. Who was told so follows it only in the next one.
+        if let Some(leader) = leader.filter(|_| !trouble.world.checker.lied) {
             trouble.trouble_the_others(leader);
         }
         trouble.lose_some_for_good();

@@ -78,7 +78,7 @@ pub(crate) struct Checker {
     /// A member has lied, or still does: what a quorum says proves nothing.
     distrusts: bool,
     /// A member has lied: the terms and heartbeats of a leader need not have grown.
-    lied: bool,
+    pub(crate) lied: bool,
     /// A leader has made room for a preferred node.
     pub(crate) yielded: bool,
     /// How many leases were won: a run without any has checked nothing.
