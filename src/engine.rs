@@ -82,7 +82,7 @@ pub struct Engine<C> {
     stepped_at: Instant,
 }
 
-/// A peer that has spoken of no term too far ahead for as long begins anew when it does.
+/// After this time without a term too far ahead, the next one of the same peer is told again.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A lease that was published.

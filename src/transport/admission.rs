@@ -64,7 +64,7 @@ struct Places {
     leaving: usize,
     sessions: BTreeMap<NodeId, Session>,
     clients: usize,
-    /// Since this moment so many clients have asked.
+    /// A moment, and how many clients have asked since.
     asked: (Instant, u32),
     connections: u64,
 }

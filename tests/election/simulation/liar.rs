@@ -12,7 +12,7 @@ use super::{Later, Trouble};
 use crate::harness::Dice;
 use crate::harness::world::World;
 
-/// One run of so many has a liar.
+/// One run in this many has a liar.
 const ONE_RUN_OF: u64 = 20;
 
 /// How far apart lies may put the terms: every step of it costs the others some messages.
