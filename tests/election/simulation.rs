@@ -525,8 +525,8 @@ impl Trouble {
         leader
     }
 
-    /// In the end the eligible node with the highest priority leads. Looked at in some runs only: the wait for a node that
-    /// has often failed is long.
+    /// In the end the eligible node with the highest priority leads. Some runs look at it: the wait for a node that has
+    /// often failed is long.
     fn expect_the_best(&mut self, leader: (NodeId, Term)) -> (NodeId, Term) {
         if self.world.checker.violation.is_some() || !self.dice.chance(50) {
             return leader;
@@ -549,8 +549,8 @@ impl Trouble {
         self.world.acting().unwrap_or(leader)
     }
 
-    /// A leader whose term was led before by another node hears of that from a node that followed the other one. Then it
-    /// gives the term up.
+    /// A leader whose term was led before by another node hears of that from a node that followed it, and gives the term
+    /// up.
     fn expect_a_term_of_its_own(&mut self, leader: (NodeId, Term)) -> Option<(NodeId, Term)> {
         if self.world.checker.twice_led != Some(leader.1) {
             return Some(leader);
