@@ -549,7 +549,7 @@ impl Trouble {
         self.world.acting().unwrap_or(leader)
     }
 
-    /// A leader whose term was led before by another node hears of that from a node that followed it, and gives the term
+    /// A leader whose term was led before by another node hears of that from a node that followed it. It gives the term
     /// up.
     fn expect_a_term_of_its_own(&mut self, leader: (NodeId, Term)) -> Option<(NodeId, Term)> {
         if self.world.checker.twice_led != Some(leader.1) {
