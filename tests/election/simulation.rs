@@ -37,7 +37,7 @@ use crate::picture;
 use liar::Liar;
 
 mod campaign;
-pub(crate) mod liar;
+mod liar;
 mod program;
 
 /// How many lines of a failed run are shown.

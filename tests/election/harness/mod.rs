@@ -9,6 +9,7 @@ pub(crate) mod agenda;
 pub(crate) mod checker;
 pub(crate) mod clock;
 pub(crate) mod disk;
+pub(crate) mod lies;
 pub(crate) mod network;
 pub(crate) mod per_node;
 pub(crate) mod record;

@@ -18,10 +18,10 @@ use super::agenda::Agenda;
 use super::checker::{Checker, Step};
 use super::clock::Real;
 use super::disk::Disk;
+use super::lies;
 use super::network::Network;
 use super::per_node::PerNode;
 use super::record::{Mark, Record, Said};
-use crate::simulation::liar::twisted;
 use program::Told;
 
 pub(crate) use node::{Node, Wall, WindUp};
@@ -522,7 +522,7 @@ impl World {
             });
             let ids = self.nodes.ids().to_vec();
             let reply = match &mut self.nodes.get_mut(&id).expect("a node").lies {
-                Some(dice) => twisted(dice, reply, &ids),
+                Some(dice) => lies::twisted(dice, reply, &ids),
                 None => reply,
             };
             let letter = Box::new(Letter::Reply { from: id, life, reply });
