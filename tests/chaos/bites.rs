@@ -21,7 +21,8 @@ use super::judge::violations;
 use super::logs::LogPipe;
 use super::network::{Cut, Layer, Network};
 use super::process::wait_for;
-use super::processes::{self, Crowd, Quota};
+use super::processes::{self, Crowd};
+use super::quota::Quota;
 use super::{round, skip};
 
 /// Two hosts with a socket each, and the network between them.
@@ -266,7 +267,7 @@ fn a_quota_starves_and_a_crowd_is_there_until_it_is_dropped() {
     }
     let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
     let pid = busy.id().try_into().unwrap();
-    let quota = Quota::new("bites", 5).unwrap();
+    let quota = Quota::new("bites", 5000, 100_000).unwrap();
     quota.take(pid);
     let before = ticks(pid);
     thread::sleep(Duration::from_secs(1));

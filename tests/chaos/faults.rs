@@ -11,8 +11,10 @@ use super::certs::{Ca, Certs};
 use super::child::boot_nanos;
 use super::cluster::Cluster;
 use super::dice::Dice;
+use super::holdings::holdings;
 use super::network::{Cut, Layer, Link};
-use super::processes::{self, Crowd, Quota};
+use super::processes::{self, Crowd};
+use super::quota::Quota;
 use super::round::await_leader;
 
 /// What undoes a fault.
@@ -186,7 +188,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     row("descriptors exhausted", |scene| {
         let Some(pid) = scene.cluster.pid(scene.victim) else { return Wound::default() };
         scene.hurt(scene.victim);
-        let held = processes::holdings(pid).map_or(0, |held| held.descriptors);
+        let held = holdings(pid).map_or(0, |held| held.descriptors);
         processes::limit_descriptors(pid, Some(held.saturating_sub(scene.dice.below(3) as usize)));
         // New connections, so that it needs some.
         let reset = scene.lay(Scene::own_links, cut(Cut::Reset)).repairs[0];
@@ -407,7 +409,7 @@ impl Scene<'_> {
         let Some(pid) = self.cluster.pid(victim) else { return Wound::default() };
         self.hurt(victim);
         let percent = 3 + self.dice.below(20);
-        let quota = Quota::new(&pid.to_string(), percent).expect("a cgroup of processors");
+        let quota = Quota::new(&pid.to_string(), percent * 1000, 100_000).expect("a cgroup of processors");
         quota.take(pid);
         self.cluster.members[victim].quota = Some(quota);
         Wound { repairs: vec![Repair::Processors(victim)], lasts: None }

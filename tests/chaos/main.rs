@@ -44,4 +44,4 @@ mod round;
 mod support;
 mod work;
 
-use support::{actor, certs, child, dice, lease_log, process, skip};
+use support::{actor, certs, child, dice, holdings, lease_log, process, quota, skip};

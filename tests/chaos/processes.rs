@@ -1,9 +1,8 @@
 //! Processes by their ids: who started whom, what they hold, and how they are starved.
 
 use std::fs;
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio, id};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
@@ -33,70 +32,12 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
     lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()).collect()
 }
 
-/// What a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holdings {
-    pub(crate) threads: usize,
-    pub(crate) descriptors: usize,
-    pub(crate) resident_kib: u64,
-}
-
-pub(crate) fn holdings(pid: i32) -> Option<Holdings> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(Holdings {
-        threads: fs::read_dir(format!("/proc/{pid}/task")).ok()?.count(),
-        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
-        resident_kib: resident.split_whitespace().next()?.parse().ok()?,
-    })
-}
-
 /// From now on it can open nothing more; or it can again.
 pub(crate) fn limit_descriptors(pid: i32, limited: Option<usize>) {
     let usual = getrlimit(Resource::Nofile);
     let current = limited.map_or(usual.current, |most| Some(most as u64));
     // Fails if it has ended.
     let _ = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current, maximum: usual.maximum });
-}
-
-/// A group of processes that get a share of one processor only. Removed when dropped.
-#[derive(Debug)]
-pub(crate) struct Quota(PathBuf);
-
-impl Quota {
-    /// # Errors
-    ///
-    /// Fails if this host has no cgroup of processors where root may make one.
-    pub(crate) fn new(name: &str, percent: u64) -> io::Result<Quota> {
-        let name = format!("leadelect-chaos-{}-{name}", id());
-        let old = PathBuf::from("/sys/fs/cgroup/cpu").join(&name);
-        if old.parent().is_some_and(|root| root.join("cpu.cfs_quota_us").exists() || root.join("tasks").exists()) {
-            fs::create_dir(&old)?;
-            let quota = Quota(old);
-            fs::write(quota.0.join("cpu.cfs_period_us"), "100000")?;
-            fs::write(quota.0.join("cpu.cfs_quota_us"), (percent * 1000).to_string())?;
-            return Ok(quota);
-        }
-        let new = PathBuf::from("/sys/fs/cgroup").join(&name);
-        fs::create_dir(&new)?;
-        let quota = Quota(new);
-        fs::write(quota.0.join("cpu.max"), format!("{} 100000", percent * 1000))?;
-        Ok(quota)
-    }
-
-    pub(crate) fn take(&self, pid: i32) {
-        let _ = fs::write(self.0.join("cgroup.procs"), pid.to_string());
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        let root = self.0.parent().unwrap();
-        for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default().lines() {
-            let _ = fs::write(root.join("cgroup.procs"), pid);
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
 }
 
 /// Many processes that sleep or burn, in a process namespace that ends with the first of them.

@@ -14,17 +14,18 @@ use super::cluster::{Cluster, Kind};
 use super::dice::Dice;
 use super::faults::{FAULTS, Fault, Repair, Scene, Whom};
 use super::history::{History, Kept};
+use super::holdings::{Holdings, holdings};
 use super::judge::violations;
 use super::process::try_for;
-use super::processes::{self, Holdings, holdings};
+use super::processes;
 use super::work::ARGUMENTS;
 
 /// Longer than any cluster needs, on any machine: what has not come by then does not come.
 const AMPLE: Duration = Duration::from_secs(30);
 /// A process that keeps this much more has a leak. Chance moves less.
-const MORE_KIB: u64 = 8 * 1024;
+const MORE_BYTES: u64 = 8 * 1024 * 1024;
 const MORE_DESCRIPTORS: usize = 6;
-const MORE_THREADS: usize = 4;
+const MORE_THREADS: u64 = 4;
 
 /// What a seed says.
 #[derive(Debug, Clone)]
@@ -178,7 +179,7 @@ fn compare(cluster: &mut Cluster, held: &BTreeMap<i32, Holdings>) {
             let now = holdings(pid)?;
             let more = now.threads > then.threads + MORE_THREADS
                 || now.descriptors > then.descriptors + MORE_DESCRIPTORS
-                || now.resident_kib > then.resident_kib + MORE_KIB;
+                || now.resident > then.resident + MORE_BYTES;
             (!more).then_some(())
         });
         if back.is_none() {

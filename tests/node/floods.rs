@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::env;
-use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::cluster::{CALM, Cluster, SWIFT};
+use super::holdings::holdings;
 use super::lease_log::Claims;
 use super::process::{try_for, wait_for};
 
@@ -83,14 +83,9 @@ impl Attack {
     }
 }
 
-/// Bytes of a process that are in memory, and its threads.
-fn size(pid: u32) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let number = |name: &str| -> u64 {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    (number("RssAnon:") * 1024, number("Threads:"))
+/// The own bytes of a process in memory, and its threads.
+fn size(pid: u32) -> Option<(u64, u64)> {
+    holdings(pid).map(|held| (held.anonymous, held.threads))
 }
 
 #[test]
@@ -101,7 +96,7 @@ fn a_flood_from_many_addresses_and_from_that_of_the_members_changes_no_leader_an
     let leader = cluster.settled();
     let follower = cluster.others(&leader.id).remove(0);
     let pids: Vec<u32> = cluster.processes.values().map(super::process::Process::id).collect();
-    let sizes = || pids.iter().filter(|pid| fs::exists(format!("/proc/{pid}/status")).unwrap()).map(|pid| size(*pid));
+    let sizes = || pids.iter().filter_map(|pid| size(*pid));
     let before: Vec<(u64, u64)> = sizes().collect();
     let ports = cluster.plan.nodes.iter().map(|node| node.2).collect();
     let (over, silent, garbage) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -133,7 +128,7 @@ fn a_flood_from_many_addresses_and_from_that_of_the_members_changes_no_leader_an
     assert!(back.is_some(), "not back within {worst_back:?}: {}", cluster.dump());
     let ended = Instant::now();
     wait_for("the end of the attackers' threads", || {
-        let now = size(cluster.processes[&leader.id].id()).1;
+        let now = size(cluster.processes[&leader.id].id()).expect("it runs").1;
         let at = cluster.processes.keys().position(|id| *id == leader.id).unwrap();
         (now <= before[at].1 + 2).then_some(())
     });

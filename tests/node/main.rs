@@ -37,4 +37,4 @@ mod support;
 mod takeover;
 mod watch;
 
-use support::{certs, child, cluster, dice, lease_log, process, skip};
+use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, skip};

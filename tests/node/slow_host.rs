@@ -15,7 +15,6 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,6 +25,7 @@ use super::certs::{Ca, THIS_HOST};
 use super::child;
 use super::cluster::{Cluster, SWIFT};
 use super::lease_log::Claims;
+use super::quota::Quota;
 use super::skip;
 
 const THREE: [&str; 3] = ["1", "2", "3"];
@@ -36,53 +36,6 @@ const REPLACED_EVERY: Duration = Duration::from_secs(7);
 
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// A control group that gives its processes so much of one processor.
-struct Quota {
-    folder: PathBuf,
-}
-
-impl Quota {
-    /// Nothing if this host has no control groups that the test may make.
-    fn new(name: &str, quota: u64, period: u64) -> Option<Quota> {
-        let name = format!("leadelect-test-{}-{name}", std::process::id());
-        let unified = Path::new("/sys/fs/cgroup");
-        let (root, limits) = if unified.join("cgroup.controllers").exists() {
-            fs::write(unified.join("cgroup.subtree_control"), "+cpu").ok()?;
-            (unified.to_owned(), vec![("cpu.max", format!("{quota} {period}"))])
-        } else {
-            let limits = [("cpu.cfs_period_us", period.to_string()), ("cpu.cfs_quota_us", quota.to_string())];
-            (unified.join("cpu"), limits.into())
-        };
-        let made = Quota { folder: root.join(name) };
-        fs::create_dir(&made.folder).ok()?;
-        for (file, value) in limits {
-            fs::write(made.folder.join(file), value).ok()?;
-        }
-        Some(made)
-    }
-
-    /// `command`, as it is run inside.
-    fn wrap(&self, command: &Command) -> Command {
-        let mut inside = Command::new("sh");
-        inside.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(self.folder.join("cgroup.procs"));
-        inside.arg(command.get_program()).args(command.get_args());
-        inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        inside
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        // The processes in it were killed, and may still be leaving.
-        for _ in 0..200 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
 }
 
 fn rsa_4096() -> Option<KeyPair> {
@@ -114,7 +67,7 @@ impl SlowCluster<'_> {
         let quota = (period * share / 100_000).max(1000);
         let mut quotas = Vec::new();
         for id in THREE {
-            quotas.push(Quota::new(&format!("{name}-{id}"), quota, period)?);
+            quotas.push(Quota::new(&format!("{name}-{id}"), quota, period).ok()?);
         }
         let mut cluster = Cluster::planned(&THREE, SWIFT);
         cluster.ca = Ca::with_key(ca);
@@ -124,7 +77,8 @@ impl SlowCluster<'_> {
             let plan = cluster.plan.clone();
             let mut command = cluster.command(id, &plan);
             command.env(child::CHECK_INTERVAL, "50");
-            cluster.run(id, quota.wrap(&command));
+            cluster.run(id, command);
+            quota.take(cluster.processes[*id].id());
         }
         Some(SlowCluster { cluster, key, life, _quotas: quotas })
     }

@@ -4,37 +4,17 @@
 //! `LEADELECT_SOAK=3600 cargo test --release --test node soak -- --nocapture` makes it last an hour.
 
 use std::env;
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child;
 use super::cluster::{Cluster, SWIFT};
-use super::process::Process;
+use super::holdings::holdings;
 
 const THREE: [&str; 3] = ["1", "2", "3"];
 
 /// Less than a byte for each heartbeat of an hour.
 const MOST_GROWTH: u64 = 256 * 1024;
-
-#[derive(Debug, Clone, Copy)]
-struct Size {
-    /// Its own bytes in memory.
-    memory: u64,
-    threads: u64,
-    descriptors: usize,
-}
-
-fn size(process: &Process) -> Size {
-    let pid = process.id();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let number = |name: &str| -> u64 {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
-    };
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("a folder").count();
-    Size { memory: number("RssAnon:") * 1024, threads: number("Threads:"), descriptors }
-}
 
 #[test]
 fn memory_threads_and_descriptors_stay_as_they_are() {
@@ -50,7 +30,10 @@ fn memory_threads_and_descriptors_stay_as_they_are() {
     }
     cluster.settled();
     thread::sleep(Duration::from_secs(5));
-    let sizes = |cluster: &Cluster| cluster.processes.values().map(size).collect::<Vec<_>>();
+    let sizes = |cluster: &Cluster| {
+        let held = cluster.processes.values().map(|process| holdings(process.id()).expect("it runs"));
+        held.collect::<Vec<_>>()
+    };
     let began = Instant::now();
     let first = sizes(&cluster);
     eprintln!("at {:.0?}: {first:?}", began.elapsed());
@@ -60,7 +43,7 @@ fn memory_threads_and_descriptors_stay_as_they_are() {
     let last = sizes(&cluster);
     eprintln!("at {:.0?}: {last:?}", began.elapsed());
     for (first, last) in first.iter().zip(&last) {
-        let grown = last.memory.saturating_sub(first.memory);
+        let grown = last.anonymous.saturating_sub(first.anonymous);
         assert!(grown <= MOST_GROWTH, "{grown} bytes more: {}", cluster.dump());
         // A connection may be renewed just now.
         assert!(last.threads <= first.threads + 2, "{first:?}, then {last:?}");

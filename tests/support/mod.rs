@@ -7,6 +7,8 @@ pub(crate) mod certs;
 pub(crate) mod child;
 pub(crate) mod cluster;
 pub(crate) mod dice;
+pub(crate) mod holdings;
 pub(crate) mod lease_log;
 pub(crate) mod process;
+pub(crate) mod quota;
 pub(crate) mod skip;
