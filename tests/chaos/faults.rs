@@ -57,11 +57,33 @@ pub(crate) struct Scene<'c> {
 pub(crate) enum Whom {
     /// The process of a node, which is killed or stopped.
     Node,
-    /// A guard. Not together with a node: only the token protects from what both leave behind.
+    /// The same, and what it has stored.
+    State,
+    /// A guard.
     Guard,
     /// What else only `leadelect run` has.
     Command,
+    /// A certificate that peers refuse. A node does not start with it.
+    Certificate,
+    /// The processor of a node.
+    Processor,
     World,
+}
+
+impl Whom {
+    /// Whether two faults cannot be judged together.
+    pub(crate) fn excludes(self, other: Whom) -> bool {
+        let either = |one: Whom, two: Whom| (self, other) == (one, two) || (self, other) == (two, one);
+        // Only the token protects from what a guard and a node leave behind together.
+        either(Whom::Guard, Whom::Node)
+            || either(Whom::Guard, Whom::State)
+            // A node that is started again refuses such a certificate, and that is right.
+            || either(Whom::Certificate, Whom::Node)
+            || either(Whom::Certificate, Whom::State)
+            // What is done to a spoilt state rests on why a start has failed, and that it does so soon.
+            || either(Whom::State, Whom::State)
+            || either(Whom::State, Whom::Processor)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +99,18 @@ const fn row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault 
 
 const fn node_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
     Fault { name, whom: Whom::Node, inflict }
+}
+
+const fn state_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
+    Fault { name, whom: Whom::State, inflict }
+}
+
+const fn certificate_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
+    Fault { name, whom: Whom::Certificate, inflict }
+}
+
+const fn processor_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
+    Fault { name, whom: Whom::Processor, inflict }
 }
 
 const fn guard_row(name: &'static str, inflict: fn(&mut Scene<'_>) -> Wound) -> Fault {
@@ -138,19 +172,19 @@ pub(crate) const FAULTS: &[Fault] = &[
         let others: Vec<usize> = (1..scene.cluster.size()).collect();
         scene.end(Signal::KILL, &others)
     }),
-    node_row("state truncated", |scene| scene.spoil(|old| old[..old.len() / 2].to_vec())),
-    node_row("state one record garbage", |scene| {
+    state_row("state truncated", |scene| scene.spoil(|old| old[..old.len() / 2].to_vec())),
+    state_row("state one record garbage", |scene| {
         let at = scene.dice.below(2) as usize * 4096;
         scene.spoil(move |mut old| {
             old[at..at + 100].fill(0x5a);
             old
         })
     }),
-    node_row("state garbage", |scene| scene.spoil(|old| vec![0x5a; old.len()])),
-    node_row("state empty", |scene| scene.spoil(|_| Vec::new())),
-    node_row("state older", |scene| scene.put_back_older()),
-    node_row("state removed", |scene| scene.remove_state()),
-    node_row("disk full", |scene| {
+    state_row("state garbage", |scene| scene.spoil(|old| vec![0x5a; old.len()])),
+    state_row("state empty", |scene| scene.spoil(|_| Vec::new())),
+    state_row("state older", |scene| scene.put_back_older()),
+    state_row("state removed", |scene| scene.remove_state()),
+    state_row("disk full", |scene| {
         scene.cluster.members[scene.victim].host.fill_disk();
         let wound = scene.end(Signal::KILL, &[]);
         scene.cluster.start(scene.victim);
@@ -158,8 +192,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         repairs.extend(wound.repairs);
         Wound { repairs, lasts: None }
     }),
-    node_row("disk read-only", |scene| scene.read_only()),
-    node_row("disk fails", |scene| {
+    state_row("disk read-only", |scene| scene.read_only()),
+    state_row("disk fails", |scene| {
         let victim = scene.victim;
         scene.hurt(victim);
         scene.cluster.members[victim].shim.flush_fails(Errno::IO.raw_os_error());
@@ -170,7 +204,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         scene.cluster.start(victim);
         Wound { repairs, lasts: None }
     }),
-    node_row("slow disk", |scene| {
+    state_row("slow disk", |scene| {
         let micros = scene.cluster.timeout_ms * (100 + scene.dice.below(1900));
         for index in 0..scene.cluster.size() {
             scene.cluster.members[index].shim.flush_takes(Duration::from_micros(micros));
@@ -180,11 +214,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         Wound { repairs, lasts: None }
     }),
     row("certificate renewed", |scene| scene.certificate(scene.own_name(), |_| {})),
-    row("certificate expired", |scene| {
+    certificate_row("certificate expired", |scene| {
         let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         scene.certificate(scene.own_name(), expired)
     }),
-    row("certificate of another host", |scene| scene.certificate("10.99.0.1".into(), |_| {})),
+    certificate_row("certificate of another host", |scene| scene.certificate("10.99.0.1".into(), |_| {})),
     row("descriptors exhausted", |scene| {
         let Some(pid) = scene.cluster.pid(scene.victim) else { return Wound::default() };
         scene.hurt(scene.victim);
@@ -194,8 +228,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         let reset = scene.lay(Scene::own_links, cut(Cut::Reset)).repairs[0];
         Wound { repairs: vec![reset, Repair::Descriptors(pid)], lasts: None }
     }),
-    row("processor quota", |scene| scene.starve()),
-    row("processors busy", |scene| {
+    processor_row("processor quota", |scene| scene.starve()),
+    processor_row("processors busy", |scene| {
         (0..scene.cluster.size()).for_each(|index| scene.hurt(index));
         scene.cluster.crowds.push(Crowd::busy(6));
         Wound { repairs: vec![Repair::Crowds], lasts: None }

@@ -54,20 +54,21 @@ impl Plan {
         if dice.below(3) == 0 {
             faults.extend((0..1 + dice.below(2)).map(|_| FAULTS[dice.below(FAULTS.len() as u64) as usize]));
         }
-        // The first one stays. The manual promises nothing if both a guard and its node are hit.
-        let unlike = match faults[0].whom {
-            Whom::Guard => Whom::Node,
-            Whom::Node => Whom::Guard,
-            Whom::Command | Whom::World if faults.iter().any(|fault| fault.whom == Whom::Node) => Whom::Guard,
-            Whom::Command | Whom::World => Whom::Node,
-        };
-        faults.retain(|fault| fault.whom != unlike);
+        // The first one stays, and of the others those that can be judged together with all before them.
+        let mut kept: Vec<Fault> = Vec::new();
+        for fault in faults {
+            if !kept.iter().any(|other| other.whom.excludes(fault.whom)) {
+                kept.push(fault);
+            }
+        }
+        let faults = kept;
         let mut traits = ["", "deaf", "child", "deaf child stray"][dice.below(4) as usize];
         // Among many processes it is hard to find those that left their group.
         if faults.iter().any(|fault| fault.name.contains("idle processes")) {
             traits = "deaf child stray";
         }
-        let library = dice.below(3) == 0 && faults.iter().all(|fault| matches!(fault.whom, Whom::Node | Whom::World));
+        let needs_run = |fault: &Fault| matches!(fault.whom, Whom::Guard | Whom::Command);
+        let library = dice.below(3) == 0 && !faults.iter().any(needs_run);
         let kind = if library { Kind::Library } else { Kind::Run(traits) };
         let size = if dice.below(3) == 0 { 5 } else { 3 };
         (Plan { seed, size, kind, faults }, dice)
@@ -148,7 +149,10 @@ fn attack(plan: &Plan, cluster: &mut Cluster, dice: &mut Dice, longest_stop: u64
     due.sort_by_key(|(end, _)| *end);
     for (end, repair) in due {
         thread::sleep(end.saturating_sub(start.elapsed()));
-        repair.carry_out(cluster);
+        // Together with other faults there may be no quorum until they are mended, too.
+        if repair != Repair::AwaitLeader || plan.faults.len() == 1 {
+            repair.carry_out(cluster);
+        }
     }
     (0..cluster.size()).for_each(|index| cluster.bury_if_ended(index));
 }
