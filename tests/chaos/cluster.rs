@@ -159,6 +159,8 @@ impl Cluster {
         self.bury_if_ended(index);
         let Some(pid) = self.pid(index) else { return };
         self.signal(index, signal);
+        // As a service manager does: a process that another fault has stopped sees no signal before it goes on.
+        processes::signal(pid, Signal::CONT);
         let id = self.members[index].id.clone();
         let process = self.members[index].process.as_mut().unwrap();
         if try_for(Duration::from_secs(15), || (!process.is_running()).then_some(())).is_none() {
