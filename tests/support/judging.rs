@@ -74,6 +74,7 @@ fn the_time_without_a_leader_is_measured_from_the_last_sight_of_one_to_the_first
     let runs = judge(&logs(&[check(10, true, 1, 5)], &[check(40, true, 2, 5)]), Claims::Stand).expect("in order");
     assert_eq!(runs[0].gap_to(&runs[1]), 31);
     assert_eq!(runs[1].gap_to(&runs[0]), 0);
+    assert!(runs[1].is_won_after(39) && !runs[1].is_won_after(40));
 }
 
 #[test]

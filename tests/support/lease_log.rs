@@ -57,6 +57,11 @@ impl Run {
         next.first.1.saturating_sub(self.last.0)
     }
 
+    /// Whether it was certainly won after `moment`.
+    pub(crate) fn is_won_after(&self, moment: u64) -> bool {
+        self.first.0 > moment
+    }
+
     fn is_before(&self, other: &Run) -> bool {
         self.last.1 <= other.first.0
     }

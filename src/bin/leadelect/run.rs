@@ -11,7 +11,9 @@ mod host;
 mod leftovers;
 mod schedule;
 mod signals;
+mod spare;
 mod supervisor;
+mod worker;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -29,6 +31,7 @@ use super::{ConfigFile, Failure};
 use leftovers::RunId;
 use signals::SignalReceiver;
 use supervisor::Supervisor;
+use worker::Worker;
 
 /// Run a command while this node leads, and only then
 ///
@@ -146,7 +149,7 @@ enum Restart {
 const NODE_STOPPED: u8 = 125;
 
 /// The command, and how it is stopped. These are the arguments of a guard. The times are in nanoseconds.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct CommandSpec {
     /// The id of the node, for `LEADELECT_NODE`
     #[arg(long)]
@@ -251,7 +254,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     signals.set_node(&node);
-    let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), &signals).run();
+    let worker = Worker::start(format!("le{}-guards", node.id())).map_err(Failure::of)?;
+    let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), worker, &signals).run();
     node.shutdown();
     run.remove_cgroups();
     match (exit_code, signals.stop_requested()) {

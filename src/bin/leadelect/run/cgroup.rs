@@ -1,25 +1,33 @@
 //! A control group (cgroup v2) for the processes of one command.
 //!
 //! With one write the kernel kills every process in it: also those that are forked meanwhile, and those that have
-//! become another user. That takes microseconds on any host. The group is made below the group of `leadelect run`. That
-//! needs root, or a group that was handed to the user, as systemd does with `Delegate=yes`.
+//! become another user. That takes microseconds, however many processes the host has, but it may have to wait for
+//! others: see [`worker`](super::worker). So it comes beside the walk over the descendants, and never before it. The
+//! group is made below the group of `leadelect run`. That needs root, or a group that was handed to the user, as
+//! systemd does with `Delegate=yes`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, access};
 use rustix::process::Pid;
+
+use super::worker::Worker;
 
 /// A group that exists, or did.
 #[derive(Debug, Clone)]
 pub(super) struct Cgroup {
     folder: PathBuf,
+    /// The worker was asked to kill it, and has not done so yet.
+    dies_soon: Arc<AtomicBool>,
 }
 
 impl Cgroup {
     pub(super) fn at(folder: impl Into<PathBuf>) -> Cgroup {
-        Cgroup { folder: folder.into() }
+        Cgroup { folder: folder.into(), dies_soon: Arc::default() }
     }
 
     /// Makes the group, below the one of this process.
@@ -30,7 +38,7 @@ impl Cgroup {
         access(&procs, Access::WRITE_OK).map_err(|error| format!("cannot write {}: {error}", procs.display()))?;
         let folder = own.join(name);
         fs::create_dir(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-        let group = Cgroup { folder };
+        let group = Cgroup::at(folder);
         if let Err(error) = access(group.folder.join("cgroup.kill"), Access::WRITE_OK) {
             group.remove();
             return Err(format!("cannot write {}/cgroup.kill: {error}", group.folder.display()));
@@ -58,6 +66,18 @@ impl Cgroup {
     /// Kills every process in the group and in the groups below.
     pub(super) fn kill(&self) -> io::Result<()> {
         fs::write(self.folder.join("cgroup.kill"), "1")
+    }
+
+    /// Has the worker kill it, if that is not under way.
+    pub(super) fn kill_soon(&self, worker: &Worker) {
+        if !self.dies_soon.swap(true, Ordering::Relaxed) {
+            let group = self.clone();
+            worker.ask(move || {
+                // Fails if the group is gone.
+                let _ = group.kill();
+                group.dies_soon.store(false, Ordering::Relaxed);
+            });
+        }
     }
 
     /// The processes in the group and in the groups below.

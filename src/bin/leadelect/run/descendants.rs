@@ -20,6 +20,7 @@ use rustix::time::Timespec;
 
 use super::cgroup::Cgroup;
 use super::nanos;
+use super::worker::Worker;
 
 /// How often to look again for processes that die.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
@@ -67,15 +68,16 @@ pub(super) fn all_but(spared: &[Pid]) -> Vec<Pid> {
     found
 }
 
-/// Sends SIGKILL to the group and to all descendants of this process but `spared`. Does not wait for their end: call it
-/// again until none is left. Returns those that this process is not allowed to kill.
-pub(super) fn kill_all_but(spared: &[Pid], group: Option<&Cgroup>) -> Vec<Pid> {
-    // Fails if the group is gone.
-    let killed = group.is_some_and(|group| group.kill().is_ok());
-    let members = group.filter(|_| killed).map(Cgroup::members).unwrap_or_default();
+/// Sends SIGKILL to all descendants of this process but `spared`, and has the group killed. Does not wait for either:
+/// call it again until none is left. Returns those that this process is not allowed to kill, and that no group kills.
+pub(super) fn kill_all_but(spared: &[Pid], group: Option<(&Cgroup, &Worker)>) -> Vec<Pid> {
     let mut refused = all_but(spared);
     refused.retain(|process| kill_process(*process, Signal::KILL) == Err(Errno::PERM));
-    refused.retain(|process| !members.contains(process));
+    if let Some((group, worker)) = group {
+        group.kill_soon(worker);
+        let members = group.members();
+        refused.retain(|process| !members.contains(process));
+    }
     refused
 }
 
@@ -85,7 +87,7 @@ pub(super) fn kill_all_but(spared: &[Pid], group: Option<&Cgroup>) -> Vec<Pid> {
 ///
 /// Those that have not ended when `limit` is over. This process may not be allowed to kill them, or they wait for a
 /// device.
-pub(super) fn end_all_but(spared: &[Pid], group: Option<&Cgroup>, limit: Duration) -> Result<(), Vec<Pid>> {
+pub(super) fn end_all_but(spared: &[Pid], group: Option<(&Cgroup, &Worker)>, limit: Duration) -> Result<(), Vec<Pid>> {
     let until = lease_clock_nanos().saturating_add(nanos(limit));
     loop {
         let _ = kill_all_but(spared, group);
@@ -96,7 +98,7 @@ pub(super) fn end_all_but(spared: &[Pid], group: Option<&Cgroup>, limit: Duratio
             }
         }
         let mut left = all_but(spared);
-        left.extend(group.map(Cgroup::members).unwrap_or_default());
+        left.extend(group.map(|(group, _)| group.members()).unwrap_or_default());
         if left.is_empty() {
             return Ok(());
         }
@@ -120,6 +122,27 @@ mod tests {
         child.kill().expect("killed");
         child.wait().expect("reaped");
         assert!(!children(getpid()).expect("proc").contains(&id));
+    }
+
+    /// What others do with control groups can make the kernel wait for seconds. Here it waits for ever, at a pipe that
+    /// nobody reads.
+    #[test]
+    fn a_control_group_that_cannot_be_killed_now_delays_no_kill() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("cgroup.kill");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let group = Cgroup::at(folder.path());
+        let worker = Worker::start("worker".into()).expect("a thread");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let id = Pid::from_child(&child);
+        let others: Vec<Pid> = all_but(&[]).into_iter().filter(|process| *process != id).collect();
+        for _ in 0..3 {
+            assert_eq!(kill_all_but(&others, Some((&group, &worker))), []);
+        }
+        assert!(!child.wait().expect("it ends").success());
+        // The thread waits at the pipe, and the kernel kills the group when it can.
+        assert_eq!(std::fs::read(pipe).expect("a pipe"), b"1");
     }
 
     #[test]

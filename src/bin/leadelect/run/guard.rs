@@ -8,19 +8,20 @@
 //! - It kills the command at once if the supervisor is gone. Then the kernel has closed the supervisor's socket.
 //!
 //! What has to stop is asked at once: the process group of the command, and one by one the processes that left it, see
-//! [`descendants`]. What has to die is killed by the kernel with its control group, where there is one, see
-//! [`cgroup`](super::cgroup). Then the guard walks over its descendants until none is left. The guard reports to the
-//! supervisor when it has no descendant any more. Only then may the supervisor release leadership. If the guard ends,
-//! the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes the parent of the processes
-//! that the command had started, and kills them.
+//! [`descendants`]. What has to die is killed in the same order. Where there is a control group, the kernel kills that,
+//! too, see [`cgroup`](super::cgroup), but the guard never waits for it. It walks over its descendants until none is
+//! left. The guard reports to the supervisor when it has no descendant any more. Only then may the supervisor release
+//! leadership. If the guard ends, the kernel kills the command, see [`exec`](super::exec). The supervisor then becomes
+//! the parent of the processes that the command had started, and kills them.
 //!
 //! One case is left: supervisor *and* guard are both stopped, or both killed at once. Then nothing kills the processes
 //! that the command had started. Only a resource that refuses old tokens is safe from them. The next start of the node
 //! ends them, see [`leftovers`](super::leftovers).
 //!
-//! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing. The guard
-//! sleeps in `poll`, with a timer that also counts the time while the host is suspended. On a busy host it has to get a
-//! processor in time. So it takes the highest of the ordinary priorities where it may, and no other process gets that.
+//! One thread does all that matters. Another one writes the log, so a log that nobody reads stops nothing; and one
+//! kills the control group. The guard sleeps in `poll`, with a timer that also counts the time while the host is
+//! suspended. On a busy host it has to get a processor in time. So it takes the highest of the ordinary priorities
+//! where it may, and no other process gets that.
 
 use std::io::{Read, stdin};
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,6 +53,7 @@ use super::guard_protocol::{
 };
 use super::leftovers::listed;
 use super::schedule::Schedule;
+use super::worker::Worker;
 use super::{CommandSpec, EXEC, descendants, own_program};
 
 /// How soon the guard looks again for processes to kill, in nanoseconds. No signal tells it of a new orphan. The time
@@ -125,7 +127,7 @@ struct Guard {
     child_ended: UnixStream,
     timer: OwnedFd,
     command: Option<CommandProcess>,
-    group: Option<Cgroup>,
+    group: Option<(Cgroup, Worker)>,
     supervisor_gone: bool,
     too_late: bool,
     kills: Option<Kills>,
@@ -149,7 +151,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         // Fails if the supervisor is gone. Then no process needs the report.
         let _ = send(&guard.supervisor, &FromGuard::Ended(report));
     }
-    if let Some(group) = &guard.group {
+    if let Some((group, _)) = &guard.group {
         group.remove();
     }
     Ok(ExitCode::SUCCESS)
@@ -162,6 +164,9 @@ impl Guard {
         let nice = getpriority_process(None)?;
         // Fails without the privilege. Then the guard is as important as its supervisor.
         let _ = setpriority_process(None, FIRST_OF_ALL);
+        // As important as the guard, and there before it is needed.
+        let worker = || Worker::start(format!("le{}-group", spec.node));
+        let group = cgroup.map(|folder| Ok::<_, std::io::Error>((Cgroup::at(folder), worker()?))).transpose()?;
         let (child_ended, sender) = UnixStream::pair()?;
         child_ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(SIGCHLD, sender)?;
@@ -184,7 +189,7 @@ impl Guard {
             child_ended,
             timer,
             command: None,
-            group: cgroup.map(Cgroup::at),
+            group,
             supervisor_gone: false,
             too_late: false,
             kills: None,
@@ -276,7 +281,7 @@ impl Guard {
         send_with_files(&ours, &ToGuard::Input, &[input.as_fd()])?;
         // `reap` waits for it, and for all other children.
         let id = Pid::from_child(&child);
-        if let Some(Err(error)) = self.group.as_ref().map(|group| group.add(id)) {
+        if let Some(Err(error)) = self.group.as_ref().map(|(group, _)| group.add(id)) {
             log::warn!("cannot put the command into its control group, does without: {error}");
         }
         Ok(CommandProcess { id, start_socket: Some(ours), starting: None, end: None, told: false, group_gone: false })
@@ -326,7 +331,12 @@ impl Guard {
 
     /// Kills all that is left. Returns when to look again, or `None` if nothing more can be done.
     fn kill(&mut self, now: u64) -> Option<u64> {
-        let refused = descendants::kill_all_but(&[], self.group.as_ref());
+        // First all that one call reaches.
+        if let Some(command) = &mut self.command {
+            command.signal(Signal::KILL);
+        }
+        let group = self.group.as_ref().map(|(group, worker)| (group, worker));
+        let refused = descendants::kill_all_but(&[], group);
         let kills = self.kills.get_or_insert(Kills { since: now, pause: FIRST_LOOK, refused: Vec::new() });
         let news: Vec<Pid> = refused.iter().copied().filter(|process| !kills.refused.contains(process)).collect();
         if !news.is_empty() {

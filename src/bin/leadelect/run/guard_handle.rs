@@ -16,6 +16,7 @@ use rustix::process::Pid;
 use super::cgroup::Cgroup;
 use super::guard_protocol::{FromGuard, Received, ToGuard, receive, send, send_with_files, socket_pair};
 use super::leftovers::VARIABLE;
+use super::worker::Worker;
 use super::{CommandSpec, GUARD, lock, own_program};
 
 /// How many reports may wait for the supervisor. It reads them as they come.
@@ -29,15 +30,21 @@ pub(super) struct GuardHandle {
     socket: OwnedFd,
     process: Arc<Mutex<Child>>,
     deaf: AtomicBool,
-    /// The group of its command, where one could be made.
-    pub(super) group: Option<Cgroup>,
+    /// The group of its command, where one could be made, and who kills and removes it.
+    group: Option<Cgroup>,
+    worker: Worker,
     /// Receives the reports of the guard. Disconnected once the guard has ended and was reaped.
     pub(super) reports: Receiver<FromGuard>,
 }
 
 impl GuardHandle {
     /// Starts a guard, which waits for [`ToGuard::Start`]. Its command is in the group, if there is one.
-    pub(super) fn spawn(spec: &CommandSpec, run: &str, group: Option<Cgroup>) -> std::io::Result<GuardHandle> {
+    pub(super) fn spawn(
+        spec: &CommandSpec,
+        run: &str,
+        group: Option<Cgroup>,
+        worker: Worker,
+    ) -> std::io::Result<GuardHandle> {
         let (ours, theirs) = socket_pair()?;
         let mut program = own_program(GUARD);
         if let Some(group) = &group {
@@ -61,7 +68,8 @@ impl GuardHandle {
         let id = Pid::from_child(&child);
         let (report, reports) = bounded(LONGEST_QUEUE);
         let process = Arc::new(Mutex::new(child));
-        let guard = GuardHandle { id, socket: ours, process, deaf: AtomicBool::new(false), group, reports };
+        let deaf = AtomicBool::new(false);
+        let guard = GuardHandle { id, socket: ours, process, deaf, group, worker, reports };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
             .name(format!("le{}-guard", spec.node))
@@ -94,6 +102,10 @@ impl GuardHandle {
         }
     }
 
+    pub(super) fn group(&self) -> Option<(&Cgroup, &Worker)> {
+        Some((self.group.as_ref()?, &self.worker))
+    }
+
     /// Whether the guard still waits for [`ToGuard::Start`].
     pub(super) fn is_ready(&self) -> bool {
         self.reports.try_recv() == Err(crossbeam_channel::TryRecvError::Empty)
@@ -104,8 +116,8 @@ impl Drop for GuardHandle {
     fn drop(&mut self) {
         // The guard and the thread that listens to it both see the end of the connection.
         let _ = shutdown(&self.socket, Shutdown::Both);
-        if let Some(group) = &self.group {
-            group.remove();
+        if let Some(group) = self.group.take() {
+            self.worker.ask(move || group.remove());
         }
     }
 }

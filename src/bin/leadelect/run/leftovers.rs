@@ -159,11 +159,11 @@ impl RunId {
             }
             if now >= kill_at {
                 // Each of these may fail: it has ended, or this process may not kill it. The next look tells.
-                for group in &groups {
-                    let _ = group.kill();
-                }
                 for process in &left {
                     let _ = kill_process(*process, Signal::KILL);
+                }
+                for group in &groups {
+                    let _ = group.kill();
                 }
             }
             let _ = poll(&mut [], Some(&PAUSE));

@@ -12,12 +12,13 @@ use rustix::process::Pid;
 use signal_hook::consts::SIGKILL;
 
 use super::backoff::Backoff;
-use super::cgroup::Cgroup;
 use super::descendants::{end_all_but, is_or_has_stopped, kill_all_but};
 use super::guard_handle::GuardHandle;
 use super::guard_protocol::{CommandEnd, FromGuard, GuardReport, ToGuard};
 use super::leftovers::{RunId, listed};
 use super::signals::{SignalReceiver, SignalRequest};
+use super::spare::{NoGuard, Spare};
+use super::worker::Worker;
 use super::{Args, CommandSpec, Restart, nanos};
 
 /// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
@@ -45,10 +46,6 @@ pub(super) enum Groups {
 pub(super) struct Supervisor<'a> {
     node: &'a Arc<Node>,
     spec: CommandSpec,
-    run: RunId,
-    groups: Groups,
-    /// How many groups this process has made.
-    group_count: u32,
     restart: Restart,
     hold_off: Duration,
     max_silence: Option<Duration>,
@@ -61,7 +58,7 @@ pub(super) struct Supervisor<'a> {
     /// Wakes the supervisor when something has happened to the node.
     node_events: Receiver<()>,
     /// A guard that waits, so that the command starts without delay when the node wins.
-    spare: Option<GuardHandle>,
+    spare: Spare,
     exit_code: Option<u8>,
 }
 
@@ -72,15 +69,14 @@ impl<'a> Supervisor<'a> {
         timing: Timing,
         spec: CommandSpec,
         (run, groups): (RunId, Groups),
+        worker: Worker,
         signals: &'a SignalReceiver,
     ) -> Self {
         let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
         Supervisor {
             node,
+            spare: Spare::new(spec.clone(), run, groups, worker),
             spec,
-            run,
-            groups,
-            group_count: 0,
             restart: args.restart,
             hold_off,
             max_silence: args.max_silence,
@@ -89,7 +85,6 @@ impl<'a> Supervisor<'a> {
             renewal: timing.heartbeat_interval() / 2,
             signals,
             node_events: wake_on_events(node),
-            spare: None,
             exit_code: None,
         }
     }
@@ -97,7 +92,7 @@ impl<'a> Supervisor<'a> {
     /// Runs the command once per term that the node wins. Returns when the node has stopped, or when no command is to
     /// run any more. Returns the exit code, if it ends because its command ended.
     pub(super) fn run(mut self) -> Option<u8> {
-        self.spare = self.prepare();
+        self.spare.prepare();
         let mut options =
             LeadOptions::default().drain_time(Duration::from_nanos(self.spec.drain_time)).hold_off(self.hold_off);
         if let Some(silence) = self.max_silence {
@@ -176,16 +171,35 @@ impl<'a> Supervisor<'a> {
         if failed { Next::HoldOff(self.hold_off) } else { Next::Rejoin }
     }
 
+    /// Takes the guard that waits, or another one if that has ended or stopped. Waits as long as this node leads.
+    fn take_guard(&mut self, leading: &Leading<'_>) -> Result<GuardHandle, NoGuard> {
+        let (node, token) = (self.node.id(), leading.token());
+        let mut is_first = true;
+        loop {
+            match self.spare.take(self.renewal) {
+                Ok(guard) if guard.is_ready() || !is_first => return Ok(guard),
+                Ok(_) => {
+                    is_first = false;
+                    log::warn!(
+                        "node {node}: token={token}: the guard that waited has ended or stopped: takes another guard"
+                    );
+                }
+                Err(NoGuard::NotYet) if leading.check().is_ok() => leading.alive(),
+                Err(why) => return Err(why),
+            }
+        }
+    }
+
     /// Runs the command. Returns when no process of it is left.
     fn run_command(&mut self, leading: &Leading<'_>) -> Attempt {
         let (node, token) = (self.node.id(), leading.token());
-        let ready = self.spare.take().filter(GuardHandle::is_ready);
-        if ready.is_none() {
-            log::warn!("node {node}: token={token}: no guard waits, or it has ended or stopped: takes another guard");
-        }
-        let Some(guard) = ready.or_else(|| self.prepare()) else {
+        let guard = match self.take_guard(leading) {
+            Ok(guard) => guard,
+            Err(NoGuard::NotYet) => return Attempt::NotStarted,
             // The same report as for a command that cannot be executed.
-            return Attempt::Over(GuardReport { end: Some(CommandEnd::Exited(126)), told: false, left: 0 });
+            Err(NoGuard::Impossible) => {
+                return Attempt::Over(GuardReport { end: Some(CommandEnd::Exited(126)), told: false, left: 0 });
+            }
         };
         let mut until = end_of_lease(leading);
         guard.tell(ToGuard::Start { token: token.0, until });
@@ -194,7 +208,7 @@ impl<'a> Supervisor<'a> {
         let mut start_by = Some(lease_clock_nanos().saturating_add(self.spec.margin));
         let start_look = Duration::from_nanos(self.spec.margin / 4);
         // Prepared while this command runs, so that the next command need not wait.
-        self.spare = self.prepare();
+        self.spare.prepare();
 
         let mut lost = false;
         let mut killed = false;
@@ -258,7 +272,8 @@ impl<'a> Supervisor<'a> {
             if late && !killed {
                 killed = true;
                 // First the kill, then the word: the lease ends soon.
-                kill_all_but(&self.spared(), guard.group.as_ref());
+                let spared = self.spared();
+                kill_all_but(&spared, guard.group());
                 guard.kill();
                 if not_started {
                     log::warn!("node {node}: token={token}: the guard does not start the command: takes another guard");
@@ -318,8 +333,8 @@ impl<'a> Supervisor<'a> {
 
     /// Kills what is left of the last command. Returns whether that has ended.
     fn end_leftovers(&mut self, guard: Option<&GuardHandle>, limit: Duration) -> bool {
-        let group = guard.and_then(|guard| guard.group.as_ref());
-        let ended = end_all_but(&self.spared(), group, limit);
+        let spared = self.spared();
+        let ended = end_all_but(&spared, guard.and_then(GuardHandle::group), limit);
         if let Err(left) = &ended {
             log::error!(
                 "node {}: {} of the command cannot be ended, and may act beside the next leader: only a resource that \
@@ -333,22 +348,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The children of this process that belong to no command.
-    fn spared(&self) -> Vec<Pid> {
-        self.spare.iter().map(|spare| spare.id).collect()
-    }
-
-    fn prepare(&mut self) -> Option<GuardHandle> {
-        let node = self.node.id();
-        let group = match self.groups {
-            Groups::Made => {
-                self.group_count += 1;
-                let made = Cgroup::make(&self.run.cgroup_name(self.group_count));
-                made.inspect_err(|error| log::warn!("node {node}: no control group for the command: {error}")).ok()
-            }
-            Groups::Impossible => None,
-        };
-        let log = |error: &std::io::Error| log::error!("node {node}: cannot start a guard: {error}");
-        GuardHandle::spawn(&self.spec, &self.run.value(), group).inspect_err(log).ok()
+    fn spared(&mut self) -> Vec<Pid> {
+        self.spare.id().into_iter().collect()
     }
 }
 
