@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | `cluster` | `leadelect` | a name of 1 to 64 visible ASCII characters; nodes of another cluster are refused |
 //! | `state_dir` | none | a folder for what must survive a restart; each node has its own file inside |
+//! | `recording_dir` | none | a folder for the flight recorder, see the manual on [operations](crate::manual::operations); each node has its own files inside |
 //! | `timing.heartbeat_interval` | `100ms` | how often a leader renews its lease |
 //! | `timing.election_timeout` | `500ms` | how long a voter is bound to a leader |
 //! | `timing.rpc_timeout` | half of the election timeout | how long one answer may take: from the heartbeat interval to less than the election timeout |
@@ -77,6 +78,7 @@ pub struct Config {
     cluster: String,
     certs: Option<CertFiles>,
     state_dir: Option<PathBuf>,
+    recording_dir: Option<PathBuf>,
     timing: Timing,
     pub(crate) rpc_timeout: Duration,
     pub(crate) members: BTreeMap<NodeId, Member>,
@@ -137,6 +139,7 @@ impl Config {
         Ok(NodeConfig {
             cluster: self.cluster,
             state_dir: self.state_dir,
+            recording_dir: self.recording_dir,
             timing: self.timing,
             rpc_timeout: self.rpc_timeout,
             members: Members::new(id, self.members),
@@ -194,6 +197,7 @@ impl Config {
 pub struct NodeConfig {
     pub(crate) cluster: String,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) recording_dir: Option<PathBuf>,
     timing: Timing,
     pub(crate) rpc_timeout: Duration,
     pub(crate) members: Members,

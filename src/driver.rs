@@ -8,16 +8,17 @@ mod storage;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use log::Log;
 
 use self::storage::Timed;
 use crate::clock;
-use crate::election::{Cause, Event, Instant, NodeId, Reply};
-use crate::engine::{Effects, Engine, Level, Mail, Told};
+use crate::election::{Cause, Deadline, EndReason, Event, Instant, NodeId, Reply, Request, Term};
+use crate::engine::{Answer, Effects, Engine, Level, Mail, Told};
 use crate::inbox::{Caller, Post};
 use crate::leadership::{LONGEST_WAIT, Leadership, OnOverrun};
 use crate::log_queue::LogQueue;
+use crate::recording::{Reading, Recorder};
 use crate::status::Board;
 use crate::transport::Transport;
 
@@ -32,6 +33,7 @@ pub(crate) struct Driver {
     pub(crate) board: Arc<Board>,
     pub(crate) transport: Transport,
     pub(crate) log: LogQueue,
+    pub(crate) recorder: Recorder,
 }
 
 /// Takes the lease away and ends every stream of events when the thread ends, also by a panic.
@@ -47,14 +49,14 @@ impl Drop for Ending {
     }
 }
 
-/// What is left of a step for the loop: the reply, and whether the node has stopped.
-type Stepped = (Option<Reply>, bool);
+/// Where the answer to a request goes.
+type Asker = Option<Sender<Reply>>;
 
 impl Driver {
     pub(crate) fn run(mut self) {
         let ending = Ending { leadership: self.leadership.clone(), board: self.board.clone() };
-        self.step(Mail::Program(self.leadership.program()));
-        let mut stopped = self.step(Mail::Start).1;
+        self.step(Mail::Program(self.leadership.program()), None);
+        let mut stopped = self.step(Mail::Start, None);
         while !stopped {
             let wait = self.engine.wake_at().since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
@@ -62,7 +64,7 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            stopped = self.step(Mail::Wake).1;
+            stopped = self.step(Mail::Wake, None);
         }
         let me = self.me();
         // First what callers wait for, then the queue, so that no connection waits for an answer, then the connections.
@@ -70,6 +72,7 @@ impl Driver {
         log::info!(logger: self.log, "node {me}: stopped");
         drop(self.inbox);
         drop(self.transport);
+        self.recorder.end();
         // Nothing of the node writes a line after this.
         self.log.end();
     }
@@ -87,90 +90,121 @@ impl Driver {
     }
 
     fn take(&mut self, post: Post) {
-        let mail = match post {
+        let (mail, asker) = match post {
             Post::Request { from, request, answer } => {
                 log::trace!(logger: self.log, "node {}: {from} asks {request}", self.me());
-                if let (Some(reply), _) = self.step(Mail::Request { from, request }) {
-                    self.board.answers(&reply);
-                    // A connection that has given up waiting is gone.
-                    let _ = answer.send(reply);
-                }
-                return;
+                (Mail::Request { from, request }, Some(answer))
             }
-            Post::Program => Mail::Program(self.leadership.program_after_nudge()),
-            Post::Mail(mail) => mail,
+            Post::Program => (Mail::Program(self.leadership.program_after_nudge()), None),
+            Post::Mail(mail) => (mail, None),
         };
         if let Mail::Reply { from, reply } = &mail {
             log::trace!(logger: self.log, "node {}: {from} answers {reply}", self.me());
         }
-        self.step(mail);
+        self.step(mail, asker);
     }
 
-    fn step(&mut self, mail: Mail<Caller>) -> Stepped {
-        let now = clock::now();
+    /// Returns whether the node has stopped.
+    fn step(&mut self, mail: Mail<Caller>, asker: Asker) -> bool {
+        let (mut now, mut reading) = (clock::now(), Reading::First);
         if self.engine.is_late(now) {
-            self.step_at(now, Mail::Late);
+            self.step_at((now, reading), Mail::Late, None);
+            // Read again after each step: it may have stepped a lease that was free.
+            (now, reading) = (clock::now(), Reading::Next);
         }
-        // Read again before each step: the one before may have stepped a lease that was free.
-        let now = clock::now();
         if self.engine.looks_at_program(now) {
-            self.step_at(now, Mail::Program(self.leadership.program()));
+            self.step_at((now, reading), Mail::Program(self.leadership.program()), None);
+            (now, reading) = (clock::now(), Reading::Next);
         }
-        self.step_at(clock::now(), mail)
+        self.step_at((now, reading), mail, asker)
     }
 
-    fn step_at(&mut self, now: Instant, mail: Mail<Caller>) -> Stepped {
+    fn step_at(&mut self, (now, reading): (Instant, Reading), mail: Mail<Caller>, asker: Asker) -> bool {
+        self.recorder.steps(&self.engine, now, reading, &mail);
         let output = self.engine.step(now, mail);
         if output.role_changed() {
             self.transport.withdraw();
         }
-        match output.store(&mut Timed { storage: &mut self.storage, board: &self.board }) {
-            Ok(effects) => self.carry_out(now, effects),
+        let recorder = &mut self.recorder;
+        match output.store(&mut Timed { storage: &mut self.storage, board: &self.board, recorder }) {
+            Ok(effects) => self.carry_out(now, effects, asker),
             Err((error, undone)) => {
+                self.recorder.done();
                 let mail = Mail::StorageFailed { problem: error.to_string(), undone };
-                let output = self.engine.step(clock::now(), mail);
-                let effects = output.store(&mut Storage::Nowhere).expect("a node whose storage failed stores nothing");
-                self.carry_out(now, effects)
+                self.step_at((clock::now(), Reading::Inner), mail, None)
             }
         }
     }
 
-    fn carry_out(&mut self, now: Instant, effects: Effects<Caller>) -> Stepped {
+    fn carry_out(&mut self, now: Instant, effects: Effects<Caller>, asker: Asker) -> bool {
         let me = self.me();
         if let Some(told) = &effects.overran {
             self.log_event(told);
             self.overran(&told.event);
         }
-        let free = self.leadership.publish(effects.lease, effects.end_reason, now);
+        let free = self.publish(effects.lease, effects.end_reason, now);
+        if let Some(reply) = effects.reply {
+            self.reply(reply, asker);
+        }
         for (to, request) in effects.messages {
-            log::trace!(logger: self.log, "node {me}: asks {to} {request}");
-            self.transport.send(to, request);
+            self.send(to, request);
         }
         effects.told.iter().for_each(|told| self.log_event(told));
         let events: Vec<Event> = effects.overran.into_iter().chain(effects.told).map(|told| told.event).collect();
         let election = self.engine.election();
         self.board.show(election.role(), election.term(), election.leader(), &events);
         for note in &effects.notes {
+            self.recorder.did(note);
             log::log!(logger: self.log, log_level(note.level()), "node {me}: {note}");
         }
         for (caller, answer) in effects.answers {
-            // A caller that has gone needs no answer.
-            let _ = caller.try_send(answer);
+            self.answer(&caller, answer);
         }
         if let Some(late) = effects.late {
+            self.recorder.did(&late);
             self.board.late(late);
         }
+        self.recorder.did(&effects.stopped);
+        self.recorder.done();
         for term in free {
-            self.step_at(clock::now(), Mail::LeaseFree { term });
+            self.step_at((clock::now(), Reading::Inner), Mail::LeaseFree { term }, None);
         }
-        (effects.reply, effects.stopped)
+        effects.stopped
+    }
+
+    // Each of these does one thing, and notes just what it does. A replay compares that with what the engine wanted.
+
+    fn publish(&mut self, lease: Option<Deadline>, reason: EndReason, now: Instant) -> Vec<Term> {
+        self.recorder.did(&(lease, reason));
+        self.leadership.publish(lease, reason, now)
+    }
+
+    fn reply(&mut self, reply: Reply, asker: Asker) {
+        self.recorder.did(&reply);
+        self.board.answers(&reply);
+        if let Some(asker) = asker {
+            // A connection that has given up waiting is gone.
+            let _ = asker.send(reply);
+        }
+    }
+
+    fn send(&mut self, to: NodeId, request: Request) {
+        self.recorder.did(&(to, &request));
+        log::trace!(logger: self.log, "node {}: asks {to} {request}", self.me());
+        self.transport.send(to, request);
+    }
+
+    fn answer(&mut self, caller: &Caller, answer: Answer) {
+        self.recorder.did(&(caller, &answer));
+        caller.answer(answer);
     }
 
     fn me(&self) -> NodeId {
         self.engine.election().me()
     }
 
-    fn log_event(&self, told: &Told) {
+    fn log_event(&mut self, told: &Told) {
+        self.recorder.did(told);
         if let Some(level) = told.level {
             log::log!(logger: self.log, log_level(level), "node {}: {}", self.me(), told.event);
         }

@@ -56,6 +56,8 @@ mod voter;
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 #[cfg(feature = "checkers")]
 #[doc(hidden)]
 pub use canonical::Names;
@@ -76,7 +78,8 @@ use takeover::Takeovers;
 use voter::{Heard, Promise};
 
 /// One node's part in the election. See the [module](self) for how to drive it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Election {
     setup: Setup,
     started: Instant,
@@ -110,7 +113,8 @@ pub struct Election {
 }
 
 /// What a node knows only while it has that role.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 enum State {
     Follower(Follower),
     PreCandidate(PreCandidate),
@@ -118,7 +122,8 @@ enum State {
     Leader(Leader),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 struct Follower {
     leader: Option<NodeId>,
     /// When to ask for pre-votes.

@@ -33,6 +33,8 @@ mod stop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Serialize;
+
 pub use mail::{Call, Health, Mail, Program, Work};
 pub use output::{Answer, Effects, Level, Note, Output, Told, Undone};
 
@@ -41,7 +43,8 @@ use crate::election::{
 };
 
 /// One node, as a value. See the [module](self) for how to drive it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Engine<C> {
     election: Election,
     /// How long a stop waits for the others to confirm the release.
@@ -86,7 +89,8 @@ pub struct Engine<C> {
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A lease that was published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 struct Guarded {
     /// When what it guards must have ended.
     until: Instant,
@@ -96,7 +100,8 @@ struct Guarded {
 
 /// After the node was late, its program gets a turn, too, before anything is said about it. What was due before the
 /// node was late is not put off, so that a node that is late all the time still judges its program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 struct Turn {
     /// From when on the node was late.
     late_from: Instant,

@@ -17,7 +17,7 @@ impl fmt::Display for NotLeader {
 impl std::error::Error for NotLeader {}
 
 /// Why leadership is not transferred to a node. Nothing has changed: this node leads on, if it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransferError {
     /// This node does not lead.

@@ -62,6 +62,11 @@ mod log_queue;
 pub mod manual;
 mod members;
 mod node;
+#[cfg(not(feature = "checkers"))]
+mod recording;
+#[cfg(feature = "checkers")]
+#[doc(hidden)]
+pub mod recording;
 pub mod remote;
 pub mod status;
 mod store;

@@ -45,6 +45,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
+pub(crate) use self::rehearsal::try_to_create;
 use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
 use crate::election::{HardState, NodeId, Recovery, Store, Term};
@@ -185,7 +186,7 @@ fn warning(path: &Path, found: Option<&Found>, state: HardState) -> Option<Strin
 
 /// The path of a node's file, and what the file has to say of its owner.
 fn place(state_dir: &Path, node: NodeId, cluster: &str) -> Result<(PathBuf, Owner), StoreError> {
-    let path = state_dir.join(file_name(node));
+    let path = state_dir.join(file_stem(node) + ".vote");
     if cluster.len() > LONGEST_CLUSTER {
         let (found, path) = (cluster.len(), path.display());
         return Err(StoreError::unusable(format!(
@@ -222,13 +223,13 @@ fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
     Ok((file, created))
 }
 
-fn create_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(StoreError::io("create the folder of", path))
 }
 
-fn new_file_options() -> OpenOptions {
+pub(crate) fn new_file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // A pipe or a device must not make the open wait, before it can be refused. A link would let another, who may write
     // to the folder, choose the file that is overwritten.
@@ -287,8 +288,9 @@ fn fill(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `node-<id>.vote`. A byte that some file system refuses is written as `%` and two digits.
-fn file_name(node: NodeId) -> String {
+/// `node-<id>`, with which the names of a node's files begin. A byte that some file system refuses is written as `%`
+/// and two digits.
+pub(crate) fn file_stem(node: NodeId) -> String {
     let mut name = String::from("node-");
     for (at, byte) in node.as_str().bytes().enumerate() {
         let plain = byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && at > 0);
@@ -298,7 +300,7 @@ fn file_name(node: NodeId) -> String {
             name.push_str(&format!("%{byte:02X}"));
         }
     }
-    name + ".vote"
+    name
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -372,7 +374,7 @@ impl StoreError {
     }
 
     /// `doing` says what was being done to the file.
-    fn io(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    pub(crate) fn io(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let failed = format!("cannot {doing} {}", path.display());
         move |error| {
             let (problem, advice) = match error.kind() {

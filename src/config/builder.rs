@@ -102,6 +102,7 @@ pub struct ConfigBuilder {
     pub(super) insecure: bool,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) state_dir: Option<PathBuf>,
+    pub(super) recording_dir: Option<PathBuf>,
     pub(super) timing: TimingSpec,
     pub(super) rpc_timeout: Option<Duration>,
 }
@@ -143,6 +144,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(folder.into());
+        self
+    }
+
+    /// A folder in which the node records what reaches it and what it does, for the search of an error. Off unless set.
+    /// Several nodes may share it. A node keeps at most 8 MiB there.
+    #[must_use]
+    pub fn recording_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.recording_dir = Some(folder.into());
         self
     }
 
@@ -197,7 +206,13 @@ impl ConfigBuilder {
         if let Some(problem) = problem {
             return Err(ConfigError::invalid("certs", problem));
         }
-        let (certs, state_dir) = check_paths(self.certs, self.state_dir, &self.folder)?;
+        let certs = self.certs.map(|certs| check_certs(certs, &self.folder)).transpose()?;
+        let folder = |place: &str, path: Option<PathBuf>| {
+            let expected = format!("expected a folder, or no `{place}` at all");
+            path.map(|path| check_path(place, path, &self.folder, &expected)).transpose()
+        };
+        let state_dir = folder("state_dir", self.state_dir)?;
+        let recording_dir = folder("recording_dir", self.recording_dir)?;
         let timing = Timing::new(self.timing)
             .map_err(|error| ConfigError::invalid("timing", error.to_string()).because(error))?;
         let TimingSpec { heartbeat_interval, election_timeout, .. } = self.timing;
@@ -212,32 +227,25 @@ impl ConfigBuilder {
         }
         let members = check_nodes(self.nodes)?;
         let origin = String::new();
-        Ok(Config { origin, cluster, certs, state_dir, timing, rpc_timeout, members })
+        Ok(Config { origin, cluster, certs, state_dir, recording_dir, timing, rpc_timeout, members })
     }
 }
 
-/// The paths, counted from `folder`. A key in the place of its path is an error here, before the path is shown or made.
-fn check_paths(
-    certs: Option<CertFiles>,
-    state_dir: Option<PathBuf>,
-    folder: &Path,
-) -> Result<(Option<CertFiles>, Option<PathBuf>), ConfigError> {
-    let check = |place: &str, path: PathBuf, expected: &str| {
-        if path_may_be_key(&path) || path.as_os_str().is_empty() {
-            return Err(found(place, &path.to_string_lossy(), expected));
-        }
-        if let Some(problem) = text::unexpanded(&path) {
-            return Err(found(place, &path.to_string_lossy(), problem));
-        }
-        Ok(folder.join(path))
-    };
-    let file = "expected the path of a file, not what is in it";
-    let certs = certs.map(|CertFiles { ca, cert, key }| {
-        let (ca, cert) = (check("certs.ca", ca, file)?, check("certs.server.cert", cert, file)?);
-        Ok(CertFiles { ca, cert, key: check("certs.server.key", key, file)? })
-    });
-    let state_dir = state_dir.map(|path| check("state_dir", path, "expected a folder, or no `state_dir` at all"));
-    Ok((certs.transpose()?, state_dir.transpose()?))
+fn check_certs(CertFiles { ca, cert, key }: CertFiles, folder: &Path) -> Result<CertFiles, ConfigError> {
+    let check = |place, path| check_path(place, path, folder, "expected the path of a file, not what is in it");
+    let (ca, cert) = (check("certs.ca", ca)?, check("certs.server.cert", cert)?);
+    Ok(CertFiles { ca, cert, key: check("certs.server.key", key)? })
+}
+
+/// The path, counted from `folder`. A key in the place of its path is an error here, before the path is shown or made.
+fn check_path(place: &str, path: PathBuf, folder: &Path, expected: &str) -> Result<PathBuf, ConfigError> {
+    if path_may_be_key(&path) || path.as_os_str().is_empty() {
+        return Err(found(place, &path.to_string_lossy(), expected));
+    }
+    if let Some(problem) = text::unexpanded(&path) {
+        return Err(found(place, &path.to_string_lossy(), problem));
+    }
+    Ok(folder.join(path))
 }
 
 fn check_nodes(nodes: Vec<NodeSpec>) -> Result<BTreeMap<NodeId, Member>, ConfigError> {

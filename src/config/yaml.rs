@@ -97,6 +97,7 @@ fn builder(text: &str, folder: &Path) -> Result<ConfigBuilder, ConfigError> {
         key: PathBuf::from(certs.server.key.0),
     });
     builder.state_dir = yaml.state_dir.map(|Text(path)| PathBuf::from(path));
+    builder.recording_dir = yaml.recording_dir.map(|Text(path)| PathBuf::from(path));
     builder.folder = folder.to_owned();
     if let Some(text) = timing.heartbeat_interval {
         builder.timing.heartbeat_interval = parse_time("timing.heartbeat_interval", &text)?;
@@ -133,6 +134,7 @@ struct FileYaml {
     certs: Option<CertsYaml>,
     insecure: Option<String>,
     state_dir: Option<Text>,
+    recording_dir: Option<Text>,
     timing: Option<TimingYaml>,
     nodes: NodesYaml,
 }

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::election::{HardState, Store};
+use crate::recording::Recorder;
 use crate::status::Board;
 use crate::store::{StoreError, VoteFile};
 
@@ -25,10 +26,11 @@ impl Store for Storage {
     }
 }
 
-/// Tells the board how long each write takes.
+/// Tells the board how long each write takes, and the recorder what was written.
 pub(super) struct Timed<'a> {
     pub(super) storage: &'a mut Storage,
     pub(super) board: &'a Board,
+    pub(super) recorder: &'a mut Recorder,
 }
 
 impl Store for Timed<'_> {
@@ -40,6 +42,7 @@ impl Store for Timed<'_> {
         if let Storage::File(_) = self.storage {
             self.board.wrote(clock::now().since(began));
         }
+        self.recorder.did(&(state, saved.is_ok()));
         saved
     }
 }

@@ -47,6 +47,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         board: board.clone(),
         transport: Transport::start(local, listener).expect("threads"),
         log,
+        recorder: Recorder::default(),
     };
     (driver, leadership, board)
 }
@@ -78,7 +79,7 @@ fn a_panic_of_the_election_thread_leaves_no_lease_and_nobody_waiting() {
 #[test]
 fn each_step_has_its_own_reading_of_the_clock() {
     let (mut driver, leadership, _) = alone(Storage::Nowhere);
-    driver.step(Mail::Start);
+    driver.step(Mail::Start, None);
     assert!(leadership.lease(clock::now()).is_some(), "a node that is alone leads at once");
     let good_until = clock::now() + Duration::from_millis(2);
     leadership.set_health(Some(Health { good_until, hold_off: Duration::ZERO }));
@@ -86,6 +87,6 @@ fn each_step_has_its_own_reading_of_the_clock() {
     while !driver.engine.looks_at_program(clock::now()) {
         std::thread::yield_now();
     }
-    driver.step(Mail::Unanswered { by: NodeId::from(2) });
+    driver.step(Mail::Unanswered { by: NodeId::from(2) }, None);
     assert!(leadership.lease(clock::now()).is_none(), "it fell ill");
 }

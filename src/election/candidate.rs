@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
 
 /// A node that asks whether it would win.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
     /// The peers that would vote for it, and when each is free to do so.
@@ -22,7 +25,8 @@ pub(super) struct PreCandidate {
 }
 
 /// A leader that a peer hears, and until when to believe it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct FreshHint {
     pub(super) leader: NodeId,
     pub(super) until: Instant,
@@ -40,7 +44,8 @@ impl PreCandidate {
 }
 
 /// A node that asks for votes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Candidate {
     pub(super) candidacy: u64,
     pub(super) started: Instant,

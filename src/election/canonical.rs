@@ -130,6 +130,13 @@ impl Election {
         }
     }
 
+    /// What has to be durable.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.hard
+    }
+
     /// The heartbeats that the node knows by number: the last one it sent, and the last one it promised on.
     #[doc(hidden)]
     pub fn heartbeats(&self) -> impl Iterator<Item = (Term, u64)> {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// SplitMix64 (Steele, Lea and Flood 2014). Written here, because the state of an election must be hashable and the
 /// same on every platform. The generators of `rand` are not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Dice(u64);
 
 impl Dice {

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Why a node no longer leads, or must stop its work as leader.
 ///
 /// The same reason appears in the event, in the error that stops the work, in the counters and in the metrics. The list
 /// is exhaustive on purpose: code that shows or counts reasons must treat each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub enum EndReason {
     /// No quorum answered in time: the lease has run out, or runs out before the work could stop.
     QuorumLost,

@@ -27,7 +27,7 @@ impl fmt::Display for Role {
 }
 
 /// What a node has become, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     /// Its role.
     pub role: Role,
@@ -42,7 +42,7 @@ pub struct Event {
 }
 
 /// Why a node has become what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// It has just started.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Effects, NodeId, Term};
 
 /// What must be durable before a message that relies on it leaves the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct HardState {
     /// The highest term that this node has taken part in.
     pub term: Term,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{EndReason, Event, Instant, NodeId, Reply, Request, Term, Timing};
 
 /// The cluster as one of its nodes sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Setup {
     /// This node.
     pub me: NodeId,
@@ -17,7 +20,8 @@ pub struct Setup {
 }
 
 /// What is configured about a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Voter {
     /// A node of higher priority comes earlier in the line of succession. In the end the eligible node with the highest
     /// priority leads.
@@ -83,7 +87,8 @@ pub struct Effects {
 }
 
 /// Until when a node may act as leader, on its own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Deadline {
     /// The fencing token: the term of the lease.
     pub token: Term,

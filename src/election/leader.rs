@@ -10,10 +10,13 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Cause, Deadline, Effects, Election, EndReason, Heard, Instant, NodeId, Request, State, Term};
 
 /// A node that was elected.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Leader {
     /// The end of the lease, once it is won.
     pub(super) until: Option<Instant>,
@@ -31,20 +34,23 @@ pub(super) struct Leader {
 
 /// An eligible backer that is preferred to this leader. The leader hands over to it at `due`, if it was there without a
 /// gap until then.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Preferred {
     pub(super) id: NodeId,
     pub(super) due: Instant,
 }
 
 /// What a peer has promised, and whether it is eligible.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Backer {
     pub(super) until: Instant,
     pub(super) eligible: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct SteppingDown {
     pub(super) successor: Option<NodeId>,
     pub(super) hold_off: Duration,

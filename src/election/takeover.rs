@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::leader::Preferred;
 use super::{Effects, Election, EndReason, Instant, NodeId, State};
 
@@ -19,7 +21,8 @@ use super::{Effects, Election, EndReason, Instant, NodeId, State};
 const MOST_FAILURES: u32 = 6;
 
 /// What a node has seen of the nodes that are preferred to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Takeovers {
     /// The present leader, if it is preferred, until it has led for long enough.
     pub(super) young: Option<Takeover>,
@@ -28,7 +31,8 @@ pub(super) struct Takeovers {
 }
 
 /// A takeover that has not yet lasted as long as [`Timing::settling`](super::Timing::settling).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Takeover {
     pub(super) leader: NodeId,
     pub(super) settled_at: Instant,

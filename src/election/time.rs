@@ -4,11 +4,14 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// A moment on this node's own clock, in nanoseconds since the start of that clock.
 ///
 /// Moments of different nodes are never compared. This is not [`std::time::Instant`], for two reasons: a test or a
 /// model checker must be able to name a moment, and the standard one stops while the host is suspended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// The three knobs by name, before [`Timing::new`] has checked them. The default is that of [`Timing`].
 ///
 /// ```
@@ -37,7 +39,8 @@ impl Default for TimingSpec {
 ///
 /// Every `Timing` that exists leaves a lease, because [`Timing::new`] refuses any other. All other times are derived
 /// from it. So a lease that is longer than its promise cannot be written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Timing {
     heartbeat_interval: Duration,
     election_timeout: Duration,
@@ -168,7 +171,7 @@ impl Default for Timing {
 }
 
 /// Why three settings are no [`Timing`]. The text has every number involved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TimingError(String);
 
 impl fmt::Display for TimingError {

@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{
     Cause, Deadline, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Reply, Request, State, Term,
 };
 
 /// Until `until`, only `holder` gets this node's vote, in any term.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Promise {
     pub(super) holder: NodeId,
     pub(super) term: Term,
@@ -18,7 +21,8 @@ pub(super) struct Promise {
 }
 
 /// The last leader that this node has heard directly, or has been itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Heard {
     pub(super) leader: NodeId,
     pub(super) term: Term,

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::Undone;
 use crate::election::{EndReason, Instant, NodeId, Reply, Request, Term};
 
 /// One thing for a node to deal with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub enum Mail<C> {
     /// The node starts. Comes once, and before everything but [`Mail::Program`].
     Start,
@@ -53,13 +56,15 @@ pub enum Mail<C> {
     StorageFailed {
         /// Why not.
         problem: String,
-        /// What [`Output::store`](super::Output::store) did not give out.
+        /// What [`Output::store`](super::Output::store) did not give out. No part of a recording: a replay has its own.
+        #[serde(skip)]
         undone: Undone<C>,
     },
 }
 
 /// What a program may ask of its node, and waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub enum Call {
     /// Give leadership up. Refused if the node does not lead, or if `successor` could not follow now.
     HandOver {
@@ -81,7 +86,8 @@ pub enum Call {
 }
 
 /// What a program is and wants, as its node has to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Program {
     /// It said that it is not eligible.
     pub ineligible: bool,
@@ -98,7 +104,8 @@ pub struct Program {
 }
 
 /// The health of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Health {
     /// By when the next good answer must come. A moment that has passed says that the program is not healthy.
     pub good_until: Instant,
@@ -107,7 +114,8 @@ pub struct Health {
 }
 
 /// The work of a leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub struct Work {
     /// The term of its lease.
     pub term: Term,

@@ -44,7 +44,7 @@ pub struct Effects<C> {
 }
 
 /// An event, and at which level it is logged, if it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Told {
     /// The event.
     pub event: Event,
@@ -53,7 +53,7 @@ pub struct Told {
 }
 
 /// How loud a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Somebody has to act.
     Error,
@@ -87,7 +87,7 @@ impl Level {
 }
 
 /// A line of the log that is no event: nothing has changed, or not in this node's part of the election.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Note {
     /// The election timeout of a peer does not fit the timing of this node.
     TimingDiffers {
@@ -157,7 +157,7 @@ impl fmt::Display for Note {
 ///
 /// [`Call::HandOver`](super::Call::HandOver) is answered with `Refused`, or with `Begun` and later `Done`.
 /// [`Call::WorkEnds`](super::Call::WorkEnds) is answered with `Done`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Nothing has changed.
     Refused(TransferError),
@@ -191,6 +191,13 @@ impl<C> Output<C> {
             Ok(()) => Ok(self.effects),
             Err(error) => Err((error, Undone { answers: self.effects.answers })),
         }
+    }
+}
+
+/// Nothing was held back.
+impl<C> Default for Undone<C> {
+    fn default() -> Self {
+        Undone { answers: Vec::new() }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::log_queue::LogQueue;
+use crate::recording::{Recorder, RecorderError};
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
 use crate::transport::{self, Complaints, Local, Transport};
@@ -50,6 +51,10 @@ impl Node {
         let (storage, recovery) = open_storage(config, log)?;
         let listener = listen(config)?;
         let (seed, instance) = (random()?, random()?);
+        let recorder = match &config.recording_dir {
+            Some(folder) => Recorder::start(folder, id, instance, log)?,
+            None => Recorder::default(),
+        };
 
         let (inbox, posts) = Inbox::new();
         let nudged = inbox.clone();
@@ -88,6 +93,7 @@ impl Node {
             board: board.clone(),
             transport,
             log: log.clone(),
+            recorder,
         };
         let (ends, stopped) = crossbeam_channel::bounded::<()>(0);
         let body = move || {
@@ -127,7 +133,9 @@ impl Node {
         warnings.extend(stateless(config));
         let state = config.state_dir.as_ref().map(|folder| VoteFile::rehearse(folder, config.id(), &config.cluster));
         let state = state.transpose().map_err(StartError::state).map(|found| warnings.extend(found.flatten()));
-        let errors = [state.err(), listen(config).err(), random().err()];
+        let recording = config.recording_dir.as_ref().map(|folder| Recorder::rehearse(folder, config.id()));
+        let recording = recording.transpose().map_err(StartError::recording);
+        let errors = [state.err(), listen(config).err(), random().err(), recording.err()];
         (errors.into_iter().flatten().collect(), warnings)
     }
 }
@@ -166,6 +174,8 @@ pub enum StartError {
         /// The same with the file and what to do.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It cannot record.
+    Recording(Box<dyn std::error::Error + Send + Sync>),
     /// It cannot listen on its address.
     Listen {
         /// The address, as `host:port`.
@@ -183,12 +193,25 @@ impl StartError {
     fn state(error: StoreError) -> StartError {
         StartError::State { problem: error.problem, error: Box::new(error) }
     }
+
+    fn recording(error: StoreError) -> StartError {
+        StartError::Recording(Box::new(error))
+    }
+}
+
+impl From<RecorderError> for StartError {
+    fn from(error: RecorderError) -> StartError {
+        match error {
+            RecorderError::Folder(error) => StartError::recording(error),
+            RecorderError::Thread(error) => StartError::Threads(error),
+        }
+    }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::State { error, .. } => error.fmt(f),
+            StartError::State { error, .. } | StartError::Recording(error) => error.fmt(f),
             StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(f, "cannot listen on {at}: another process does; stop it, or give this node another port")
             }
@@ -210,7 +233,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::State { error, .. } => error.source(),
+            StartError::State { error, .. } | StartError::Recording(error) => error.source(),
             StartError::Listen { error, .. } | StartError::Threads(error) | StartError::Random(error) => Some(error),
         }
     }

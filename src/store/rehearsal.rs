@@ -23,7 +23,7 @@ impl VoteFile {
 }
 
 /// Makes the folder and a file beside the one that the node would make, and removes both.
-fn try_to_create(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn try_to_create(path: &Path) -> Result<(), StoreError> {
     let missing: Vec<PathBuf> =
         path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Into::into).collect();
     let mut name = path.as_os_str().to_owned();

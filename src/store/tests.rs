@@ -48,7 +48,7 @@ fn a_term_that_no_election_leads_to_is_an_error_that_names_the_file() {
     assert_eq!(open_on(HOST, &usable).1, restored(state(last_usable, None)));
     let used_up = saved(&[state(Term::LAST.0, None)]);
     let text = refusal(used_up.path(), 1, "east");
-    let path = used_up.path().join(file_name(1.into()));
+    let path = used_up.path().join(file_stem(1.into()) + ".vote");
     assert!(text.contains(&format!("{} holds term {}", path.display(), Term::LAST)), "{text}");
     assert!(text.contains("remove the file"), "{text}");
 }
@@ -252,7 +252,7 @@ fn a_vote_once_given_is_never_overwritten_in_its_term() {
 
 #[test]
 fn an_id_makes_a_harmless_file_name() {
-    for (id, name) in [("db-east_1.a", "node-db-east_1.a.vote"), ("../x%", "node-%2E.%2Fx%25.vote")] {
-        assert_eq!(file_name(id.parse().expect("an id")), name);
+    for (id, name) in [("db-east_1.a", "node-db-east_1.a"), ("../x%", "node-%2E.%2Fx%25")] {
+        assert_eq!(file_stem(id.parse().expect("an id")), name);
     }
 }

@@ -16,6 +16,7 @@ use super::host;
 use super::picture;
 use super::round::{Outcome, Plan, play};
 use super::skip;
+use super::timeline::Summary;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -28,6 +29,7 @@ struct Total {
     acts: usize,
     /// Rounds in which the first leader had to stay.
     kept: usize,
+    replayed: Summary,
     failed: Vec<u64>,
 }
 
@@ -69,7 +71,7 @@ fn nothing_that_is_done_to_a_cluster_makes_two_leaders() {
 
 fn conclude(plan: &Plan, outcome: &Outcome, only: &str, longest_stop: u64, total: &Mutex<Total>) {
     let faults: Vec<&str> = plan.faults.iter().map(|fault| fault.name).collect();
-    let Outcome { history, violations, .. } = outcome;
+    let Outcome { history, violations, replayed, .. } = outcome;
     let gaps = history.gaps();
     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
     for fault in &faults {
@@ -78,6 +80,7 @@ fn conclude(plan: &Plan, outcome: &Outcome, only: &str, longest_stop: u64, total
     total.gaps.extend(&gaps);
     total.acts += history.acts.len();
     total.kept += usize::from(history.kept.is_some());
+    total.replayed += *replayed;
     let what = format!("{} nodes, {:?}: {}", plan.size, plan.kind, faults.join(" + "));
     println!("round {}: {what}: {} acts, {} changes of leader", plan.seed, history.acts.len(), gaps.len());
     if violations.is_empty() {
@@ -108,6 +111,11 @@ fn save(plan: &Plan, outcome: &Outcome) -> PathBuf {
     for (id, log) in &outcome.logs {
         fs::write(folder.join(format!("node-{id}.log")), log).unwrap();
     }
+    let recordings = folder.join("recordings");
+    fs::create_dir_all(&recordings).unwrap();
+    for (name, bytes) in &outcome.recordings {
+        fs::write(recordings.join(name), bytes).unwrap();
+    }
     folder
 }
 
@@ -116,6 +124,7 @@ fn save(plan: &Plan, outcome: &Outcome) -> PathBuf {
 const FLOOR_MS: f64 = 450.0;
 
 fn report(total: &Total, took: Duration) {
+    println!("replayed: {:?}", total.replayed);
     println!("rounds in which the leader had to stay: {}", total.kept);
     println!("rounds by fault:");
     for (fault, rounds) in &total.rounds {

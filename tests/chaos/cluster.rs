@@ -63,7 +63,7 @@ pub(crate) struct Cluster {
     pub(crate) hurt: BTreeSet<usize>,
     pub(crate) hurt_links: BTreeSet<Link>,
     pub(crate) timeout_ms: u64,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Cluster {
@@ -85,6 +85,7 @@ impl Cluster {
             let certs = ca.sign(id, &[&host.addr]);
             plan.certs = Some(certs.clone());
             plan.state_dir = Some(disk);
+            plan.recording_dir = Some(folder.path().join("recordings"));
             let config = file("config");
             fs::write(&config, plan.yaml()).unwrap();
             let (log, shim) = (LogPipe::new(file("log")), Shim::new(file("shim")));
@@ -103,8 +104,13 @@ impl Cluster {
             hurt: BTreeSet::new(),
             hurt_links: BTreeSet::new(),
             timeout_ms,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Where all nodes record what they do.
+    pub(crate) fn recordings(&self) -> PathBuf {
+        self.folder.path().join("recordings")
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -163,7 +169,9 @@ impl Cluster {
         processes::signal(pid, Signal::CONT);
         let id = self.members[index].id.clone();
         let process = self.members[index].process.as_mut().unwrap();
-        if try_for(Duration::from_secs(15), || (!process.is_running()).then_some(())).is_none() {
+        // Long, because a process that has no more share of its processor takes its time to die, and all others that
+        // fork or end wait for it when somebody moves a process between control groups just then.
+        if try_for(Duration::from_secs(120), || (!process.is_running()).then_some(())).is_none() {
             self.history.wrong.push(format!("node {id} does not end by {signal:?}: state {:?}", processes::state(pid)));
         }
         self.bury(index);

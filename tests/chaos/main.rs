@@ -6,9 +6,9 @@
 //! `shim.c`, makes writes slow or failing and moves the wall clock.
 //!
 //! A [`round`] starts a cluster, waits until it has settled, inflicts the [`faults`] that its seed says, mends them,
-//! and waits until a leader acts again. [`judge`] then reads the [`history`]: what was done to whom, and every act
-//! that reached the [`resource`]. Several rounds run at once. Nothing leaves the namespaces, and they end with this
-//! process.
+//! and waits until a leader acts again. [`judge`] then reads the [`history`]: what was done to whom, and every act that
+//! reached the [`resource`]. What the nodes have recorded is replayed, and judged on one [`timeline`]. Several rounds
+//! run at once. Nothing leaves the namespaces, and they end with this process.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -29,6 +29,9 @@ mod campaign;
 mod cluster;
 mod disk;
 mod faults;
+#[path = "../election/harness/mod.rs"]
+#[allow(dead_code, unused_imports)] // a part is for the other programs
+mod harness;
 mod history;
 mod host;
 mod judge;
@@ -42,6 +45,8 @@ mod round;
 #[path = "../support/mod.rs"]
 #[allow(dead_code)] // a part is for the other programs
 mod support;
+#[path = "../replay/timeline.rs"]
+mod timeline;
 mod work;
 
 use support::{actor, certs, child, dice, holdings, lease_log, process, quota, skip};

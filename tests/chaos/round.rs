@@ -18,6 +18,7 @@ use super::holdings::{Holdings, holdings};
 use super::judge::violations;
 use super::process::try_for;
 use super::processes;
+use super::timeline::{Summary, replay};
 use super::work::ARGUMENTS;
 
 /// Longer than any cluster needs, on any machine: what has not come by then does not come.
@@ -42,6 +43,9 @@ pub(crate) struct Outcome {
     pub(crate) history: History,
     pub(crate) violations: Vec<String>,
     pub(crate) logs: Vec<(String, String)>,
+    pub(crate) replayed: Summary,
+    /// The recordings, each with its name, of a round that went wrong.
+    pub(crate) recordings: Vec<(String, Vec<u8>)>,
 }
 
 impl Plan {
@@ -219,6 +223,15 @@ pub(crate) fn finish(mut cluster: Cluster) -> Outcome {
             cluster.history.wrong.push(format!("node {id} panicked: {part}"));
         }
     }
+    let recordings = cluster.recordings();
+    let replayed = replay(&recordings).unwrap_or_else(|fault| {
+        cluster.history.wrong.push(format!("REPLAY {fault}"));
+        Summary::default()
+    });
     let history = cluster.history.clone();
-    Outcome { violations: violations(&history), history, logs }
+    let violations = violations(&history);
+    let files = fs::read_dir(recordings).unwrap().filter(|_| !violations.is_empty());
+    let read = |file: fs::DirEntry| (file.file_name().to_string_lossy().into_owned(), fs::read(file.path()).unwrap());
+    let recordings = files.map(|file| read(file.unwrap())).collect();
+    Outcome { violations, history, logs, replayed, recordings }
 }

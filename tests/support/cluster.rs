@@ -45,6 +45,7 @@ pub(crate) struct Plan {
     pub(crate) cluster: String,
     pub(crate) certs: Option<Certs>,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) recording_dir: Option<PathBuf>,
     pub(crate) election_timeout_ms: u64,
     /// The default, unless set.
     pub(crate) heartbeat_interval_ms: Option<u64>,
@@ -67,6 +68,7 @@ impl Plan {
             cluster: "test".into(),
             certs,
             state_dir: None,
+            recording_dir: None,
             election_timeout_ms,
             heartbeat_interval_ms: None,
             nodes: nodes.collect(),
@@ -88,6 +90,9 @@ impl Plan {
         .unwrap();
         if let Some(folder) = &self.state_dir {
             writeln!(yaml, "state_dir: {}", folder.display()).unwrap();
+        }
+        if let Some(folder) = &self.recording_dir {
+            writeln!(yaml, "recording_dir: {}", folder.display()).unwrap();
         }
         writeln!(yaml, "timing:\n  election_timeout: {}ms", self.election_timeout_ms).unwrap();
         if let Some(interval) = self.heartbeat_interval_ms {

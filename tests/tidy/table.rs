@@ -19,7 +19,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["clock", "error", "sync"],
     &["engine", "members", "tls"],
     &["inbox", "log_queue", "store"],
-    &["leadership"],
+    &["leadership", "recording"],
     &["status"],
     &["config", "transport"],
     &["driver", "remote"],
@@ -31,18 +31,23 @@ pub(super) const LAYERS: &[&[&str]] = &[
 pub(super) const APART: &str = "bin";
 
 /// The row of a file is the one with the longest name that its module path begins with.
-pub(super) const ROWS: [Row; 25] = [
+pub(super) const ROWS: [Row; 26] = [
     row("election", &[], &["serde"]),
     row("clock", &["election"], &["rustix"]),
     row("error", &["election"], &[]),
     row("sync", &[], &[]),
-    row("engine", &["election", "error"], &[]),
+    row("engine", &["election", "error"], &["serde"]),
     row("members", &["election", "error"], &[]),
     row("tls", &["clock", "election", "sync"], &["der", "rustix", "rustls", "rustls_pemfile"]),
-    row("inbox", &["election", "engine"], &["crossbeam_channel"]),
+    row("inbox", &["election", "engine"], &["crossbeam_channel", "serde"]),
     row("log_queue", &["clock", "election", "sync"], &["crossbeam_channel", "log"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
     row("store", &["clock", "election"], &["crc32fast", "rustix"]),
+    row(
+        "recording",
+        &["clock", "election", "engine", "log_queue", "store"],
+        &["bincode", "crc32fast", "crossbeam_channel", "log", "serde"],
+    ),
     row("leadership", &["clock", "election", "engine", "inbox", "log_queue", "sync"], &["crossbeam_channel", "log"]),
     row("status", &["clock", "election", "leadership", "log_queue", "sync"], &["rustix", "serde"]),
     row("status::prometheus", &["election"], &["prometheus_client"]),
@@ -61,7 +66,18 @@ pub(super) const ROWS: [Row; 25] = [
     row("remote", &["clock", "config", "election", "leadership", "status", "transport"], &["serde"]),
     row(
         "driver",
-        &["clock", "election", "engine", "inbox", "leadership", "log_queue", "status", "store", "transport"],
+        &[
+            "clock",
+            "election",
+            "engine",
+            "inbox",
+            "leadership",
+            "log_queue",
+            "recording",
+            "status",
+            "store",
+            "transport",
+        ],
         &["crossbeam_channel", "log"],
     ),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
@@ -98,6 +114,7 @@ const WHOLE: &[&str] = &[
     "leadership",
     "log_queue",
     "members",
+    "recording",
     "status",
     "store",
     "sync",

@@ -1,0 +1,423 @@
+//! Recordings of real processes, replayed through the shipped engine and judged on one time line.
+//!
+//! Each recording is stepped again. The engine has to want just what its driver has done, and the driver has to have
+//! looked at its clock and its program as the loop asks. All nodes are on one host and share one clock, so their steps
+//! have one order. In that order they go through the [`Checker`] of the simulation, which judges what was said and who
+//! may act. And what a node has heard, another one must have said.
+//!
+//! A process that was killed has not recorded its last moments. So what it has said or done there is not asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::fs;
+use std::ops::AddAssign;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use leadelect::NodeId;
+use leadelect::election::{Deadline, HardState, Instant, Request, Store, Term};
+use leadelect::engine::{Effects, Engine, Mail, Undone};
+use leadelect::recording::{Done, RecordedEntry as Entry, RecordedReading as Reading, Recording, read};
+
+use super::harness::checker::{Checker, Step, Work};
+use super::harness::clock::{Clock, Real};
+
+/// The clock that all processes of a host share.
+const SHARED: Clock = Clock { set_at: Real::ZERO, showed: Instant::ZERO, ppm: 0 };
+
+/// What was replayed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) processes: usize,
+    /// How many of them have ended in order.
+    pub(crate) stopped: usize,
+    pub(crate) steps: usize,
+    /// Places where steps were lost, because the disk was too slow.
+    pub(crate) gaps: usize,
+    pub(crate) leases_won: u64,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Summary) {
+        let Summary { processes, stopped, steps, gaps, leases_won } = other;
+        self.processes += processes;
+        self.stopped += stopped;
+        self.steps += steps;
+        self.gaps += gaps;
+        self.leases_won += leases_won;
+    }
+}
+
+/// A file of a process: its number, its path and what is in it.
+type Part = (u64, PathBuf, Recording);
+
+/// What one process has recorded, with the parts in their order.
+struct Life {
+    node: NodeId,
+    parts: Vec<Part>,
+    first: Instant,
+    last: Instant,
+    stopped: bool,
+    gaps: usize,
+}
+
+/// One entry of a life, at its moment.
+#[derive(Clone, Copy)]
+struct Place {
+    at: Instant,
+    life: usize,
+    part: usize,
+    entry: usize,
+}
+
+/// Replays every recording in `folder`.
+///
+/// # Errors
+///
+/// The first thing that is wrong, with its place.
+pub(crate) fn replay(folder: &Path) -> Result<Summary, String> {
+    let lives = lives(folder)?;
+    let mut places = Vec::new();
+    for (life, Life { parts, .. }) in lives.iter().enumerate() {
+        for (part, (.., recording)) in parts.iter().enumerate() {
+            for (entry, what) in recording.entries.iter().enumerate() {
+                if let Entry::Steps { at, .. } = what {
+                    places.push(Place { at: *at, life, part, entry });
+                }
+            }
+        }
+    }
+    // What one process did at one moment stays in its order.
+    places.sort_by_key(|place| place.at);
+    let mut replay = Replay { players: lives.iter().map(|_| None).collect(), lives: &lives, ..Replay::default() };
+    for place in &places {
+        replay.play(*place).map_err(|fault| replay.tell(*place, &fault))?;
+    }
+    Ok(Summary {
+        processes: lives.len(),
+        stopped: lives.iter().filter(|life| life.stopped).count(),
+        steps: places.len(),
+        gaps: lives.iter().map(|life| life.gaps).sum(),
+        leases_won: replay.checker.leases_won,
+    })
+}
+
+fn lives(folder: &Path) -> Result<Vec<Life>, String> {
+    let mut processes: BTreeMap<(NodeId, u64), Vec<Part>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.rsplit('-').next()?.parse().ok());
+        let bytes = fs::read(&path).unwrap();
+        if bytes.is_empty() {
+            continue; // the process was killed before its first step
+        }
+        let recording = read(&bytes).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        let own = env!("CARGO_PKG_VERSION");
+        if recording.version != own {
+            return Err(format!("{}: made by version {}: this is {own}", path.display(), recording.version));
+        }
+        let process = processes.entry((recording.node, recording.process)).or_default();
+        process.push((number.ok_or("a file without a number")?, path, recording));
+    }
+    let mut lives = Vec::new();
+    for ((node, _), mut parts) in processes {
+        parts.sort_by_key(|(number, ..)| *number);
+        let moments = parts.iter().flat_map(|(.., recording)| &recording.entries).filter_map(|entry| match entry {
+            Entry::Steps { at, .. } => Some(*at),
+            Entry::Done { .. } | Entry::Stopped => None,
+        });
+        let (Some(first), Some(last)) = (moments.clone().min(), moments.max()) else { continue };
+        lives.push(Life {
+            node,
+            first,
+            last,
+            stopped: parts.last().is_some_and(|(.., part)| part.entries.last() == Some(&Entry::Stopped)),
+            gaps: parts.iter().skip(1).filter(|(.., part)| !part.continues).count(),
+            parts,
+        });
+    }
+    lives.sort_by_key(|life| life.first);
+    Ok(lives)
+}
+
+/// A process, as far as it was replayed.
+struct Player {
+    engine: Engine<u64>,
+    /// Counts the processes of this node.
+    number: u64,
+    durable: HardState,
+    storage_failed: bool,
+    work: Option<Work>,
+    /// What a failed write has held back.
+    undone: Undone<u64>,
+    /// The step before was [`Mail::Late`].
+    was_late: bool,
+}
+
+#[derive(Default)]
+struct Replay<'a> {
+    lives: &'a [Life],
+    players: Vec<Option<Player>>,
+    /// The newest process of each node.
+    newest: BTreeMap<NodeId, usize>,
+    checker: Checker,
+    /// All that was said so far.
+    said: BTreeSet<String>,
+}
+
+fn saying(from: NodeId, to: NodeId, message: &impl Debug) -> String {
+    format!("{from} {to} {message:?}")
+}
+
+/// Does what the disk of the recorded process did.
+struct Disk<'a> {
+    works: bool,
+    done: &'a mut Done,
+    saved: &'a mut HardState,
+}
+
+impl Store for Disk<'_> {
+    type Error = ();
+
+    fn save(&mut self, state: &HardState) -> Result<(), ()> {
+        self.done.wrote(state, self.works);
+        if !self.works {
+            return Err(());
+        }
+        *self.saved = *state;
+        Ok(())
+    }
+}
+
+impl Replay<'_> {
+    fn tell(&self, Place { at, life, part, entry }: Place, fault: &str) -> String {
+        let Life { node, parts, .. } = &self.lives[life];
+        let (_, path, recording) = &parts[part];
+        format!("{fault}\n  node {node} at {at:?}, {} entry {entry}: {:?}", path.display(), recording.entries[entry])
+    }
+
+    fn play(&mut self, place: Place) -> Result<(), String> {
+        let lives = self.lives;
+        let Place { at, life, part, entry } = place;
+        let (node, recording) = (lives[life].node, &lives[life].parts[part].2);
+        if entry == 0 {
+            self.begin_part(at, life, part)?;
+        }
+        let Entry::Steps { reading, mail, .. } = &recording.entries[entry] else { unreachable!("a step") };
+        let next = &recording.entries[entry + 1..];
+        let [Entry::Done { digest }, next @ ..] = next else {
+            // The end of what a killed process has recorded, or a panic of the node, which its log has.
+            return Ok(());
+        };
+        let storage_fails =
+            |entry: &Entry<Mail<u64>>| matches!(entry, Entry::Steps { mail: Mail::StorageFailed { .. }, .. });
+        let works = !next.first().is_some_and(storage_fails);
+        self.reads_its_clock(at, life, *reading, mail)?;
+        self.hears(at, node, mail)?;
+        let (wanted, effects) = self.step(at, life, mail.clone(), works)?;
+        if wanted != *digest {
+            return Err(format!("SameDone: the engine wanted {effects:?}, and the driver has done something else"));
+        }
+        if let Some(effects) = effects {
+            self.carries_out(at, life, mail, &effects);
+        }
+        let stops = next.first() == Some(&Entry::Stopped);
+        if stops {
+            self.ends(at, life);
+        }
+        self.checker.violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// The engine at the start of a part is the one that was replayed up to there.
+    fn begin_part(&mut self, at: Instant, life: usize, part: usize) -> Result<(), String> {
+        let Life { node, parts, .. } = &self.lives[life];
+        let Recording { engine, continues, .. } = &parts[part].2;
+        match &mut self.players[life] {
+            Some(player) if *continues && player.engine == *engine => return Ok(()),
+            Some(_) if *continues => return Err("SameEngine: this part begins with another engine".to_owned()),
+            Some(player) => {
+                // Steps were lost: what is open, nobody knows.
+                (player.engine, player.durable) = (engine.clone(), engine.election().hard_state());
+                self.checker.calls_end(*node);
+                return Ok(());
+            }
+            None => {}
+        }
+        let found = engine.election().hard_state();
+        let before = self.newest.insert(*node, life);
+        if let Some(before) = before {
+            self.ends(at, before);
+        }
+        let before = before.and_then(|before| self.players[before].as_ref());
+        let remembers = !found.in_doubt
+            && before.is_none_or(|Player { durable: old, .. }| {
+                found.term > old.term
+                    || found.term == old.term && (old.voted_for.is_none() || found.voted_for == old.voted_for)
+            });
+        let number = before.map_or(1, |before| before.number + 1);
+        if !remembers {
+            self.checker.forgot(*node);
+        }
+        self.checker.started(*node, remembers);
+        self.players[life] = Some(Player {
+            engine: engine.clone(),
+            number,
+            durable: found,
+            storage_failed: false,
+            work: None,
+            undone: Undone::default(),
+            was_late: false,
+        });
+        Ok(())
+    }
+
+    /// A process has ended, and what it did with it.
+    fn ends(&mut self, at: Instant, life: usize) {
+        let node = self.lives[life].node;
+        let step = self.step_of(at, life);
+        self.checker.calls_end(node);
+        self.checker.published(&step, None);
+        self.stops_work(life);
+    }
+
+    fn stops_work(&mut self, life: usize) {
+        self.players[life].as_mut().unwrap().work = None;
+        self.checker.stops(self.lives[life].node);
+    }
+
+    /// The loop around an engine first says that it is late, and then shows the program.
+    fn reads_its_clock(&mut self, at: Instant, life: usize, reading: Reading, mail: &Mail<u64>) -> Result<(), String> {
+        let player = self.players[life].as_mut().unwrap();
+        let (is_late, is_program) = (matches!(mail, Mail::Late), matches!(mail, Mail::Program(_)));
+        let looks = player.engine.looks_at_program(at) && !is_program;
+        let missed = match reading {
+            Reading::First if player.engine.is_late(at) != is_late => Some("Mail::Late"),
+            Reading::First if looks && !is_late => Some("Mail::Program"),
+            Reading::Next if looks && player.was_late => Some("Mail::Program"),
+            Reading::First | Reading::Next | Reading::Inner => None,
+        };
+        player.was_late = is_late || reading == Reading::Inner && player.was_late;
+        missed.map_or(Ok(()), |what| Err(format!("InOrder: {what} was due before, or stepped without need")))
+    }
+
+    /// What is heard was said.
+    fn hears(&mut self, at: Instant, node: NodeId, mail: &Mail<u64>) -> Result<(), String> {
+        let (from, said) = match mail {
+            Mail::Request { from, request } => (*from, saying(*from, node, request)),
+            Mail::Reply { from, reply } => (*from, saying(*from, node, reply)),
+            _ => return Ok(()),
+        };
+        let was_said = self.said.contains(&said);
+        if !was_said && self.has_recorded_all(at, from) {
+            return Err(format!("HeardWasSaid: node {from} has not said this"));
+        }
+        if let (Mail::Request { request, .. }, Some(speaker)) = (mail, self.newest.get(&from).copied()) {
+            let number = self.players[speaker].as_ref().map_or(0, |speaker| speaker.number);
+            self.checker.hears(node, (from, number), request);
+            // What a process that was killed has not recorded any more: that its work had ended before it said so.
+            let working = self.players[speaker].as_ref().and_then(|player| player.work);
+            let released =
+                matches!(request, Request::Release { term, .. } if working.is_some_and(|work| work.token == *term));
+            if released && !was_said {
+                self.stops_work(speaker);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is missing of what this node has said up to `at`.
+    fn has_recorded_all(&self, at: Instant, node: NodeId) -> bool {
+        let mut own = self.lives.iter().filter(|life| life.node == node && life.first <= at).peekable();
+        own.peek().is_some() && own.all(|life| life.gaps == 0 && (life.stopped || life.last > at))
+    }
+
+    /// Steps the engine again. Returns what has to be done, as a number, and the effects unless a write failed.
+    fn step(
+        &mut self,
+        at: Instant,
+        life: usize,
+        mail: Mail<u64>,
+        works: bool,
+    ) -> Result<(u32, Option<Effects<u64>>), String> {
+        let player = self.players[life].as_mut().unwrap();
+        let mail = match mail {
+            Mail::StorageFailed { problem, .. } => {
+                player.storage_failed = true;
+                Mail::StorageFailed { problem, undone: std::mem::take(&mut player.undone) }
+            }
+            mail => mail,
+        };
+        let stepped = catch_unwind(AssertUnwindSafe(|| player.engine.step(at, mail)));
+        let output = stepped.map_err(|_| "the engine panicked")?;
+        let mut done = Done::default();
+        match output.store(&mut Disk { works, done: &mut done, saved: &mut player.durable }) {
+            Ok(effects) => Ok((done.number(Some(&effects)), Some(effects))),
+            Err(((), undone)) => {
+                player.undone = undone;
+                Ok((done.number(None), None))
+            }
+        }
+    }
+
+    fn step_of(&self, at: Instant, life: usize) -> Step {
+        let node = self.lives[life].node;
+        let player = self.players[life].as_ref().unwrap();
+        let election = player.engine.election();
+        Step {
+            node,
+            life: player.number,
+            at: Real(at.as_nanos()),
+            clock: SHARED,
+            durable: Some(player.durable),
+            storage_failed: player.storage_failed,
+            settling: election.timing().settling(),
+            leads: election.leader() == Some(node),
+            term: election.term(),
+        }
+    }
+
+    /// As the simulation judges it.
+    fn carries_out(&mut self, at: Instant, life: usize, mail: &Mail<u64>, effects: &Effects<u64>) {
+        let (node, now) = (self.lives[life].node, Real(at.as_nanos()));
+        let step = self.step_of(at, life);
+        let player = self.players[life].as_mut().unwrap();
+        // Callers of one process have small numbers.
+        let named = |caller: u64| ((life as u64) << 32) + caller;
+        if let Mail::Call { call, caller } = mail {
+            self.checker.calls(named(*caller), node, call);
+        }
+        self.checker.published(&step, effects.lease);
+        // A deadline that has passed says nothing to a program. The election takes it away in its next step, which
+        // it has taken if a peer spoke.
+        let elects = matches!(mail, Mail::Request { .. } | Mail::Reply { .. });
+        if let Some(Deadline { token, until }) = effects.lease.filter(|lease| elects || at < lease.until) {
+            let work = Work { token, until: SHARED.reaches(until) };
+            player.work = Some(work);
+            self.checker.acts(&step, now, work);
+        }
+        let is_free = |term: Term| matches!(mail, Mail::LeaseFree { term: free } if *free == term);
+        if player.work.is_some_and(|work| is_free(work.token)) && effects.lease.is_none() {
+            self.stops_work(life);
+        }
+        for told in effects.overran.iter().chain(&effects.told) {
+            self.checker.tells(&step, &told.event);
+        }
+        if let (Some(reply), Mail::Request { from, .. }) = (&effects.reply, mail) {
+            let asker = self.newest.get(from).and_then(|asker| self.players[*asker].as_ref());
+            self.checker.answers(&step, (*from, asker.map_or(0, |asker| asker.number)), reply);
+            self.said.insert(saying(node, *from, reply));
+        }
+        for (to, request) in &effects.messages {
+            self.checker.asks(&step, request);
+            if let Request::Release { term, .. } = request {
+                let player = self.players[life].as_ref().unwrap();
+                let working = player.work.filter(|work| work.token == *term && now < work.until);
+                self.checker.releases(&step, *term, working.map(|work| work.until));
+            }
+            self.said.insert(saying(node, *to, request));
+        }
+        for (caller, answer) in &effects.answers {
+            self.checker.answered(&step, named(*caller), answer);
+        }
+    }
+}
