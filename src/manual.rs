@@ -6,6 +6,9 @@ pub mod protocol {}
 #[doc = include_str!("manual/safety.md")]
 pub mod safety {}
 
+#[doc = include_str!("manual/failover.md")]
+pub mod failover {}
+
 #[doc = include_str!("manual/clocks.md")]
 pub mod clocks {}
 

@@ -2,6 +2,7 @@
 //! processes of its own.
 #![allow(clippy::unwrap_used)]
 
+mod failover;
 mod harness;
 mod model;
 mod mutants;
