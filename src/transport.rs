@@ -48,7 +48,7 @@ pub(crate) use link::LinkError;
 use link::{printable, receive, send};
 use listen::{Listener, Stopper};
 use outbox::Outbox;
-use renew::Slot;
+use renew::SideThread;
 use wire::Hello;
 
 /// What every connection of this node needs to know.
@@ -144,7 +144,6 @@ pub(crate) struct Transport {
     local: Arc<Local>,
     outboxes: Arc<BTreeMap<NodeId, Outbox>>,
     connections: Arc<Connections>,
-    renewal: Slot,
     stopper: Option<Stopper>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -158,7 +157,6 @@ impl Transport {
         let mut transport = Transport {
             outboxes: Arc::new(outboxes.collect()),
             connections: Arc::default(),
-            renewal: Slot::default(),
             stopper: Some(stopper),
             threads: Vec::new(),
             local,
@@ -166,8 +164,10 @@ impl Transport {
         let acceptor = Acceptor::new(&transport);
         let name = format!("le{}-listen", transport.local.me());
         transport.threads.push(spawn(&name, move || acceptor.run(&listener))?);
+        let (side, thread) = SideThread::start(&format!("le{}-next", transport.local.me()))?;
+        transport.threads.push(thread);
         for id in transport.outboxes.keys().copied().collect::<Vec<_>>() {
-            let dialler = Dialler::new(&transport, id);
+            let dialler = Dialler::new(&transport, side.clone(), id);
             let name = format!("le{}-peer-{id}", transport.local.me());
             transport.threads.push(spawn(&name, move || dialler.run())?);
         }

@@ -21,7 +21,7 @@ use super::connect::connect;
 use super::connections::{Connections, Registration};
 use super::link::{LinkError, receive, send};
 use super::outbox::Outbox;
-use super::renew::{Plan, Side, Slot, Task};
+use super::renew::{Plan, Side, SideThread, Task};
 use super::wire::Frame;
 use super::{LONGEST_CONNECTION, Local, Transport, handshake_deadline};
 use crate::clock;
@@ -39,7 +39,7 @@ pub(super) struct Dialler {
     member: Member,
     outboxes: Arc<BTreeMap<NodeId, Outbox>>,
     connections: Arc<Connections>,
-    renewal: Slot,
+    side: SideThread,
 }
 
 #[derive(Debug)]
@@ -57,11 +57,11 @@ struct Link {
 type Next = Option<Side<Option<Link>>>;
 
 impl Dialler {
-    pub(super) fn new(transport: &Transport, peer: NodeId) -> Self {
-        let Transport { local, connections, outboxes, renewal, .. } = transport;
+    pub(super) fn new(transport: &Transport, side: SideThread, peer: NodeId) -> Self {
+        let Transport { local, connections, outboxes, .. } = transport;
         let member = local.members.peer(peer).expect("there is a dialler for each peer").clone();
         let (local, connections, outboxes) = (local.clone(), connections.clone(), outboxes.clone());
-        Dialler { local, peer, member, outboxes, connections, renewal: renewal.clone() }
+        Dialler { local, peer, member, outboxes, connections, side }
     }
 
     pub(super) fn run(self) {
@@ -120,19 +120,10 @@ impl Dialler {
             }
         }
         let replaced = self.local.identity.as_ref().is_some_and(|identity| link.has_not_shown(&identity.current()));
-        let due = link.plan.due(clock::now(), replaced).filter(|_| next.is_none());
-        if let Some((task, slot)) = due.and_then(|task| Some((task, self.renewal.take()?))) {
+        if let Some(task) = link.plan.due(clock::now(), replaced).filter(|_| next.is_none()) {
             let dialler = self.clone();
             let (outboxes, peer) = (self.outboxes.clone(), self.peer);
-            let name = format!("le{}-next-{peer}", self.local.me());
-            let job = move || dialler.dial_on_the_side(task);
-            match Side::start(&name, slot, job, move || outboxes[&peer].look()) {
-                Ok(side) => *next = Some(side),
-                Err(error) => {
-                    link.plan.failed(clock::now());
-                    self.note_renewal(&error);
-                }
-            }
+            *next = self.side.run(move || dialler.dial_on_the_side(task), move || outboxes[&peer].look());
         }
         link
     }
@@ -309,7 +300,7 @@ mod tests {
             member: Member::new("127.0.0.1", port),
             outboxes: Arc::new(outboxes),
             connections: Arc::default(),
-            renewal: Slot::default(),
+            side: SideThread::start("le1-next").expect("a thread").0,
         }
     }
 

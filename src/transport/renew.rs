@@ -1,16 +1,16 @@
 //! Make before break: the next connection is welcomed before the last one is closed.
 //!
 //! A connection ends with a certificate, at the latest after an hour. And it is renewed when this node's certificates
-//! are replaced. A handshake may take longer than a lease, and it may fail. So it begins early, on a thread of its own,
-//! and the old connection is used until the new one is welcomed. It begins at a random moment, and a node renews one
+//! are replaced. A handshake may take longer than a lease, and it may fail. So it begins early, on another thread, and
+//! the old connection is used until the new one is welcomed. It begins at a random moment, and a node renews one
 //! connection at a time. So the cost of the handshakes is spread.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::{LinkError, spawn};
 use crate::election::Instant;
@@ -37,7 +37,7 @@ pub(super) struct Plan {
     knows_of_replaced: bool,
 }
 
-/// What a thread on the side has to do.
+/// What the thread on the side has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     /// Look whether the certificates were replaced.
@@ -82,57 +82,52 @@ impl Plan {
     }
 }
 
-/// Held by the one thread of a node that renews a connection.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Slot(Arc<AtomicBool>);
+type Job = Box<dyn FnOnce() + Send>;
 
-/// Gives the slot back when it is dropped.
+/// The one thread of a node that dials on the side. It is there from the start on: to start a thread, or to wait for
+/// the end of one, may take seconds on a host on which others move processes between control groups. A dialler has
+/// heartbeats to send meanwhile. It ends when nobody can give it a job any more.
+#[derive(Debug, Clone)]
+pub(super) struct SideThread(Sender<Job>);
+
+/// What comes of a job on the side.
 #[derive(Debug)]
-pub(super) struct Taken(Slot);
+pub(super) struct Side<T>(Receiver<Result<T, LinkError>>);
 
-impl Slot {
-    pub(super) fn take(&self) -> Option<Taken> {
-        let was_taken = self.0.swap(true, Ordering::SeqCst);
-        (!was_taken).then(|| Taken(self.clone()))
+impl SideThread {
+    pub(super) fn start(name: &str) -> io::Result<(SideThread, JoinHandle<()>)> {
+        // Without room: a job is taken only by a thread that waits for one.
+        let (give, given) = crossbeam_channel::bounded::<Job>(0);
+        let work = move || {
+            for job in given {
+                // The one who waits for the result sees that it does not come.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+            }
+        };
+        Ok((SideThread(give), spawn(name, work)?))
     }
-}
 
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.0.0.store(false, Ordering::SeqCst);
-    }
-}
-
-/// A thread that dials on the side, and what comes of it. Dropping it waits for the thread.
-#[derive(Debug)]
-pub(super) struct Side<T> {
-    result: Receiver<Result<T, LinkError>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl<T: Send + 'static> Side<T> {
-    /// Runs `job`, and then calls `done`.
-    pub(super) fn start(
-        name: &str,
-        slot: Taken,
+    /// Runs `job`, and then calls `done`. Nothing if the thread is busy: a node renews one connection at a time.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
         job: impl FnOnce() -> Result<T, LinkError> + Send + 'static,
         done: impl FnOnce() + Send + 'static,
-    ) -> Result<Side<T>, LinkError> {
+    ) -> Option<Side<T>> {
         let (tell, result) = crossbeam_channel::bounded(1);
-        let thread = spawn(name, move || {
-            let came = job();
-            drop(slot);
+        let job = move || {
             // The dialler may have ended.
-            let _ = tell.send(came);
+            let _ = tell.send(job());
             done();
-        });
-        let thread = thread.map_err(|error| LinkError::Gone(format!("cannot start a thread: {error}")))?;
-        Ok(Side { result, thread: Some(thread) })
+        };
+        self.0.try_send(Box::new(job)).ok()?;
+        Some(Side(result))
     }
+}
 
+impl<T> Side<T> {
     /// What has come of it, if it has ended.
     pub(super) fn ended(&self) -> Option<Result<T, LinkError>> {
-        match self.result.try_recv() {
+        match self.0.try_recv() {
             Ok(came) => Some(came),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Err(panicked())),
@@ -141,21 +136,12 @@ impl<T: Send + 'static> Side<T> {
 
     /// Waits until it ends. It is bounded as every dial is.
     pub(super) fn wait(self) -> Result<T, LinkError> {
-        self.result.recv().unwrap_or_else(|_| Err(panicked()))
+        self.0.recv().unwrap_or_else(|_| Err(panicked()))
     }
 }
 
 fn panicked() -> LinkError {
-    LinkError::Gone("the thread that dialled has panicked".into())
-}
-
-impl<T> Drop for Side<T> {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A panic is known already: the result did not come.
-            let _ = thread.join();
-        }
-    }
+    LinkError::Gone("the dial on the side has panicked".into())
 }
 
 #[cfg(test)]
@@ -211,12 +197,31 @@ mod tests {
 
     #[test]
     fn one_at_a_time_renews_also_after_a_panic() {
-        let slot = Slot::default();
-        let taken = slot.take().expect("free");
-        assert!(slot.take().is_none());
-        let job = || -> Result<(), LinkError> { panic!("as a test of the panic") };
-        let side = Side::start("side", taken, job, || {}).expect("a thread");
+        let (side_thread, thread) = SideThread::start("side").expect("a thread");
+        let run = |job: fn() -> Result<(), LinkError>| {
+            // It may not have come to wait for a job yet.
+            loop {
+                if let Some(side) = side_thread.run(job, || {}) {
+                    return side;
+                }
+                std::thread::yield_now();
+            }
+        };
+        let side = run(|| panic!("as a test of the panic"));
         assert!(side.wait().expect_err("no result").to_string().contains("panicked"));
-        assert!(slot.take().is_some());
+        assert!(run(|| Ok(())).wait().is_ok());
+        let (go_on, waits) = crossbeam_channel::bounded::<()>(0);
+        let busy = loop {
+            let waits = waits.clone();
+            let job = move || waits.recv().map_err(|error| LinkError::Gone(error.to_string()));
+            if let Some(side) = side_thread.run(job, || {}) {
+                break side;
+            }
+        };
+        assert!(side_thread.run(|| Ok(()), || {}).is_none(), "it is busy");
+        drop(go_on);
+        assert!(busy.wait().is_err(), "nothing came");
+        drop(side_thread);
+        thread.join().expect("it ends");
     }
 }

@@ -31,7 +31,7 @@ use super::{ConfigFile, Failure};
 use leftovers::RunId;
 use signals::SignalReceiver;
 use supervisor::Supervisor;
-use worker::Worker;
+use worker::Workers;
 
 /// Run a command while this node leads, and only then
 ///
@@ -252,10 +252,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let signals = SignalReceiver::start().map_err(Failure::of)?;
     // Before the node votes: it may have to do so for a leader that what is left would act beside.
     run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
+    let workers = Workers::start(config.id().as_str()).map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     signals.set_node(&node);
-    let worker = Worker::start(format!("le{}-guards", node.id())).map_err(Failure::of)?;
-    let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), worker, &signals).run();
+    let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), workers, &signals).run();
     node.shutdown();
     run.remove_cgroups();
     match (exit_code, signals.stop_requested()) {

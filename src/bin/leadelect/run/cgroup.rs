@@ -23,11 +23,13 @@ pub(super) struct Cgroup {
     folder: PathBuf,
     /// The worker was asked to kill it, and has not done so yet.
     dies_soon: Arc<AtomicBool>,
+    /// The kernel would not kill it.
+    immortal: Arc<AtomicBool>,
 }
 
 impl Cgroup {
     pub(super) fn at(folder: impl Into<PathBuf>) -> Cgroup {
-        Cgroup { folder: folder.into(), dies_soon: Arc::default() }
+        Cgroup { folder: folder.into(), dies_soon: Arc::default(), immortal: Arc::default() }
     }
 
     /// Makes the group, below the one of this process.
@@ -70,14 +72,22 @@ impl Cgroup {
 
     /// Has the worker kill it, if that is not under way.
     pub(super) fn kill_soon(&self, worker: &Worker) {
-        if !self.dies_soon.swap(true, Ordering::Relaxed) {
-            let group = self.clone();
-            worker.ask(move || {
-                // Fails if the group is gone.
-                let _ = group.kill();
-                group.dies_soon.store(false, Ordering::Relaxed);
-            });
+        if self.dies_soon.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let group = self.clone();
+        let asked = worker.ask(move || {
+            group.immortal.store(group.kill().is_err(), Ordering::Relaxed);
+            group.dies_soon.store(false, Ordering::Relaxed);
+        });
+        if !asked {
+            self.dies_soon.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the kernel kills this process with the group, now or when it can.
+    pub(super) fn kills(&self, process: Pid) -> bool {
+        !self.immortal.load(Ordering::Relaxed) && self.members().contains(&process)
     }
 
     /// The processes in the group and in the groups below.

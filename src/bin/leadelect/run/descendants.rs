@@ -75,30 +75,35 @@ pub(super) fn kill_all_but(spared: &[Pid], group: Option<(&Cgroup, &Worker)>) ->
     refused.retain(|process| kill_process(*process, Signal::KILL) == Err(Errno::PERM));
     if let Some((group, worker)) = group {
         group.kill_soon(worker);
-        let members = group.members();
-        refused.retain(|process| !members.contains(process));
+        refused.retain(|process| !group.kills(*process));
     }
     refused
 }
 
-/// Kills the group and all descendants of this process but `spared`, and those that become its descendants meanwhile.
+/// Kills the group and all descendants of this process, and those that become its descendants meanwhile, but not whom
+/// `spared` names.
 ///
 /// # Errors
 ///
 /// Those that have not ended when `limit` is over. This process may not be allowed to kill them, or they wait for a
 /// device.
-pub(super) fn end_all_but(spared: &[Pid], group: Option<(&Cgroup, &Worker)>, limit: Duration) -> Result<(), Vec<Pid>> {
+pub(super) fn end_all_but(
+    spared: impl Fn() -> Vec<Pid>,
+    group: Option<(&Cgroup, &Worker)>,
+    limit: Duration,
+) -> Result<(), Vec<Pid>> {
     let until = lease_clock_nanos().saturating_add(nanos(limit));
     loop {
-        let _ = kill_all_but(spared, group);
+        // Looked at anew each time: a guard may have been started meanwhile.
+        let spared = spared();
+        let _ = kill_all_but(&spared, group);
         for child in children(getpid()).unwrap_or_default() {
             if !spared.contains(&child) {
                 // Fails if another thread has reaped it, which is as good.
                 let _ = waitpid(Some(child), WaitOptions::NOHANG);
             }
         }
-        let mut left = all_but(spared);
-        left.extend(group.map(|(group, _)| group.members()).unwrap_or_default());
+        let left = all_but(&spared);
         if left.is_empty() {
             return Ok(());
         }

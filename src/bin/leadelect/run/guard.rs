@@ -129,6 +129,8 @@ struct Guard {
     command: Option<CommandProcess>,
     group: Option<(Cgroup, Worker)>,
     supervisor_gone: bool,
+    /// The token of the command that is to be started.
+    starts: Option<u64>,
     too_late: bool,
     kills: Option<Kills>,
     /// The nice value for what this guard starts.
@@ -151,7 +153,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         // Fails if the supervisor is gone. Then no process needs the report.
         let _ = send(&guard.supervisor, &FromGuard::Ended(report));
     }
-    if let Some((group, _)) = &guard.group {
+    // The supervisor does that, unless it is gone. It may take seconds, and this process should be gone by then.
+    if let Some((group, _)) = guard.group.as_ref().filter(|_| guard.supervisor_gone) {
         group.remove();
     }
     Ok(ExitCode::SUCCESS)
@@ -191,6 +194,7 @@ impl Guard {
             command: None,
             group,
             supervisor_gone: false,
+            starts: None,
             too_late: false,
             kills: None,
             nice,
@@ -202,6 +206,7 @@ impl Guard {
     fn watch(&mut self) -> Option<GuardReport> {
         loop {
             self.read_messages();
+            self.start_if_asked();
             if self.too_late {
                 return Some(GuardReport { end: None, told: true, left: 0 });
             }
@@ -234,10 +239,20 @@ impl Guard {
         }
     }
 
+    /// Starts the command, if that was asked for. After all messages were read: the lease may have been renewed since.
+    fn start_if_asked(&mut self) {
+        if let Some(token) = self.starts.take() {
+            self.start(token);
+        }
+    }
+
     fn carry_out(&mut self, message: ToGuard, file: Option<OwnedFd>) {
         match message {
             ToGuard::Input => self.prepare(file),
-            ToGuard::Start { token, until } => self.start(token, until),
+            ToGuard::Start { token, until } => {
+                self.starts = Some(token);
+                self.schedule.lease_end = until;
+            }
             // The supervisor never sends an earlier end. `max` makes sure.
             ToGuard::Until(until) => self.schedule.lease_end = self.schedule.lease_end.max(until),
             ToGuard::Stop => self.tell_to_stop(lease_clock_nanos()),
@@ -287,8 +302,7 @@ impl Guard {
         Ok(CommandProcess { id, start_socket: Some(ours), starting: None, end: None, told: false, group_gone: false })
     }
 
-    fn start(&mut self, token: u64, lease_end: u64) {
-        self.schedule.lease_end = lease_end;
+    fn start(&mut self, token: u64) {
         // The supervisor may have been stopped since it sent this message.
         let soft_deadline = self.schedule.soft_deadline();
         self.too_late = lease_clock_nanos() >= soft_deadline;

@@ -16,7 +16,7 @@ use rustix::process::Pid;
 use super::cgroup::Cgroup;
 use super::guard_protocol::{FromGuard, Received, ToGuard, receive, send, send_with_files, socket_pair};
 use super::leftovers::VARIABLE;
-use super::worker::Worker;
+use super::worker::{Worker, Workers};
 use super::{CommandSpec, GUARD, lock, own_program};
 
 /// How many reports may wait for the supervisor. It reads them as they come.
@@ -30,9 +30,9 @@ pub(super) struct GuardHandle {
     socket: OwnedFd,
     process: Arc<Mutex<Child>>,
     deaf: AtomicBool,
-    /// The group of its command, where one could be made, and who kills and removes it.
+    /// The group of its command, where one could be made.
     group: Option<Cgroup>,
-    worker: Worker,
+    workers: Workers,
     /// Receives the reports of the guard. Disconnected once the guard has ended and was reaped.
     pub(super) reports: Receiver<FromGuard>,
 }
@@ -43,7 +43,7 @@ impl GuardHandle {
         spec: &CommandSpec,
         run: &str,
         group: Option<Cgroup>,
-        worker: Worker,
+        workers: Workers,
     ) -> std::io::Result<GuardHandle> {
         let (ours, theirs) = socket_pair()?;
         let mut program = own_program(GUARD);
@@ -69,7 +69,7 @@ impl GuardHandle {
         let (report, reports) = bounded(LONGEST_QUEUE);
         let process = Arc::new(Mutex::new(child));
         let deaf = AtomicBool::new(false);
-        let guard = GuardHandle { id, socket: ours, process, deaf, group, worker, reports };
+        let guard = GuardHandle { id, socket: ours, process, deaf, group, workers, reports };
         let (socket, process) = (guard.socket.try_clone()?, guard.process.clone());
         thread::Builder::new()
             .name(format!("le{}-guard", spec.node))
@@ -103,7 +103,7 @@ impl GuardHandle {
     }
 
     pub(super) fn group(&self) -> Option<(&Cgroup, &Worker)> {
-        Some((self.group.as_ref()?, &self.worker))
+        Some((self.group.as_ref()?, &self.workers.kills))
     }
 
     /// Whether the guard still waits for [`ToGuard::Start`].
@@ -117,7 +117,7 @@ impl Drop for GuardHandle {
         // The guard and the thread that listens to it both see the end of the connection.
         let _ = shutdown(&self.socket, Shutdown::Both);
         if let Some(group) = self.group.take() {
-            self.worker.ask(move || group.remove());
+            self.workers.makes.ask(move || group.remove());
         }
     }
 }

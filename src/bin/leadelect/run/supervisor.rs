@@ -1,6 +1,7 @@
 //! Holds leadership for a command: starts the command when the node leads, and releases the lease only when no process
 //! of the command is left.
 
+use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -8,18 +9,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, never, select};
 use leadelect::election::Timing;
 use leadelect::{LeadOptions, Leading, Next, Node, lease_clock_nanos};
-use rustix::process::Pid;
+use rustix::process::{Pid, getpid};
 use signal_hook::consts::SIGKILL;
 
 use super::backoff::Backoff;
-use super::descendants::{end_all_but, is_or_has_stopped, kill_all_but};
+use super::descendants::{children, end_all_but, is_or_has_stopped, kill_all_but};
 use super::guard_handle::GuardHandle;
 use super::guard_protocol::{CommandEnd, FromGuard, GuardReport, ToGuard};
 use super::leftovers::{RunId, listed};
 use super::signals::{SignalReceiver, SignalRequest};
 use super::spare::{NoGuard, Spare};
-use super::worker::Worker;
-use super::{Args, CommandSpec, Restart, nanos};
+use super::worker::Workers;
+use super::{Args, CommandSpec, GUARD, Restart, nanos};
 
 /// When no lease is at risk, a guard that is later than this, in nanoseconds, counts as stopped.
 const GUARD_SLACK: u64 = 2_000_000_000;
@@ -33,6 +34,8 @@ enum Attempt {
     Over(GuardReport),
     /// The guard has not started the command in time, and is killed.
     NotStarted,
+    /// The host is too busy to make a guard.
+    NoGuard,
 }
 
 /// Whether the command gets a control group of its own.
@@ -69,13 +72,13 @@ impl<'a> Supervisor<'a> {
         timing: Timing,
         spec: CommandSpec,
         (run, groups): (RunId, Groups),
-        worker: Worker,
+        workers: Workers,
         signals: &'a SignalReceiver,
     ) -> Self {
         let hold_off = args.hold_off.unwrap_or(timing.election_timeout() * 10);
         Supervisor {
             node,
-            spare: Spare::new(spec.clone(), run, groups, worker),
+            spare: Spare::new(spec.clone(), run, groups, workers),
             spec,
             restart: args.restart,
             hold_off,
@@ -123,6 +126,10 @@ impl<'a> Supervisor<'a> {
                 Attempt::NotStarted if leading.check().is_ok() && !self.signals.stop_requested() && !self.leftovers => {
                 }
                 Attempt::NotStarted => break GuardReport { end: None, told: true, left: 0 },
+                Attempt::NoGuard => {
+                    self.signals.command_ended();
+                    return Next::HoldOff(self.hold_off);
+                }
             }
         };
         self.signals.command_ended();
@@ -171,9 +178,11 @@ impl<'a> Supervisor<'a> {
         if failed { Next::HoldOff(self.hold_off) } else { Next::Rejoin }
     }
 
-    /// Takes the guard that waits, or another one if that has ended or stopped. Waits as long as this node leads.
+    /// Takes the guard that waits, or another one if that has ended or stopped. Waits for at most an election timeout.
     fn take_guard(&mut self, leading: &Leading<'_>) -> Result<GuardHandle, NoGuard> {
         let (node, token) = (self.node.id(), leading.token());
+        // The margin is a tenth of the election timeout.
+        let give_up_at = lease_clock_nanos().saturating_add(10 * self.spec.margin);
         let mut is_first = true;
         loop {
             match self.spare.take(self.renewal) {
@@ -184,8 +193,15 @@ impl<'a> Supervisor<'a> {
                         "node {node}: token={token}: the guard that waited has ended or stopped: takes another guard"
                     );
                 }
-                Err(NoGuard::NotYet) if leading.check().is_ok() => leading.alive(),
-                Err(why) => return Err(why),
+                Err(NoGuard::NotYet) if leading.check().is_err() || self.signals.stop_requested() => {
+                    return Err(NoGuard::NotYet);
+                }
+                Err(NoGuard::NotYet) if lease_clock_nanos() < give_up_at => leading.alive(),
+                Err(NoGuard::NotYet) => {
+                    log::error!("node {node}: token={token}: this host is too busy to start a process: holds off");
+                    return Err(NoGuard::NotYet);
+                }
+                Err(NoGuard::Impossible) => return Err(NoGuard::Impossible),
             }
         }
     }
@@ -194,8 +210,12 @@ impl<'a> Supervisor<'a> {
     fn run_command(&mut self, leading: &Leading<'_>) -> Attempt {
         let (node, token) = (self.node.id(), leading.token());
         let guard = match self.take_guard(leading) {
-            Ok(guard) => guard,
-            Err(NoGuard::NotYet) => return Attempt::NotStarted,
+            Ok(guard) if !self.signals.stop_requested() => guard,
+            Ok(_) => return Attempt::NotStarted,
+            Err(NoGuard::NotYet) if leading.check().is_err() || self.signals.stop_requested() => {
+                return Attempt::NotStarted;
+            }
+            Err(NoGuard::NotYet) => return Attempt::NoGuard,
             // The same report as for a command that cannot be executed.
             Err(NoGuard::Impossible) => {
                 return Attempt::Over(GuardReport { end: Some(CommandEnd::Exited(126)), told: false, left: 0 });
@@ -272,8 +292,7 @@ impl<'a> Supervisor<'a> {
             if late && !killed {
                 killed = true;
                 // First the kill, then the word: the lease ends soon.
-                let spared = self.spared();
-                kill_all_but(&spared, guard.group());
+                kill_all_but(&guards_but(Some(guard.id)), guard.group());
                 guard.kill();
                 if not_started {
                     log::warn!("node {node}: token={token}: the guard does not start the command: takes another guard");
@@ -333,8 +352,8 @@ impl<'a> Supervisor<'a> {
 
     /// Kills what is left of the last command. Returns whether that has ended.
     fn end_leftovers(&mut self, guard: Option<&GuardHandle>, limit: Duration) -> bool {
-        let spared = self.spared();
-        let ended = end_all_but(&spared, guard.and_then(GuardHandle::group), limit);
+        let spared = || guards_but(guard.map(|guard| guard.id));
+        let ended = end_all_but(spared, guard.and_then(GuardHandle::group), limit);
         if let Err(left) = &ended {
             log::error!(
                 "node {}: {} of the command cannot be ended, and may act beside the next leader: only a resource that \
@@ -346,11 +365,19 @@ impl<'a> Supervisor<'a> {
         self.leftovers = ended.is_err();
         ended.is_ok()
     }
+}
 
-    /// The children of this process that belong to no command.
-    fn spared(&mut self) -> Vec<Pid> {
-        self.spare.id().into_iter().collect()
-    }
+/// The guards among the children of this process, but not `other`: one that waits, one that is just being started, and
+/// those that have reported and have not quite ended. They belong to no command that runs.
+fn guards_but(other: Option<Pid>) -> Vec<Pid> {
+    let own = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let is_guard = |process: &Pid| {
+        // Empty if it has ended. Until it has become a guard, it looks like this process.
+        let line = fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
+        line == own || line.split(|byte| *byte == 0).nth(1) == Some(GUARD.as_bytes())
+    };
+    let children = children(getpid()).unwrap_or_default();
+    children.into_iter().filter(|child| Some(*child) != other && is_guard(child)).collect()
 }
 
 /// The end of the lease in nanoseconds on the clock of leases. Never later than the real end, because the clock is read

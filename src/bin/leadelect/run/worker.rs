@@ -7,6 +7,7 @@
 //! on does not wait for that: it goes on, and this thread waits.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
@@ -23,12 +24,35 @@ pub(super) struct Worker(Sender<Job>);
 impl Worker {
     pub(super) fn start(name: String) -> io::Result<Worker> {
         let (ask, asked) = bounded::<Job>(MOST_JOBS);
-        thread::Builder::new().name(name).spawn(move || asked.iter().for_each(|job| job()))?;
+        let work = move || {
+            for job in asked {
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!("a job of this thread has panicked, which is an error of leadelect");
+                }
+            }
+        };
+        thread::Builder::new().name(name).spawn(work)?;
         Ok(Worker(ask))
     }
 
-    /// Does this when everything before it is done. Never waits; what finds no room is dropped.
-    pub(super) fn ask(&self, job: impl FnOnce() + Send + 'static) {
-        let _ = self.0.try_send(Box::new(job));
+    /// Does this when everything before it is done. Never waits: without room it drops the job and returns `false`.
+    pub(super) fn ask(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        self.0.try_send(Box::new(job)).is_ok()
+    }
+}
+
+/// The threads of a supervisor. A kill does not wait behind a start.
+#[derive(Debug, Clone)]
+pub(super) struct Workers {
+    /// Makes control groups and guards, and removes groups.
+    pub(super) makes: Worker,
+    /// Kills control groups.
+    pub(super) kills: Worker,
+}
+
+impl Workers {
+    pub(super) fn start(node: &str) -> io::Result<Workers> {
+        let (makes, kills) = (Worker::start(format!("le{node}-guards"))?, Worker::start(format!("le{node}-group"))?);
+        Ok(Workers { makes, kills })
     }
 }
