@@ -130,8 +130,11 @@ impl Driver {
             Ok(effects) => self.carry_out(now, effects, asker),
             Err((error, undone)) => {
                 self.recorder.done();
-                let mail = Mail::StorageFailed { problem: error.to_string(), undone };
-                self.step_at((clock::now(), Reading::Inner), mail, None)
+                let (now, mail) = (clock::now(), Mail::StorageFailed { problem: error.to_string(), undone });
+                self.recorder.steps(&self.engine, now, Reading::Inner, &mail);
+                let output = self.engine.step(now, mail);
+                let effects = output.store(&mut Storage::Nowhere).expect("a node whose storage failed stores nothing");
+                self.carry_out(now, effects, None)
             }
         }
     }
@@ -172,7 +175,7 @@ impl Driver {
         effects.stopped
     }
 
-    // Each of these does one thing, and notes just what it does. A replay compares that with what the engine wanted.
+    // Each of these notes one thing and does it. A replay compares what was noted with what the engine wanted.
 
     fn publish(&mut self, lease: Option<Deadline>, reason: EndReason, now: Instant) -> Vec<Term> {
         self.recorder.did(&(lease, reason));
@@ -211,7 +214,7 @@ impl Driver {
     }
 
     /// The work runs on, and the program has said what to do then.
-    fn overran(&self, event: &Event) {
+    fn overran(&mut self, event: &Event) {
         let me = self.me();
         let Cause::WorkOverran { term } = event.cause else {
             unreachable!("an overrun: {event}");
@@ -228,6 +231,7 @@ impl Driver {
             }
             OnOverrun::Abort => {
                 log::error!(logger: self.log, "node {me}: aborts the process");
+                self.recorder.hand_over();
                 self.log.flush();
                 std::process::abort();
             }

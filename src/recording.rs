@@ -6,9 +6,10 @@
 //! the same mail. It must do the same, and the driver must have done what the engine wanted. The recordings of all
 //! nodes of one host, on the one clock that they share, show what a cluster did.
 //!
-//! **It costs the node nothing that matters.** The election thread encodes a step, some fifty bytes, and puts it into a
-//! bounded queue. One thread writes the files. If the disk is too slow, steps are lost, and the next part begins with
-//! the engine as it is then. If a file cannot be written, the recording ends with a warning, and the node goes on.
+//! **It costs the node nothing that matters.** The election thread encodes a step, some fifty bytes, and puts it into
+//! a bounded queue. One thread opens and writes the files. If the disk is too slow, steps are lost, and the next part
+//! begins with the engine as it is then. If a file cannot be written, there is no recording, or it ends: the log has a
+//! warning, and the node goes on.
 //!
 //! **It is bounded.** A recording has parts, each a file of about 1 MiB that begins with an engine, so that each can be
 //! replayed alone. The oldest parts are removed, and all parts of a node together stay below 8 MiB.
@@ -37,10 +38,10 @@ pub(crate) use self::entry::Reading;
 use self::entry::{Digest, Entry, Header, put_frame};
 use self::file::{Batch, Files, Limits};
 use crate::clock;
-use crate::election::{Instant, NodeId};
+use crate::election::{HardState, Instant, NodeId};
 use crate::engine::{Engine, Mail};
 use crate::log_queue::LogQueue;
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 
 #[cfg(feature = "checkers")]
 pub use self::{
@@ -61,6 +62,7 @@ struct Running {
     node: NodeId,
     /// Tells the processes of a node apart.
     process: u64,
+    boot: Option<u128>,
     /// The most bytes of a part, beside its last step.
     most: usize,
     /// How many bytes this part has; nothing before the first part and after a loss.
@@ -70,36 +72,22 @@ struct Running {
     /// The step that is under way.
     frames: Vec<u8>,
     digest: Digest,
+    /// A write of this step has failed.
+    failed: bool,
 }
 
 impl Recorder {
-    /// Opens the first file in `folder`, and starts the thread that writes.
-    pub(crate) fn start(folder: &Path, node: NodeId, process: u64, log: &LogQueue) -> Result<Recorder, RecorderError> {
+    /// Starts the thread that writes. It says so in the log if `folder` cannot be used.
+    pub(crate) fn start(folder: &Path, node: NodeId, process: u64, log: &LogQueue) -> io::Result<Recorder> {
         Recorder::start_with(Limits::default(), folder, node, process, log)
     }
 
-    fn start_with(
-        limits: Limits,
-        folder: &Path,
-        node: NodeId,
-        process: u64,
-        log: &LogQueue,
-    ) -> Result<Recorder, RecorderError> {
-        let files = Files::open(limits, folder, node).map_err(RecorderError::Folder)?;
-        let batches = file::spawn(files, node, log.clone()).map_err(RecorderError::Thread)?;
-        Ok(Recorder(Some(Running {
-            batches,
-            node,
-            process,
-            most: limits.part,
-            part: None,
-            ended: false,
-            frames: Vec::new(),
-            digest: Digest::default(),
-        })))
+    fn start_with(limits: Limits, folder: &Path, node: NodeId, process: u64, log: &LogQueue) -> io::Result<Recorder> {
+        let batches = file::spawn(Files::new(limits, folder, node), node, log.clone())?;
+        Ok(Recorder(Some(Running::new(batches, node, process, limits.part))))
     }
 
-    /// Fails where [`Recorder::start`] would, and leaves nothing behind.
+    /// Fails if the folder cannot be used, and leaves nothing behind.
     pub(crate) fn rehearse(folder: &Path, node: NodeId) -> Result<(), StoreError> {
         Files::rehearse(folder, node)
     }
@@ -128,12 +116,28 @@ impl Recorder {
         }
     }
 
+    /// A state was written, or could not be.
+    pub(crate) fn wrote(&mut self, state: &HardState, durably: bool) {
+        self.did(&(state, durably));
+        if let Some(running) = &mut self.0 {
+            running.failed |= !durably;
+        }
+    }
+
+    /// Hands over what is known of the step under way. For a process that is about to end.
+    pub(crate) fn hand_over(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.write();
+        }
+    }
+
     /// Everything was done about the step.
     pub(crate) fn done(&mut self) {
         let Some(running) = &mut self.0 else { return };
         let digest = std::mem::take(&mut running.digest).number();
         if !running.frames.is_empty() {
-            put_frame(&mut running.frames, &Entry::<&()>::Done { digest });
+            let failed = std::mem::take(&mut running.failed);
+            put_frame(&mut running.frames, &Entry::<&()>::Done { digest, failed });
             running.write();
         }
         self.0.take_if(|running| running.ended);
@@ -157,11 +161,27 @@ impl Recorder {
 }
 
 impl Running {
+    fn new(batches: Sender<Batch>, node: NodeId, process: u64, most: usize) -> Running {
+        Running {
+            batches,
+            node,
+            process,
+            boot: store::boot_id(),
+            most,
+            part: None,
+            ended: false,
+            frames: Vec::new(),
+            digest: Digest::default(),
+            failed: false,
+        }
+    }
+
     fn begin_part<C: Clone + Serialize>(&mut self, engine: &Engine<C>) {
         let header = Header {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node,
             process: self.process,
+            boot: self.boot,
             continues: self.part.is_some(),
             engine,
         };
@@ -171,6 +191,9 @@ impl Running {
     }
 
     fn write(&mut self) {
+        if self.frames.is_empty() {
+            return;
+        }
         let frames = std::mem::take(&mut self.frames);
         self.part = self.part.map(|bytes| bytes + frames.len());
         self.put(Batch::Frames(frames));
@@ -189,17 +212,8 @@ impl Running {
 /// The election thread panics: the step under way is the one that matters.
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.frames.is_empty() {
-            self.write();
-        }
+        self.write();
     }
-}
-
-/// Why nothing can be recorded.
-#[derive(Debug)]
-pub(crate) enum RecorderError {
-    Folder(StoreError),
-    Thread(io::Error),
 }
 
 #[cfg(test)]

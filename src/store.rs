@@ -317,11 +317,7 @@ impl Host {
     fn this() -> Host {
         let namespace = fs::read_link("/proc/self/ns/pid");
         let bare = namespace.is_ok_and(|name| name == Path::new(Self::OWN_PID_NAMESPACE));
-        Host {
-            machine: if bare { read_id("/etc/machine-id") } else { None },
-            boot: read_id("/proc/sys/kernel/random/boot_id"),
-            uptime: clock::uptime(),
-        }
+        Host { machine: if bare { read_id("/etc/machine-id") } else { None }, boot: boot_id(), uptime: clock::uptime() }
     }
 
     /// How long the node that wrote `record` has certainly not been running. See the essay on top.
@@ -333,6 +329,11 @@ impl Host {
             Some(_) | None => Duration::ZERO,
         }
     }
+}
+
+/// Tells one run of a host's kernel from every other.
+pub(crate) fn boot_id() -> Option<u128> {
+    read_id("/proc/sys/kernel/random/boot_id")
 }
 
 /// 32 hexadecimal digits, with or without dashes. `None` if the file is missing or not yet filled.

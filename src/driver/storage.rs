@@ -42,7 +42,7 @@ impl Store for Timed<'_> {
         if let Storage::File(_) = self.storage {
             self.board.wrote(clock::now().since(began));
         }
-        self.recorder.did(&(state, saved.is_ok()));
+        self.recorder.wrote(state, saved.is_ok());
         saved
     }
 }

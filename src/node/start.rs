@@ -17,7 +17,7 @@ use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
 use crate::log_queue::LogQueue;
-use crate::recording::{Recorder, RecorderError};
+use crate::recording::Recorder;
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
 use crate::transport::{self, Complaints, Local, Transport};
@@ -52,7 +52,7 @@ impl Node {
         let listener = listen(config)?;
         let (seed, instance) = (random()?, random()?);
         let recorder = match &config.recording_dir {
-            Some(folder) => Recorder::start(folder, id, instance, log)?,
+            Some(folder) => Recorder::start(folder, id, instance, log).map_err(StartError::Threads)?,
             None => Recorder::default(),
         };
 
@@ -134,8 +134,9 @@ impl Node {
         let state = config.state_dir.as_ref().map(|folder| VoteFile::rehearse(folder, config.id(), &config.cluster));
         let state = state.transpose().map_err(StartError::state).map(|found| warnings.extend(found.flatten()));
         let recording = config.recording_dir.as_ref().map(|folder| Recorder::rehearse(folder, config.id()));
-        let recording = recording.transpose().map_err(StartError::recording);
-        let errors = [state.err(), listen(config).err(), random().err(), recording.err()];
+        let unrecorded = recording.and_then(Result::err).map(|error| format!("nothing would be recorded: {error}"));
+        warnings.extend(unrecorded);
+        let errors = [state.err(), listen(config).err(), random().err()];
         (errors.into_iter().flatten().collect(), warnings)
     }
 }
@@ -174,8 +175,6 @@ pub enum StartError {
         /// The same with the file and what to do.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It cannot record.
-    Recording(Box<dyn std::error::Error + Send + Sync>),
     /// It cannot listen on its address.
     Listen {
         /// The address, as `host:port`.
@@ -193,25 +192,12 @@ impl StartError {
     fn state(error: StoreError) -> StartError {
         StartError::State { problem: error.problem, error: Box::new(error) }
     }
-
-    fn recording(error: StoreError) -> StartError {
-        StartError::Recording(Box::new(error))
-    }
-}
-
-impl From<RecorderError> for StartError {
-    fn from(error: RecorderError) -> StartError {
-        match error {
-            RecorderError::Folder(error) => StartError::recording(error),
-            RecorderError::Thread(error) => StartError::Threads(error),
-        }
-    }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::State { error, .. } | StartError::Recording(error) => error.fmt(f),
+            StartError::State { error, .. } => error.fmt(f),
             StartError::Listen { at, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(f, "cannot listen on {at}: another process does; stop it, or give this node another port")
             }
@@ -233,7 +219,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::State { error, .. } | StartError::Recording(error) => error.source(),
+            StartError::State { error, .. } => error.source(),
             StartError::Listen { error, .. } | StartError::Threads(error) | StartError::Random(error) => Some(error),
         }
     }

@@ -1,4 +1,4 @@
-//! What is in a file of a recording, and how it is spelt.
+//! What is in a file of a recording, and how it is encoded.
 
 use std::hash::Hasher;
 
@@ -12,13 +12,13 @@ use crate::election::{Instant, NodeId};
 /// With these bytes every file of a recording begins. Then comes [`FORMAT`], with two bytes.
 const MAGIC: &[u8; 6] = b"LEREC\n";
 
-/// The number of this format. The mail and the engine are spelt as the version of this crate spells them.
+/// The number of this format. Mail and engine are encoded as this version of the crate has them.
 const FORMAT: u16 = 1;
 
 /// A frame has the length of its body and a checksum before it, each with four bytes.
 const FRAME_HEAD: usize = 8;
 
-const SPELLING: Configuration = standard();
+const ENCODING: Configuration = standard();
 
 /// What a part begins with.
 #[derive(Debug, Serialize)]
@@ -29,6 +29,8 @@ pub(super) struct Header<E> {
     pub(super) node: NodeId,
     /// Tells the processes of a node apart.
     pub(super) process: u64,
+    /// Tells one run of a host's kernel from every other, where that is known: moments are counted from its start.
+    pub(super) boot: Option<u128>,
     /// The part before it, of the same process, ends where this one begins.
     pub(super) continues: bool,
     /// The engine at the beginning of the part.
@@ -52,6 +54,8 @@ pub enum Entry<M> {
     Done {
         /// Of all that was done, in its order.
         digest: u32,
+        /// A state could not be made durable.
+        failed: bool,
     },
     /// The node has stopped.
     Stopped,
@@ -81,7 +85,7 @@ impl<E: Serialize> Header<E> {
 pub(super) fn put_frame(bytes: &mut Vec<u8>, body: &impl Serialize) {
     let start = bytes.len();
     bytes.extend([0; FRAME_HEAD]);
-    bincode::serde::encode_into_std_write(body, bytes, SPELLING).expect("plain fields, written to memory");
+    bincode::serde::encode_into_std_write(body, bytes, ENCODING).expect("plain fields, written to memory");
     let (head, body) = bytes[start..].split_at_mut(FRAME_HEAD);
     let length = u32::try_from(body.len()).expect("a step is short");
     head[..4].copy_from_slice(&length.to_le_bytes());
@@ -163,7 +167,7 @@ impl Frames<'_> {
             return None;
         };
         self.rest = rest;
-        let decoded = bincode::serde::decode_from_slice(body, SPELLING);
+        let decoded = bincode::serde::decode_from_slice(body, ENCODING);
         Some(decoded.map(|(value, _)| value).map_err(|error| format!("a frame of another version: {error}")))
     }
 

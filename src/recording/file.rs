@@ -48,18 +48,12 @@ pub(super) struct Files {
     folder: PathBuf,
     stem: String,
     /// The file that is being written.
-    file: File,
-    path: PathBuf,
-    is_empty: bool,
+    current: Option<(PathBuf, File)>,
 }
 
 impl Files {
-    pub(super) fn open(limits: Limits, folder: &Path, node: NodeId) -> Result<Files, StoreError> {
-        let stem = file_stem(node) + "-";
-        let failed = |error| StoreError::io("create a recording in", folder)(error);
-        create_folder(&folder.join("recording"))?;
-        let (path, file) = create_next(folder, &stem).map_err(failed)?;
-        Ok(Files { limits, folder: folder.to_owned(), stem, file, path, is_empty: true })
+    pub(super) fn new(limits: Limits, folder: &Path, node: NodeId) -> Files {
+        Files { limits, folder: folder.to_owned(), stem: file_stem(node) + "-", current: None }
     }
 
     pub(super) fn rehearse(folder: &Path, node: NodeId) -> Result<(), StoreError> {
@@ -67,52 +61,55 @@ impl Files {
     }
 
     /// Writes all that comes.
-    fn write(&mut self, waiting: &Receiver<Batch>) -> io::Result<()> {
+    fn write(&mut self, waiting: &Receiver<Batch>) -> Result<(), StoreError> {
         while let Ok(batch) = waiting.recv() {
             match batch {
-                Batch::Part(bytes) => self.begin_part(&bytes)?,
-                Batch::Frames(bytes) => self.file.write_all(&bytes)?,
+                Batch::Part(bytes) => {
+                    self.begin_part()?;
+                    self.append(&bytes)?;
+                }
+                Batch::Frames(bytes) => self.append(&bytes)?,
                 Batch::End(_done) => break,
             }
         }
         Ok(())
     }
 
-    fn begin_part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.is_empty {
-            (self.path, self.file) = create_next(&self.folder, &self.stem)?;
-        }
-        self.is_empty = false;
-        self.remove_oldest()?;
-        self.file.write_all(bytes)
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let (path, file) = self.current.as_mut().expect("a recording begins with a part");
+        file.write_all(bytes).map_err(StoreError::io("write", path))
+    }
+
+    fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.current = None;
+        create_folder(&self.folder.join("a file"))?;
+        self.remove_oldest().map_err(StoreError::io("make room in", &self.folder))?;
+        let created = create_next(&self.folder, &self.stem);
+        self.current = Some(created.map_err(StoreError::io("create a recording in", &self.folder))?);
+        Ok(())
     }
 
     /// Makes room for one more part.
     fn remove_oldest(&self) -> io::Result<()> {
         let mut parts = Vec::new();
         for (number, path) in parts_in(&self.folder, &self.stem)? {
-            parts.push((number, fs::metadata(&path)?.len(), path));
+            // Gone, if somebody has removed it just now.
+            let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            parts.push((number, length, path));
         }
         parts.sort();
         let mut bytes: u64 = parts.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + self.limits.part as u64;
-        let mut count = parts.len();
+        let mut count = parts.len() + 1;
         for (_, length, path) in parts {
-            if (bytes <= self.limits.all && count <= self.limits.files) || path == self.path {
-                return Ok(());
+            if bytes <= self.limits.all && count <= self.limits.files {
+                break;
             }
-            fs::remove_file(path)?;
-            (bytes, count) = (bytes - length, count - 1);
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (bytes, count) = (bytes - length, count - 1),
+            }
         }
         Ok(())
-    }
-}
-
-/// A node that did not start leaves no empty file.
-impl Drop for Files {
-    fn drop(&mut self) {
-        if self.is_empty {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 
@@ -144,11 +141,7 @@ pub(super) fn spawn(mut files: Files, node: NodeId, log: LogQueue) -> io::Result
     let (batches, waiting) = crossbeam_channel::bounded(MOST_BATCHES);
     let run = move || {
         if let Err(error) = files.write(&waiting) {
-            let path = files.path.display();
-            log::warn!(
-                logger: log,
-                "node {node}: cannot write {path}: {error}: the recording ends here, until the node is started again"
-            );
+            log::warn!(logger: log, "node {node}: nothing is recorded until the next start: {error}");
         }
     };
     thread::Builder::new().name(format!("le{node}-recorder")).spawn(run)?;

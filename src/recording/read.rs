@@ -15,6 +15,8 @@ pub struct Recording {
     pub node: NodeId,
     /// Tells the processes of a node apart.
     pub process: u64,
+    /// Tells one run of a host's kernel from every other, where that is known.
+    pub boot: Option<u128>,
     /// The part before it, of the same process, ends where this one begins.
     pub continues: bool,
     /// The engine at the beginning.
@@ -32,9 +34,9 @@ pub struct Recording {
 /// When it is no recording, or one of another format or version.
 pub fn read(bytes: &[u8]) -> Result<Recording, String> {
     let (header, mut frames) = open::<Header<Engine<u64>>>(bytes)?;
-    let Header { version, node, process, continues, engine } = header;
+    let Header { version, node, process, boot, continues, engine } = header;
     let entries = std::iter::from_fn(|| frames.next::<Entry<Mail<u64>>>()).collect::<Result<_, _>>()?;
-    Ok(Recording { version, node, process, continues, engine, entries, torn: frames.is_torn() })
+    Ok(Recording { version, node, process, boot, continues, engine, entries, torn: frames.is_torn() })
 }
 
 /// What has to be done about a step, in the order in which a driver does it, as a number.

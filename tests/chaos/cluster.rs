@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -169,10 +169,14 @@ impl Cluster {
         processes::signal(pid, Signal::CONT);
         let id = self.members[index].id.clone();
         let process = self.members[index].process.as_mut().unwrap();
+        let asked = Instant::now();
         // Long, because a process that has no more share of its processor takes its time to die, and all others that
         // fork or end wait for it when somebody moves a process between control groups just then.
         if try_for(Duration::from_secs(120), || (!process.is_running()).then_some(())).is_none() {
             self.history.wrong.push(format!("node {id} does not end by {signal:?}: state {:?}", processes::state(pid)));
+        }
+        if asked.elapsed() > Duration::from_secs(15) {
+            println!("node {id} took {:.1?} to end by {signal:?}", asked.elapsed());
         }
         self.bury(index);
         self.history.mark(Some(&id), "has ended");

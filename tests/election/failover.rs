@@ -1,5 +1,5 @@
-//! How long is a cluster without a leader, for every cause, network and disk? Measured in simulated time, which is exact:
-//! the same numbers on every machine.
+//! How long is a cluster without a leader, for every cause, network and disk? Measured in simulated time, which is
+//! exact: the same numbers on every machine.
 //!
 //! A row is one cause on one kind of cluster, run many times by seed. What counts is the time beyond the *floor*: the
 //! first moment at which an exclusive lease could begin, because the last one has ended or was given back. The manual

@@ -44,7 +44,8 @@ fn recordings_of_real_processes_replay_as_they_were() {
     let (_cluster, replayed) = recorded(&["1", "2", "3"]);
     let summary = replayed.unwrap_or_else(|fault| panic!("{fault}"));
     println!("{summary:?}");
-    assert_eq!((summary.processes, summary.stopped, summary.gaps), (4, 3, 0), "{summary:?}");
+    assert_eq!((summary.processes, summary.stopped), (4, 3), "{summary:?}");
+    assert_eq!((summary.gaps, summary.skipped), (0, 0), "{summary:?}");
     assert!(summary.steps > 100 && summary.leases_won >= 3, "{summary:?}");
 }
 

@@ -68,6 +68,14 @@ const FAULTS: &[Fault] = &[
         found: "SameDone",
     },
     Fault {
+        name: "longer_promise_asked_on_the_wire",
+        original: "self.transport.send(to, request)",
+        broken: "{ let asked = match request { Request::Heartbeat { term, seq, promise, succession } => \
+                 Request::Heartbeat { term, seq, promise: promise * 2, succession }, other => other }; \
+                 self.transport.send(to, asked) }",
+        found: "HeardWasSaid",
+    },
+    Fault {
         name: "longer_promise_said",
         original: "self.reply(reply, asker)",
         broken: "{ let reply = match reply { Reply::Heartbeat { term, seq, granted, eligible } => Reply::Heartbeat { \
@@ -215,6 +223,7 @@ fn a_fault_planted_in_the_driver_is_found_by_the_replay() {
     let sound = judged(&program, "").unwrap_or_else(|fault| panic!("nothing is planted: {fault}"));
     println!("nothing planted: {sound:?}");
     assert!(sound.steps > 100 && sound.leases_won >= 2 && sound.stopped == 3, "{sound:?}");
+    assert_eq!((sound.gaps, sound.skipped), (0, 0), "{sound:?}");
     thread::scope(|scope| {
         for Fault { name, found, .. } in FAULTS {
             let program = &program;

@@ -32,18 +32,21 @@ pub(crate) struct Summary {
     /// How many of them have ended in order.
     pub(crate) stopped: usize,
     pub(crate) steps: usize,
-    /// Places where steps were lost, because the disk was too slow.
+    /// Places where steps are missing: the disk was too slow, or the first parts were removed.
     pub(crate) gaps: usize,
+    /// Files that are no recording of this version, or of which only the beginning was written.
+    pub(crate) skipped: usize,
     pub(crate) leases_won: u64,
 }
 
 impl AddAssign for Summary {
     fn add_assign(&mut self, other: Summary) {
-        let Summary { processes, stopped, steps, gaps, leases_won } = other;
+        let Summary { processes, stopped, steps, gaps, skipped, leases_won } = other;
         self.processes += processes;
         self.stopped += stopped;
         self.steps += steps;
         self.gaps += gaps;
+        self.skipped += skipped;
         self.leases_won += leases_won;
     }
 }
@@ -51,45 +54,98 @@ impl AddAssign for Summary {
 /// A file of a process: its number, its path and what is in it.
 type Part = (u64, PathBuf, Recording);
 
-/// What one process has recorded, with the parts in their order.
+/// What one process has recorded.
 struct Life {
     node: NodeId,
-    parts: Vec<Part>,
-    first: Instant,
-    last: Instant,
+    process: u64,
+    steps: Vec<Recorded>,
     stopped: bool,
     gaps: usize,
 }
 
-/// One entry of a life, at its moment.
+/// One step of a process.
+struct Recorded {
+    at: Instant,
+    reading: Reading,
+    mail: Mail<u64>,
+    /// What was done about it, and whether a write failed. Nothing if the process ended before that was written.
+    done: Option<(u32, bool)>,
+    /// The engine before it, if a part begins with it.
+    begins: Option<Begins>,
+    file: PathBuf,
+}
+
+struct Begins {
+    engine: Engine<u64>,
+    continues: bool,
+}
+
+impl Life {
+    fn of(parts: Vec<Part>) -> Option<Life> {
+        let (node, process) = parts.first().map(|(.., part)| (part.node, part.process))?;
+        let mut life = Life { node, process, steps: Vec::new(), stopped: false, gaps: 0 };
+        let mut number_before = None;
+        for (number, file, recording) in parts {
+            let follows = number_before.is_some_and(|before| before + 1 == number);
+            let continues = recording.continues && follows;
+            // The first part of a process continues none.
+            life.gaps += usize::from(!continues && (number_before.is_some() || recording.continues));
+            number_before = Some(number);
+            let mut begins = Some(Begins { engine: recording.engine, continues });
+            for entry in recording.entries {
+                match entry {
+                    Entry::Steps { at, reading, mail } => {
+                        let (begins, file) = (begins.take(), file.clone());
+                        life.steps.push(Recorded { at, reading, mail, done: None, begins, file });
+                    }
+                    Entry::Done { digest, failed } => life.steps.last_mut()?.done = Some((digest, failed)),
+                    Entry::Stopped => life.stopped = true,
+                }
+            }
+        }
+        Some(life).filter(|life| !life.steps.is_empty())
+    }
+
+    fn first(&self) -> Instant {
+        self.steps[0].at
+    }
+
+    fn last(&self) -> Instant {
+        self.steps[self.steps.len() - 1].at
+    }
+}
+
+/// One step of a life, at its moment.
 #[derive(Clone, Copy)]
 struct Place {
     at: Instant,
     life: usize,
-    part: usize,
-    entry: usize,
+    step: usize,
 }
 
-/// Replays every recording in `folder`.
+/// Replays every recording in `folder`. Those of one run of a host's kernel have one time line.
 ///
 /// # Errors
 ///
 /// The first thing that is wrong, with its place.
 pub(crate) fn replay(folder: &Path) -> Result<Summary, String> {
-    let lives = lives(folder)?;
+    let mut total = Summary::default();
+    for lives in boots(folder, &mut total.skipped)?.into_values() {
+        total += replay_boot(&lives, total.skipped > 0)?;
+    }
+    Ok(total)
+}
+
+/// `incomplete`: there were processes of which nothing is known.
+fn replay_boot(lives: &[Life], incomplete: bool) -> Result<Summary, String> {
     let mut places = Vec::new();
-    for (life, Life { parts, .. }) in lives.iter().enumerate() {
-        for (part, (.., recording)) in parts.iter().enumerate() {
-            for (entry, what) in recording.entries.iter().enumerate() {
-                if let Entry::Steps { at, .. } = what {
-                    places.push(Place { at: *at, life, part, entry });
-                }
-            }
-        }
+    for (life, Life { steps, .. }) in lives.iter().enumerate() {
+        places.extend(steps.iter().enumerate().map(|(step, recorded)| Place { at: recorded.at, life, step }));
     }
     // What one process did at one moment stays in its order.
     places.sort_by_key(|place| place.at);
-    let mut replay = Replay { players: lives.iter().map(|_| None).collect(), lives: &lives, ..Replay::default() };
+    let players = lives.iter().map(|_| None).collect();
+    let mut replay = Replay { players, lives, incomplete, ..Replay::default() };
     for place in &places {
         replay.play(*place).map_err(|fault| replay.tell(*place, &fault))?;
     }
@@ -98,46 +154,41 @@ pub(crate) fn replay(folder: &Path) -> Result<Summary, String> {
         stopped: lives.iter().filter(|life| life.stopped).count(),
         steps: places.len(),
         gaps: lives.iter().map(|life| life.gaps).sum(),
+        skipped: 0,
         leases_won: replay.checker.leases_won,
     })
 }
 
-fn lives(folder: &Path) -> Result<Vec<Life>, String> {
-    let mut processes: BTreeMap<(NodeId, u64), Vec<Part>> = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
+/// The processes of each run of a kernel.
+fn boots(folder: &Path, skipped: &mut usize) -> Result<BTreeMap<Option<u128>, Vec<Life>>, String> {
+    let mut processes: BTreeMap<(Option<u128>, NodeId, u64), Vec<Part>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
         let path = entry.unwrap().path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.rsplit('-').next()?.parse().ok());
-        let bytes = fs::read(&path).unwrap();
-        if bytes.is_empty() {
-            continue; // the process was killed before its first step
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let number = stem.rsplit('-').next().and_then(|number| number.parse().ok());
+        let recording = read(&fs::read(&path).unwrap());
+        match (number, recording) {
+            (Some(number), Ok(recording)) if recording.version == env!("CARGO_PKG_VERSION") => {
+                let process = (recording.boot, recording.node, recording.process);
+                processes.entry(process).or_default().push((number, path, recording));
+            }
+            (_, recording) => {
+                let why = recording.map_or_else(|fault| fault, |found| format!("of version {}", found.version));
+                println!("skips {}: {why}", path.display());
+                *skipped += 1;
+            }
         }
-        let recording = read(&bytes).map_err(|fault| format!("{}: {fault}", path.display()))?;
-        let own = env!("CARGO_PKG_VERSION");
-        if recording.version != own {
-            return Err(format!("{}: made by version {}: this is {own}", path.display(), recording.version));
-        }
-        let process = processes.entry((recording.node, recording.process)).or_default();
-        process.push((number.ok_or("a file without a number")?, path, recording));
     }
-    let mut lives = Vec::new();
-    for ((node, _), mut parts) in processes {
+    let mut boots: BTreeMap<Option<u128>, Vec<Life>> = BTreeMap::new();
+    for ((boot, ..), mut parts) in processes {
         parts.sort_by_key(|(number, ..)| *number);
-        let moments = parts.iter().flat_map(|(.., recording)| &recording.entries).filter_map(|entry| match entry {
-            Entry::Steps { at, .. } => Some(*at),
-            Entry::Done { .. } | Entry::Stopped => None,
-        });
-        let (Some(first), Some(last)) = (moments.clone().min(), moments.max()) else { continue };
-        lives.push(Life {
-            node,
-            first,
-            last,
-            stopped: parts.last().is_some_and(|(.., part)| part.entries.last() == Some(&Entry::Stopped)),
-            gaps: parts.iter().skip(1).filter(|(.., part)| !part.continues).count(),
-            parts,
-        });
+        match Life::of(parts) {
+            Some(life) => boots.entry(boot).or_default().push(life),
+            None => *skipped += 1,
+        }
     }
-    lives.sort_by_key(|life| life.first);
-    Ok(lives)
+    boots.values_mut().for_each(|lives| lives.sort_by_key(Life::first));
+    Ok(boots)
 }
 
 /// A process, as far as it was replayed.
@@ -163,6 +214,8 @@ struct Replay<'a> {
     checker: Checker,
     /// All that was said so far.
     said: BTreeSet<String>,
+    /// There were processes of which nothing is known.
+    incomplete: bool,
 }
 
 fn saying(from: NodeId, to: NodeId, message: &impl Debug) -> String {
@@ -190,75 +243,72 @@ impl Store for Disk<'_> {
 }
 
 impl Replay<'_> {
-    fn tell(&self, Place { at, life, part, entry }: Place, fault: &str) -> String {
-        let Life { node, parts, .. } = &self.lives[life];
-        let (_, path, recording) = &parts[part];
-        format!("{fault}\n  node {node} at {at:?}, {} entry {entry}: {:?}", path.display(), recording.entries[entry])
+    fn tell(&self, Place { at, life, step }: Place, fault: &str) -> String {
+        let Life { node, process, steps, .. } = &self.lives[life];
+        let Recorded { file, mail, .. } = &steps[step];
+        format!("{fault}\n  node {node} process {process:x} at {at:?}, step {step}, {}: {mail:?}", file.display())
     }
 
-    fn play(&mut self, place: Place) -> Result<(), String> {
+    fn play(&mut self, Place { at, life, step }: Place) -> Result<(), String> {
         let lives = self.lives;
-        let Place { at, life, part, entry } = place;
-        let (node, recording) = (lives[life].node, &lives[life].parts[part].2);
-        if entry == 0 {
-            self.begin_part(at, life, part)?;
+        let Life { node, steps, stopped, .. } = &lives[life];
+        let Recorded { reading, mail, done, begins, .. } = &steps[step];
+        if let Some(begins) = begins {
+            self.begin_part(at, life, begins)?;
         }
-        let Entry::Steps { reading, mail, .. } = &recording.entries[entry] else { unreachable!("a step") };
-        let next = &recording.entries[entry + 1..];
-        let [Entry::Done { digest }, next @ ..] = next else {
+        let is_last = step + 1 == steps.len();
+        let Some((digest, failed)) = *done else {
             // The end of what a killed process has recorded, or a panic of the node, which its log has.
-            return Ok(());
+            return if is_last { Ok(()) } else { Err("SameDone: nothing was noted of what was done".to_owned()) };
         };
-        let storage_fails =
-            |entry: &Entry<Mail<u64>>| matches!(entry, Entry::Steps { mail: Mail::StorageFailed { .. }, .. });
-        let works = !next.first().is_some_and(storage_fails);
         self.reads_its_clock(at, life, *reading, mail)?;
-        self.hears(at, node, mail)?;
-        let (wanted, effects) = self.step(at, life, mail.clone(), works)?;
-        if wanted != *digest {
+        self.hears(at, *node, mail)?;
+        let (wanted, effects) = self.step(at, life, mail.clone(), !failed)?;
+        if wanted != digest {
             return Err(format!("SameDone: the engine wanted {effects:?}, and the driver has done something else"));
         }
         if let Some(effects) = effects {
             self.carries_out(at, life, mail, &effects);
         }
-        let stops = next.first() == Some(&Entry::Stopped);
-        if stops {
+        if is_last && *stopped {
             self.ends(at, life);
         }
         self.checker.violation.clone().map_or(Ok(()), Err)
     }
 
     /// The engine at the start of a part is the one that was replayed up to there.
-    fn begin_part(&mut self, at: Instant, life: usize, part: usize) -> Result<(), String> {
-        let Life { node, parts, .. } = &self.lives[life];
-        let Recording { engine, continues, .. } = &parts[part].2;
-        match &mut self.players[life] {
-            Some(player) if *continues && player.engine == *engine => return Ok(()),
-            Some(_) if *continues => return Err("SameEngine: this part begins with another engine".to_owned()),
-            Some(player) => {
-                // Steps were lost: what is open, nobody knows.
-                (player.engine, player.durable) = (engine.clone(), engine.election().hard_state());
-                self.checker.calls_end(*node);
-                return Ok(());
-            }
-            None => {}
+    fn begin_part(&mut self, at: Instant, life: usize, begins: &Begins) -> Result<(), String> {
+        let node = self.lives[life].node;
+        let Begins { engine, continues } = begins;
+        if let (Some(player), true) = (&self.players[life], continues) {
+            let same = player.engine == *engine;
+            return if same { Ok(()) } else { Err("SameEngine: this part begins with another engine".to_owned()) };
         }
         let found = engine.election().hard_state();
-        let before = self.newest.insert(*node, life);
+        if self.players[life].is_some() {
+            // Steps are missing: what is open, and whether its work has ended, nobody knows.
+            self.checker.calls_end(node);
+            self.stops_work(life);
+            let player = self.players[life].as_mut().unwrap();
+            (player.engine, player.durable) = (engine.clone(), found);
+            (player.undone, player.was_late) = (Undone::default(), false);
+            return Ok(());
+        }
+        let before = self.newest.insert(node, life);
         if let Some(before) = before {
             self.ends(at, before);
         }
         let before = before.and_then(|before| self.players[before].as_ref());
         let remembers = !found.in_doubt
             && before.is_none_or(|Player { durable: old, .. }| {
-                found.term > old.term
-                    || found.term == old.term && (old.voted_for.is_none() || found.voted_for == old.voted_for)
+                let same_vote = old.voted_for.is_none() || found.voted_for == old.voted_for;
+                found.term > old.term || (found.term == old.term && same_vote)
             });
         let number = before.map_or(1, |before| before.number + 1);
         if !remembers {
-            self.checker.forgot(*node);
+            self.checker.forgot(node);
         }
-        self.checker.started(*node, remembers);
+        self.checker.started(node, remembers);
         self.players[life] = Some(Player {
             engine: engine.clone(),
             number,
@@ -327,8 +377,9 @@ impl Replay<'_> {
 
     /// Whether nothing is missing of what this node has said up to `at`.
     fn has_recorded_all(&self, at: Instant, node: NodeId) -> bool {
-        let mut own = self.lives.iter().filter(|life| life.node == node && life.first <= at).peekable();
-        own.peek().is_some() && own.all(|life| life.gaps == 0 && (life.stopped || life.last > at))
+        let mut own = self.lives.iter().filter(|life| life.node == node && life.first() <= at).peekable();
+        let is_whole = |life: &Life| life.gaps == 0 && (life.stopped || life.last() > at);
+        !self.incomplete && own.peek().is_some() && own.all(is_whole)
     }
 
     /// Steps the engine again. Returns what has to be done, as a number, and the effects unless a write failed.
