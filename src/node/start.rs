@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -138,6 +139,20 @@ impl Node {
         warnings.extend(unrecorded);
         let errors = [state.err(), listen(config).err(), random().err()];
         (errors.into_iter().flatten().collect(), warnings)
+    }
+}
+
+impl Node {
+    /// How long each of that many writes takes that is like the one before a vote, in the state folder of the node.
+    /// None if it has no such folder. For `leadelect check`.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used.
+    #[doc(hidden)]
+    pub fn rehearse_writes(config: &NodeConfig, writes: u32) -> Result<Vec<Duration>, StartError> {
+        let Some(folder) = &config.state_dir else { return Ok(Vec::new()) };
+        VoteFile::rehearse_writes(folder, config.id(), writes).map_err(StartError::state)
     }
 }
 

@@ -323,3 +323,28 @@ impl Shop {
         self.openssl(&[&sign[..], &into, how].concat());
     }
 }
+
+#[test]
+fn timing_is_measured_and_the_shortest_one_is_named() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    cluster.leader();
+    let others = ["an answer of node 1: at worst", "an answer of node 3: at worst"];
+    let said = in_the_end(&mut cluster, &["check", "--id", "2", "--timing"], |said| {
+        others.iter().all(|line| said.out.contains(line))
+    });
+    said.says(&[
+        "timing: a thread wakes late: at worst",
+        "timing: a write to the state folder: at worst",
+        "shortest election timeout is about",
+    ]);
+    assert!(!said.out.contains("an answer of node 2"), "{said:?}");
+    let state = cluster.plan.state_dir.clone().unwrap();
+    let trials = fs::read_dir(state).unwrap().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_string_lossy().contains("check")
+    });
+    assert_eq!(trials.count(), 0, "it leaves nothing behind");
+    let said = ask(&mut cluster, &["check", "--offline", "--timing"]);
+    said.says(&["timing: no disk is measured without --id"]);
+    assert!(!said.out.contains("an answer of"), "{said:?}");
+}

@@ -1,5 +1,7 @@
 //! `leadelect check`: finds what is wrong with a config, its certificates, and the connections to the nodes.
 
+mod timing;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -27,7 +29,8 @@ Exit code:
 Examples:
   leadelect check                     # on any host, while the nodes run
   leadelect check --id 2 --offline    # on the host of node 2, before it starts
-  leadelect check --config new.yaml --offline    # before the config is used")]
+  leadelect check --config new.yaml --offline    # before the config is used
+  leadelect check --id 2 --timing     # which timing can this host hold?")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,
@@ -37,6 +40,10 @@ pub(crate) struct Args {
     /// Do not ask the nodes, for example because they do not run yet
     #[arg(long)]
     offline: bool,
+    /// Measure for some seconds how late a thread of this host wakes, how long a write to the state folder takes (with
+    /// --id), and how soon the other nodes answer; and say which timing that allows
+    #[arg(long)]
+    timing: bool,
 }
 
 /// A certificate that ends sooner than this is a warning, so that somebody renews it in time.
@@ -46,6 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut findings = Findings::default();
     if let Some(config) = check_config(args, &mut findings)? {
         check_certificates(args, &config, &mut findings)?;
+        if args.timing {
+            check_timing(args, config, &mut findings)?;
+        }
     }
     let Findings { errors, warnings } = findings;
     print(&format!("errors: {errors}, warnings: {warnings}\n"))?;
@@ -108,6 +118,16 @@ fn check_certificates(args: &Args, config: &Config, findings: &mut Findings) -> 
         return Ok(());
     }
     check_nodes(&View::of(config, client.status_of_all()), findings)
+}
+
+/// What cannot be asked for here was reported above.
+fn check_timing(args: &Args, config: Config, findings: &mut Findings) -> Result<(), Failure> {
+    let (timing, ids) = (config.timing(), config.nodes().map(|(id, _)| id).collect::<Vec<_>>());
+    let client = (!args.offline).then(|| Client::new(config.clone()).ok()).flatten();
+    let node = args.id.as_ref().and_then(|id| config.for_node(id).ok());
+    let own = node.as_ref().map(NodeConfig::id);
+    let others: Vec<_> = ids.into_iter().filter(|id| Some(*id) != own).collect();
+    timing::check(timing, node.as_ref(), client.as_ref(), &others, findings)
 }
 
 fn check_own_certificate(args: &Args, client: &Client, days: i64, findings: &mut Findings) -> Result<(), Failure> {
