@@ -6,7 +6,7 @@
 //! the same mail. It must do the same, and the driver must have done what the engine wanted. The recordings of all
 //! nodes of one host, on the one clock that they share, show what a cluster did.
 //!
-//! **It costs the node nothing that matters.** The election thread encodes a step, some fifty bytes, and puts it into
+//! **It costs the node nothing that matters.** The election thread encodes a step, some 42 bytes, and puts it into
 //! a bounded queue. One thread opens and writes the files. If the disk is too slow, steps are lost, and the next part
 //! begins with the engine as it is then. If a file cannot be written, there is no recording, or it ends: the log has a
 //! warning, and the node goes on.

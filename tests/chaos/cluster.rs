@@ -48,6 +48,8 @@ pub(crate) struct Member {
     config: PathBuf,
     /// A start that may fail, because its state was spoilt.
     pub(crate) may_refuse: bool,
+    /// The process that runs was started so. With a log that nobody reads it may take until later to say so and end.
+    was_spoilt: bool,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,18 @@ impl Cluster {
             fs::write(&config, plan.yaml()).unwrap();
             let (log, shim) = (LogPipe::new(file("log")), Shim::new(file("shim")));
             let (id, process, quota) = (id.clone(), None, None);
-            members.push(Member { id, host, process, log, shim, certs, quota, config, may_refuse: false });
+            members.push(Member {
+                id,
+                host,
+                process,
+                log,
+                shim,
+                certs,
+                quota,
+                config,
+                may_refuse: false,
+                was_spoilt: false,
+            });
             cables.push(cable);
         }
         Cluster {
@@ -143,6 +156,7 @@ impl Cluster {
             .env(SHIM, &member.shim.path)
             .env(actor::RESOURCE, &self.resource.path)
             .env(actor::ACTOR, &member.id);
+        member.was_spoilt = member.may_refuse;
         member.process = Some(Process::start(&member.id, member.host.wrap(&node)));
         let (id, pid) = (member.id.clone(), self.pid(index).unwrap());
         self.history.mark(Some(&id), format!("starts, process {pid}"));
@@ -197,7 +211,7 @@ impl Cluster {
             return;
         }
         let id = member.id.clone();
-        if !member.may_refuse {
+        if !member.was_spoilt {
             self.history.wrong.push(format!("node {id} ended by itself"));
         }
         self.history.mark(Some(&id), "ended by itself");
