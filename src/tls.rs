@@ -41,7 +41,7 @@ pub(crate) use identity::Identity;
 pub use secret::may_be_key;
 pub(crate) use secret::{path_may_be_key, shown};
 pub(crate) use stream::{Stream, accept, connect};
-pub(crate) use turns::{Rank, Turns};
+pub(crate) use turns::{Rank, Turns, rest_after};
 
 /// The one protocol spoken inside. A peer that offers another is told so in the handshake.
 const ALPN: &[u8] = b"leadelect/1";

@@ -38,7 +38,7 @@ use crate::log_queue::LogQueue;
 use crate::members::Members;
 use crate::status::Board;
 use crate::sync::lock;
-use crate::tls::{Credentials, Identity};
+use crate::tls::{Credentials, Identity, rest_after};
 
 use accept::Acceptor;
 pub(crate) use complaints::Complaints;
@@ -112,9 +112,13 @@ impl Local {
     /// The credentials for the next connection, read again if the files have changed.
     fn credentials(&self) -> Option<Arc<Credentials>> {
         let identity = self.identity.as_ref()?;
-        match identity.refresh() {
+        let began = clock::now();
+        let refreshed = identity.refresh();
+        let took = clock::now().since(began);
+        match refreshed {
             Ok(renewed) => {
                 if renewed {
+                    rest_after(took);
                     log::info!(logger: self.log, "node {}: read the renewed certificates", self.me());
                 }
                 lock(&self.last_problem).clear();

@@ -13,7 +13,7 @@ use rustls::{ClientConnection, Connection, ServerConnection};
 use super::chain::{self, End, Role};
 use super::deadline::DeadlineSocket;
 use super::fault::{HandshakeError, tls_error};
-use super::turns::{Rank, Turns};
+use super::turns::{Rank, Turns, rest_after};
 use super::{ALPN, Certificate, Credentials};
 use crate::clock;
 use crate::election::Instant;
@@ -89,8 +89,14 @@ fn complete(tls: &mut Connection, socket: &mut DeadlineSocket, (turns, rank): (&
         if tls.read_tls(socket)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let _turn = turns.wait(rank, socket.deadline).ok_or(io::ErrorKind::TimedOut)?;
+        let turn = turns.wait(rank, socket.deadline).ok_or(io::ErrorKind::TimedOut)?;
+        let began = clock::now();
         tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let took = clock::now().since(began);
+        // The peer goes on meanwhile. The turn ends after the rest, so that no other handshake computes in it.
+        flush_tls(tls, socket)?;
+        rest_after(took);
+        drop(turn);
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! A handshake costs a signature. On a slow processor that takes longer than a heartbeat interval, and a stranger can
 //! begin many handshakes for next to nothing. So they take turns, and the processor is left to the connections that
-//! stand. Nobody holds a turn while it waits for the network.
+//! stand. Nobody holds a turn while it waits for the network. Who computes for long rests for as long, and nobody has a
+//! turn in that time: a process that has used up its share of the processor gets nothing for a while, and then its
+//! heartbeats come first.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use crate::clock;
 use crate::election::Instant;
@@ -37,6 +40,24 @@ struct Queue {
 /// The right to compute, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a>(&'a Turns);
+
+/// What takes this long computes on a processor that is slow, busy, or limited to a share.
+const LONG: Duration = Duration::from_millis(20);
+
+/// The longest rest, half of the default election timeout.
+const LONGEST_REST: Duration = Duration::from_millis(250);
+
+/// Rests after a computation that took `took`, for as long, if that was long. Where a process has only a share of a
+/// processor, such a computation has used up the share of all its threads. In the rest the heartbeats get theirs.
+pub(crate) fn rest_after(took: Duration) {
+    let over = clock::now() + if took < LONG { Duration::ZERO } else { took.min(LONGEST_REST) };
+    let mut left = over.since(clock::now());
+    // Somebody may wake this thread for another reason.
+    while !left.is_zero() {
+        thread::park_timeout(left);
+        left = over.since(clock::now());
+    }
+}
 
 impl Turns {
     /// Waits for a turn, at most until `deadline`.
@@ -79,7 +100,6 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use super::*;
 
@@ -108,6 +128,21 @@ mod tests {
         let order: Vec<Rank> = order.try_iter().collect();
         assert_eq!(order, [Rank::Dialled, Rank::Member, Rank::Stranger, Rank::Stranger]);
         assert!(lock(&turns.0).holder.is_none());
+    }
+
+    #[test]
+    fn what_took_long_rests_as_long_within_a_limit() {
+        let rests = |took: Duration| {
+            let began = clock::now();
+            rest_after(took);
+            clock::now().since(began)
+        };
+        assert!(rests(LONG * 3) >= LONG * 3);
+        assert!(rests(Duration::from_secs(3600)) >= LONGEST_REST);
+        // With generous limits: this machine may be busy, too.
+        assert!(rests(Duration::from_secs(3600)) < Duration::from_secs(60));
+        let short = (0..1000).map(|_| rests(LONG / 2)).sum::<Duration>();
+        assert!(short < LONG / 2 * 1000, "{short:?}");
     }
 
     #[test]
