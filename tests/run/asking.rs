@@ -52,7 +52,8 @@ fn when_its_terminal_is_closed_everything_ends_in_order() {
     // The leader of a session that opens a terminal gets it as its controlling terminal.
     let own = format!("exec 9<>{name} && exec \"$0\" \"$@\"");
     let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut alone = start_under(&["setsid", "sh", "-c", &own], &[], &["sh", "-c", script]);
+    let start = ["env", "--default-signal=HUP", "setsid", "sh", "-c", &own];
+    let mut alone = start_under(&start, &[], &["sh", "-c", script]);
     alone.process.wait_until_it_mentions(&["ready"]);
     drop(emulator);
     let (code, log) = alone.end();
