@@ -21,6 +21,9 @@
 //!
 //! `C` names a caller, so that its answer finds it: a channel in a node, a number in the simulation. The enums are
 //! exhaustive on purpose: a loop that does not know one of their variants must not compile.
+//!
+//! An [`Engine`] and its [`Mail`] implement `serde::Serialize` for the flight recorder. Each version encodes them in
+//! its own way.
 
 mod calls;
 #[cfg(feature = "checkers")]

@@ -2,7 +2,7 @@
 //! and through the checker of the simulation, on one time line.
 //!
 //! A recording that somebody sends with an error report is replayed with
-//! `RECORDING=folder cargo test --test replay -- --nocapture recording_in_a_folder`.
+//! `RECORDING=folder cargo test --test replay -- --ignored --nocapture recording_in_a_folder`.
 // What is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
@@ -49,10 +49,10 @@ fn recordings_of_real_processes_replay_as_they_were() {
     assert!(summary.steps > 100 && summary.leases_won >= 3, "{summary:?}");
 }
 
-/// Not a test but a tool.
 #[test]
+#[ignore = "a tool, which needs RECORDING=folder"]
 fn recording_in_a_folder_replays() {
-    let Some(folder) = env::var_os("RECORDING") else { return };
+    let folder = env::var_os("RECORDING").expect("RECORDING=folder");
     match replay(Path::new(&folder)) {
         Ok(summary) => println!("{summary:?}"),
         Err(fault) => panic!("{fault}"),

@@ -117,10 +117,19 @@ pub(super) fn end_all_but(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// One of these tests kills the children of this process.
+    fn alone_with_its_children() -> MutexGuard<'static, ()> {
+        static CHILDREN: Mutex<()> = Mutex::new(());
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn a_child_is_among_the_children_until_it_is_reaped() {
+        let _alone = alone_with_its_children();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
         let id = Pid::from_child(&child);
         assert!(children(getpid()).expect("proc").contains(&id));
@@ -133,6 +142,7 @@ mod tests {
     /// nobody reads.
     #[test]
     fn a_control_group_that_cannot_be_killed_now_delays_no_kill() {
+        let _alone = alone_with_its_children();
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("cgroup.kill");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
@@ -152,6 +162,7 @@ mod tests {
 
     #[test]
     fn a_walk_finds_grandchildren_and_spares_whom_it_should() {
+        let _alone = alone_with_its_children();
         let script = "sleep 60 & echo $!; wait";
         let mut command = std::process::Command::new("sh");
         command.args(["-c", script]).stdout(std::process::Stdio::piped());
