@@ -47,6 +47,7 @@ mod id;
 mod input;
 mod leader;
 mod message;
+mod obituary;
 mod succession;
 mod takeover;
 mod term;
@@ -202,6 +203,7 @@ impl Election {
                 self.step_down(now, reason, successor, hold_off, &mut out)
             }
             Input::WorkEnded { term } => self.work_ended(now, term, &mut out),
+            Input::Obituary { of, up_to } => self.bury(now, of, up_to, &mut out),
             Input::Eligible(eligible) => self.eligible = eligible,
             Input::StorageFailed => self.stop_voting(now, &mut out),
         }

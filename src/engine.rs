@@ -165,6 +165,7 @@ impl<C: Clone> Engine<C> {
                 self.elect(now, Input::Request { from, request }, &mut out);
             }
             Mail::Reply { from, reply } => self.reply(now, from, reply, &mut out),
+            Mail::Obituary { of, up_to } => self.elect(now, Input::Obituary { of, up_to }, &mut out),
             Mail::Unanswered { by } => {
                 self.releases.remove(&by);
                 if self.leads() {

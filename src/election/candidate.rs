@@ -57,7 +57,7 @@ pub(super) struct Candidate {
     pub(super) refusals: BTreeSet<NodeId>,
     /// When to ask which peer again.
     pub(super) ask_again: BTreeMap<NodeId, Instant>,
-    /// After a hand-over: how soon to ask a peer again that has not yet heard of the release.
+    /// After a release or an obituary: how soon to ask a peer again that has not yet heard of it.
     pub(super) handover_retry: Option<Duration>,
 }
 
@@ -220,7 +220,7 @@ impl Election {
     /// Campaigns in the next term.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
-        let handover = matches!(cause, Cause::NamedSuccessor { .. });
+        let handover = matches!(cause, Cause::NamedSuccessor { .. } | Cause::LeaderDied { .. });
         let timing = self.setup.timing;
         self.is_new = false;
         self.note_cap(now);

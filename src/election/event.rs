@@ -108,6 +108,11 @@ pub enum Cause {
         /// That leader.
         by: NodeId,
     },
+    /// The process of the leader has died, and nothing of it can act any more.
+    LeaderDied {
+        /// That leader.
+        leader: NodeId,
+    },
     /// Its work was still running when its lease ended. Another node may lead.
     WorkOverran {
         /// The term of that lease.
@@ -151,6 +156,7 @@ impl Cause {
             | Cause::LeaseWon
             | Cause::Released { .. }
             | Cause::LeaderReleased { .. }
+            | Cause::LeaderDied { .. }
             | Cause::WorkOverran { .. }
             | Cause::ProtocolViolation { .. }
             | Cause::SecondLease { .. } => EndReason::HigherTerm,
@@ -198,6 +204,7 @@ impl fmt::Display for Cause {
             Cause::Released { successor: Some(id) } => write!(f, "released to {id}"),
             Cause::Released { successor: None } => f.write_str("released to anybody"),
             Cause::LeaderReleased { by } => write!(f, "{by} released leadership"),
+            Cause::LeaderDied { leader } => write!(f, "the process of leader {leader} has died"),
             Cause::WorkOverran { term } => {
                 write!(f, "THE WORK OF TERM {term} RUNS ON after its lease, another node may lead")
             }

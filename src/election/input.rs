@@ -64,6 +64,14 @@ pub enum Input {
         /// The term.
         term: Term,
     },
+    /// No process of a peer that has ever run can act any more under a lease of a term up to this one. Its promises of
+    /// these terms are void.
+    Obituary {
+        /// The peer.
+        of: NodeId,
+        /// The highest term in which it may have been elected.
+        up_to: Term,
+    },
     /// Whether the node is eligible. A node that is not leads only as a last resort: when no other node does.
     Eligible(bool),
     /// A state could not be made durable.

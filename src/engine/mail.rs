@@ -31,6 +31,13 @@ pub enum Mail<C> {
         /// What it answers.
         reply: Reply,
     },
+    /// No process of a peer that has ever run can act any more under a lease of a term up to this one.
+    Obituary {
+        /// That peer.
+        of: NodeId,
+        /// The highest term in which it may have been elected.
+        up_to: Term,
+    },
     /// A peer cannot be reached, or did not answer a release in time.
     Unanswered {
         /// That peer.
