@@ -144,6 +144,9 @@ impl Config {
             rpc_timeout: self.rpc_timeout,
             members: Members::new(id, self.members),
             identity,
+            death_witness: None,
+            kill_when_stuck: None,
+            says_obituary: true,
             warnings,
         })
     }
@@ -203,6 +206,9 @@ pub struct NodeConfig {
     pub(crate) members: Members,
     /// What this node shows and trusts. Nothing if the config says `insecure: true`.
     pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) death_witness: Option<WitnessProgram>,
+    pub(crate) kill_when_stuck: Option<Duration>,
+    pub(crate) says_obituary: bool,
     warnings: Vec<String>,
 }
 
@@ -219,6 +225,33 @@ impl NodeConfig {
         self.timing
     }
 
+    /// Starts a child process with the node, which tells the other nodes when this process has died. A crash then costs
+    /// milliseconds. See [`death_witness`](crate::death_witness). Without it unless set.
+    #[must_use]
+    pub fn death_witness(mut self, program: WitnessProgram) -> NodeConfig {
+        self.death_witness = Some(program);
+        self
+    }
+
+    /// The [death witness](NodeConfig::death_witness) kills this process if the election thread of the node has not
+    /// taken a turn for this long: a hang becomes a crash, and work that cannot stop ends. Also a process that is
+    /// stopped by a signal, or by a debugger, is killed. At least three seconds. Not done unless set.
+    #[must_use]
+    pub fn kill_when_stuck(mut self, limit: Duration) -> NodeConfig {
+        self.kill_when_stuck = Some(limit);
+        self
+    }
+
+    /// Never tells the other nodes that an earlier process of this node has died. For a program whose child processes
+    /// act as leader and may outlive it, if they do not hold [`Node::state_lock`](crate::Node::state_lock). A crash
+    /// then costs an election timeout. The same must be set wherever the node is started, and it must have no death
+    /// witness.
+    #[must_use]
+    pub fn without_obituary(mut self) -> NodeConfig {
+        self.says_obituary = false;
+        self
+    }
+
     /// The host and port to listen on.
     pub(crate) fn listen(&self) -> (String, u16) {
         let own = self.members.own();
@@ -229,6 +262,29 @@ impl NodeConfig {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+}
+
+/// The program that becomes a witness. It is started with nothing but its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WitnessProgram {
+    /// The program `leadelect`, found as a shell finds it.
+    Leadelect,
+    /// A program at this path which calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it does anything else.
+    At(PathBuf),
+    /// This very program. It calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it does anything else.
+    This,
+}
+
+impl WitnessProgram {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            WitnessProgram::Leadelect => Path::new("leadelect"),
+            WitnessProgram::At(path) => path,
+            // This link leads to the very same file, even after an upgrade has replaced it.
+            WitnessProgram::This => Path::new("/proc/self/exe"),
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl Driver {
         self.step(Mail::Program(self.leadership.program()), None);
         let mut stopped = self.step(Mail::Start, None);
         while !stopped {
+            self.board.turn();
             let wait = self.engine.wake_at().since(clock::now()).min(LONGEST_WAIT);
             match self.inbox.recv_timeout(wait) {
                 Ok(post) => self.take_with_what_waits(post),

@@ -49,6 +49,7 @@
 
 mod clock;
 pub mod config;
+pub mod death_witness;
 mod driver;
 pub mod election;
 pub mod engine;
@@ -68,6 +69,7 @@ mod recording;
 #[doc(hidden)]
 pub mod recording;
 pub mod remote;
+mod state_lock;
 pub mod status;
 mod store;
 mod sync;
@@ -83,6 +85,7 @@ pub use election::{Cause, EndReason, Event, NodeId, Role, Term};
 pub use error::{NotLeader, TransferError};
 pub use leadership::{HealthCheck, LeadOptions, Leading, Lease, Next, OnOverrun, Remaining, WorkResult};
 pub use node::{Node, StartError};
+pub use state_lock::StateLock;
 pub use status::{Events, Status};
 pub use store::StateProblem;
 

@@ -12,11 +12,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 pub use self::start::StartError;
 use crate::clock;
+use crate::death_witness::WitnessChild;
 use crate::election::{EndReason, NodeId, NodeIdError};
 use crate::engine::{Answer, Call, Mail};
 use crate::error::{NotLeader, TransferError};
 use crate::leadership::{self, LeadOptions, Leading, Lease, NodeHandle, WorkResult};
 use crate::members::Members;
+use crate::state_lock::StateLock;
 use crate::status::{Board, Events, Status};
 use crate::sync::lock;
 
@@ -52,6 +54,7 @@ pub struct Node {
     stopped: Receiver<()>,
     /// The election thread was told to stop.
     stops: AtomicBool,
+    death_witness: Mutex<Option<WitnessChild>>,
 }
 
 impl Node {
@@ -65,6 +68,21 @@ impl Node {
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
         self.handle.leadership.lease(clock::now())
+    }
+
+    /// The lock on the state of this node. A child process that acts as leader must hold a copy of it for as long as it
+    /// can act, for example as its standard input, and pass it on to its own children. Otherwise the other nodes may
+    /// take this node for dead when this process dies, and elect another leader beside the child. See
+    /// [`death_witness`](crate::death_witness). None if the node keeps no state, or has stopped.
+    #[must_use]
+    pub fn state_lock(&self) -> Option<StateLock> {
+        self.handle.leadership.lock()
+    }
+
+    /// The process id of the [death witness](crate::config::NodeConfig::death_witness), if the node has one.
+    #[must_use]
+    pub fn death_witness_id(&self) -> Option<u32> {
+        lock(&self.death_witness).as_ref().map(WitnessChild::id)
     }
 
     /// What the node sees now of itself and its peers.
@@ -287,6 +305,9 @@ impl Node {
             log::warn!(logger: self.handle.log, "node {}: has not stopped within {limit:?}; {what}", self.id());
         } else if let Some(Err(_)) = thread.map(JoinHandle::join) {
             log::error!(logger: self.handle.log, "node {}: the election thread has panicked", self.id());
+        } else {
+            // There is no death to be told of any more.
+            drop(lock(&self.death_witness).take());
         }
         ended
     }

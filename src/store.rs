@@ -32,6 +32,8 @@
 //! is done. This file cannot see a disk that confirms a flush and loses the data, a snapshot that is put back, or two
 //! hosts that are cloned with one machine id.
 
+mod host;
+mod obituary;
 mod rehearsal;
 mod slot;
 
@@ -40,15 +42,20 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
+use self::host::Host;
+pub(crate) use self::host::boot_id;
+pub(crate) use self::obituary::{Death, NoObituary};
 pub(crate) use self::rehearsal::try_to_create;
-use self::slot::{FORMAT, Found, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
+use self::slot::{FORMAT, Found, Home, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
 use crate::clock;
 use crate::election::{HardState, NodeId, Recovery, Store, Term};
+use crate::state_lock::StateLock;
 
 /// The state of one node. It is locked while this value lives.
 #[derive(Debug)]
@@ -57,11 +64,15 @@ pub(crate) struct VoteFile {
     disk: Box<dyn Disk>,
     owner: Owner,
     host: Host,
+    home: Home,
+    copied: bool,
     next: u64,
     last: HardState,
     failure: Option<String>,
     /// What the operator should know of the file as it was found.
     warning: Option<String>,
+    obituary: Result<Term, NoObituary>,
+    lock: StateLock,
 }
 
 impl VoteFile {
@@ -73,6 +84,15 @@ impl VoteFile {
     /// What is wrong with the file, if the node can go on all the same.
     pub(crate) fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// The term up to which no earlier process of the node can act any more, or why that is not known.
+    pub(crate) fn obituary(&self) -> Result<Term, NoObituary> {
+        self.obituary
+    }
+
+    pub(crate) fn lock(&self) -> StateLock {
+        self.lock.clone()
     }
 
     fn open_on(host: Host, state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
@@ -88,12 +108,19 @@ impl VoteFile {
         let in_doubt = found.is_none() && !created;
         let new = HardState { in_doubt, ..HardState::default() };
         let state = found.map_or(new, |found| found.record.state);
+        let home = obituary::home(&file).map_err(StoreError::io("look at", &path))?;
+        let obituary = obituary::obituary(&file, &host, found.as_ref(), home);
+        let lock = StateLock::of(file.try_clone().map_err(StoreError::io("lock", &path))?);
         let mut vote_file = VoteFile {
             warning: warning(&path, found.as_ref(), state),
             path,
             disk: Box::new(file),
             owner,
             host,
+            home,
+            copied: obituary == Err(NoObituary::Copied),
+            obituary,
+            lock,
             next: found.map_or(0, |found| found.record.number + 1),
             last: state,
             failure: None,
@@ -113,7 +140,8 @@ impl VoteFile {
                 "{path} is not written any more, because a write failed ({first}): repair the disk and restart"
             )));
         }
-        let record = Record { number: self.next, state, machine: self.host.machine, boot: self.host.boot };
+        let (Host { machine, boot, .. }, home) = (self.host, Some(self.home));
+        let record = Record { number: self.next, state, machine, boot, home, copied: self.copied };
         let slot = record.encode(&self.owner);
         if let Err(error) = self.disk.write_durably(&slot, record.offset()) {
             if error.kind() != ErrorKind::NotFound {
@@ -259,12 +287,22 @@ fn open_existing(path: &Path) -> Result<Option<File>, StoreError> {
     )))
 }
 
+/// A process that dies, or one that waits for that, may hold the lock for a moment.
+const LOCKED_FOR_A_MOMENT: Duration = Duration::from_millis(300);
+
 fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+    let give_up_at = clock::now() + LOCKED_FOR_A_MOMENT;
+    let mut locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+    while locked == Err(Errno::WOULDBLOCK) && clock::now() < give_up_at {
+        thread::park_timeout(Duration::from_millis(1));
+        locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+    }
+    match locked.map_err(io::Error::from) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             let shown = path.display();
             let text = format!(
-                "another process uses this state: {shown}: stop it, or give this node a state folder of its own"
+                "another process uses this state: {shown}: stop it, or give this node a state folder of its own; a \
+                 program that starts its node again must first drop every `Lease` of the last one"
             );
             Err(StoreError { problem: StateProblem::Locked, text, source: None })
         }
@@ -301,46 +339,6 @@ pub(crate) fn file_stem(node: NodeId) -> String {
         }
     }
     name
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Host {
-    machine: Option<u128>,
-    boot: Option<u128>,
-    uptime: Option<Duration>,
-}
-
-impl Host {
-    /// The number that the kernel gives its first PID namespace (`PID_NS_INIT_INO` in linux/nsfs.h).
-    const OWN_PID_NAMESPACE: &str = "pid:[4026531836]";
-
-    fn this() -> Host {
-        let namespace = fs::read_link("/proc/self/ns/pid");
-        let bare = namespace.is_ok_and(|name| name == Path::new(Self::OWN_PID_NAMESPACE));
-        Host { machine: if bare { read_id("/etc/machine-id") } else { None }, boot: boot_id(), uptime: clock::uptime() }
-    }
-
-    /// How long the node that wrote `record` has certainly not been running. See the essay on top.
-    fn certain_downtime(&self, record: &Record) -> Duration {
-        let same_machine = self.machine.is_some() && self.machine == record.machine;
-        let rebooted = self.boot.is_some() && record.boot.is_some() && self.boot != record.boot;
-        match self.uptime {
-            Some(uptime) if same_machine && rebooted => uptime,
-            Some(_) | None => Duration::ZERO,
-        }
-    }
-}
-
-/// Tells one run of a host's kernel from every other.
-pub(crate) fn boot_id() -> Option<u128> {
-    read_id("/proc/sys/kernel/random/boot_id")
-}
-
-/// 32 hexadecimal digits, with or without dashes. `None` if the file is missing or not yet filled.
-fn read_id(path: &str) -> Option<u128> {
-    let digits = fs::read_to_string(path).ok()?.trim().replace('-', "");
-    let id = u128::from_str_radix(&digits, 16).ok()?;
-    (digits.len() == 32 && id != 0).then_some(id)
 }
 
 /// What is wrong with the state of a node that does not start.

@@ -11,6 +11,7 @@
 mod accept;
 mod admin;
 mod admission;
+mod announce;
 pub(crate) mod client;
 mod complaints;
 mod connect;
@@ -31,7 +32,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock;
-use crate::election::{Instant, NodeId, Request, Timing};
+use crate::election::{Instant, NodeId, Request, Term, Timing};
 use crate::inbox::Inbox;
 use crate::leadership::Leadership;
 use crate::log_queue::LogQueue;
@@ -41,6 +42,7 @@ use crate::sync::lock;
 use crate::tls::{Credentials, Identity, rest_after};
 
 use accept::Acceptor;
+pub(crate) use announce::announce;
 pub(crate) use complaints::Complaints;
 use connections::Connections;
 use dial::Dialler;
@@ -62,6 +64,8 @@ pub(crate) struct Local {
     pub(crate) identity: Option<Arc<Identity>>,
     /// Tells this process from another with the same id.
     pub(crate) instance: u64,
+    /// See [`Hello`].
+    pub(crate) obituary: Option<Term>,
     /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
     pub(crate) complaints: Complaints,
@@ -99,6 +103,7 @@ impl Local {
             from: self.me(),
             to,
             instance: self.instance,
+            obituary: self.obituary,
         }
     }
 
@@ -233,6 +238,7 @@ mod tests {
             rpc_timeout: Duration::from_millis(250),
             identity: None,
             instance: 1,
+            obituary: None,
             last_problem: Mutex::default(),
             complaints: Complaints::default(),
             board: Arc::new(Board::new(1.into(), [])),

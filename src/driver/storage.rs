@@ -1,7 +1,7 @@
 //! Where a node keeps what it must not forget, and how long it takes to write it down.
 
 use crate::clock;
-use crate::election::{HardState, Store};
+use crate::election::{HardState, Store, Term};
 use crate::recording::Recorder;
 use crate::status::Board;
 use crate::store::{StoreError, VoteFile};
@@ -13,6 +13,16 @@ pub(crate) enum Storage {
     File(Box<VoteFile>),
     /// Nowhere: the node was configured without a state folder.
     Nowhere,
+}
+
+impl Storage {
+    /// The term up to which no earlier process of the node can act any more, if that is certain.
+    pub(crate) fn obituary(&self) -> Option<Term> {
+        match self {
+            Storage::File(file) => file.obituary().ok(),
+            Storage::Nowhere => None,
+        }
+    }
 }
 
 impl Store for Storage {

@@ -29,6 +29,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         rpc_timeout: config.rpc_timeout,
         identity: None,
         instance: 1,
+        obituary: None,
         last_problem: Mutex::default(),
         complaints: Complaints::default(),
         board: board.clone(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::remaining::Remaining;
 use crate::clock;
 use crate::election::{Deadline, EndReason, Instant, Term};
+use crate::state_lock::StateLock;
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// The right to act as leader, for a while.
@@ -98,10 +99,12 @@ pub(crate) struct LeaseState {
     ended: AtomicU8,
     held: AtomicUsize,
     tell: Tell,
+    /// Held for as long as anything can act under this lease.
+    _lock: Option<StateLock>,
 }
 
 impl LeaseState {
-    pub(crate) fn new(Deadline { token, until }: Deadline, tell: Tell) -> Self {
+    pub(crate) fn new(Deadline { token, until }: Deadline, tell: Tell, lock: Option<StateLock>) -> Self {
         LeaseState {
             token,
             until: AtomicU64::new(until.as_nanos()),
@@ -109,6 +112,7 @@ impl LeaseState {
             ended: AtomicU8::new(0),
             held: AtomicUsize::new(0),
             tell,
+            _lock: lock,
         }
     }
 

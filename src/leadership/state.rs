@@ -11,6 +11,7 @@ use super::lease::{Lease, LeaseState, Nudge, Tell};
 use super::options::{OnOverrun, WorkPolicy};
 use crate::election::{Deadline, EndReason, Instant, Term};
 use crate::engine::{Health, Program, Work};
+use crate::state_lock::StateLock;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, ThreadId, current_thread};
 
 /// The longest wait without a look at the clock. Threads wait on a clock that stops while the host is suspended.
@@ -39,6 +40,8 @@ struct Inner {
     health: Option<Health>,
     nudged: bool,
     closed: bool,
+    /// The lock on the state of the node. A lease holds it, too.
+    lock: Option<StateLock>,
 }
 
 struct Running {
@@ -53,6 +56,17 @@ impl Leadership {
     pub(crate) fn new(grace: Duration, tell: impl Fn(Nudge) + Send + Sync + 'static) -> Self {
         let tell = std::sync::Arc::new(tell);
         Leadership { inner: Mutex::default(), changed: Condvar::new(), tell, grace }
+    }
+
+    /// Every lease holds this lock from now on.
+    pub(crate) fn hold(&self, lock: StateLock) {
+        self.inner().lock = Some(lock);
+    }
+
+    /// The lock on the state of the node, for a process that acts for it. None if the node keeps no state, or has
+    /// stopped.
+    pub(crate) fn lock(&self) -> Option<StateLock> {
+        self.inner().lock.clone()
     }
 
     /// The lease, if this node may act as leader now.
@@ -76,9 +90,10 @@ impl Leadership {
             !gone
         });
         if let Some(lease) = lease {
+            let lock = inner.lock.clone();
             match inner.leases.last().filter(|state| is_current(state)) {
                 Some(state) => state.extend(lease.until),
-                None => inner.leases.push(Arc::new(LeaseState::new(lease, self.tell.clone()))),
+                None => inner.leases.push(Arc::new(LeaseState::new(lease, self.tell.clone(), lock))),
             }
         }
         if news {
@@ -109,7 +124,9 @@ impl Leadership {
     /// No lease is ever won again.
     pub(crate) fn close(&self, now: Instant) {
         self.publish(None, EndReason::Stopped, now);
-        self.inner().closed = true;
+        let mut inner = self.inner();
+        (inner.closed, inner.lock) = (true, None);
+        drop(inner);
         self.changed.notify_all();
     }
 

@@ -12,6 +12,7 @@ use rand::rngs::SysRng;
 use super::Node;
 use crate::clock;
 use crate::config::NodeConfig;
+use crate::death_witness::WitnessChild;
 use crate::driver::{Driver, Storage};
 use crate::election::{Election, Recovery, Setup, Term};
 use crate::engine::{Engine, Mail};
@@ -66,6 +67,9 @@ impl Node {
                 Nudge::LeaseFree(term) => Post::Mail(Mail::LeaseFree { term }),
             });
         }));
+        if let Storage::File(file) = &storage {
+            leadership.hold(file.lock());
+        }
         let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));
         let board = Arc::new(Board::new(id, peers).with_logger(log.state().clone()));
         let local = Local {
@@ -75,6 +79,7 @@ impl Node {
             rpc_timeout: config.rpc_timeout,
             identity: config.identity.clone(),
             instance,
+            obituary: storage.obituary().filter(|_| config.says_obituary),
             last_problem: Mutex::default(),
             complaints: Complaints::default(),
             board: board.clone(),
@@ -83,6 +88,7 @@ impl Node {
             inbox: inbox.clone(),
             log: log.clone(),
         };
+        let death_witness = start_death_witness(config, &board)?;
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
         let setup = Setup { me: id, voters: config.members.voters(), timing: config.timing() };
         let election = Election::new(setup, recovery, clock::now(), seed);
@@ -109,6 +115,7 @@ impl Node {
             thread: Mutex::new(Some(thread)),
             stopped,
             stops: false.into(),
+            death_witness: Mutex::new(death_witness),
         })
     }
 }
@@ -156,6 +163,29 @@ impl Node {
     }
 }
 
+/// The process that waits for the death of this one, if there is to be one.
+fn start_death_witness(config: &NodeConfig, board: &Arc<Board>) -> Result<Option<WitnessChild>, StartError> {
+    let Some(program) = &config.death_witness else {
+        return Ok(None);
+    };
+    let limit = config.kill_when_stuck;
+    let problem = match (&config.state_dir, config.says_obituary, limit) {
+        (None, ..) => Some("there is no `state_dir`, and so no lock by which a death is known".to_owned()),
+        (_, false, _) => Some("nobody is told of a death, because the config is `without_obituary`".to_owned()),
+        (.., Some(limit)) if limit < SHORTEST_STUCK => {
+            Some(format!("kill_when_stuck is {limit:?}: expected at least {SHORTEST_STUCK:?}"))
+        }
+        (Some(_), true, _) => None,
+    };
+    if let Some(problem) = problem {
+        return Err(StartError::DeathWitness(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+    }
+    WitnessChild::start(config, program, limit, board).map(Some).map_err(StartError::DeathWitness)
+}
+
+/// The election thread takes a turn at least every second.
+const SHORTEST_STUCK: Duration = Duration::from_secs(3);
+
 /// Where the node keeps its state, and what it knows of its past.
 fn open_storage(config: &NodeConfig, log: &LogQueue) -> Result<(Storage, Recovery), StartError> {
     let id = config.id();
@@ -201,6 +231,8 @@ pub enum StartError {
     Threads(io::Error),
     /// The system gives no random numbers.
     Random(io::Error),
+    /// The witness of its death cannot be started.
+    DeathWitness(io::Error),
 }
 
 impl StartError {
@@ -227,6 +259,7 @@ impl fmt::Display for StartError {
             ),
             StartError::Threads(error) => write!(f, "cannot start the node's threads: {error}"),
             StartError::Random(error) => write!(f, "the system gives no random numbers: {error}"),
+            StartError::DeathWitness(error) => write!(f, "cannot start the death witness: {error}"),
         }
     }
 }
@@ -235,7 +268,10 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::State { error, .. } => error.source(),
-            StartError::Listen { error, .. } | StartError::Threads(error) | StartError::Random(error) => Some(error),
+            StartError::Listen { error, .. }
+            | StartError::Threads(error)
+            | StartError::Random(error)
+            | StartError::DeathWitness(error) => Some(error),
         }
     }
 }

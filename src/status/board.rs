@@ -1,6 +1,7 @@
 //! Where the threads of a node write what they see.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(crate) struct Board {
     me: NodeId,
     logger: Arc<LoggerState>,
     view: Mutex<View>,
+    turns: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,16 @@ struct Peer {
 }
 
 impl Board {
+    /// The election thread takes a turn.
+    pub(crate) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many turns the election thread has taken.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {
         let peers = peers.into_iter().map(|(id, addr)| {
             let shown = PeerStatus::unknown(id, addr);
@@ -56,7 +68,7 @@ impl Board {
             readers: Vec::new(),
             closed: false,
         };
-        Board { me, logger: Arc::default(), view: Mutex::new(view) }
+        Board { me, logger: Arc::default(), view: Mutex::new(view), turns: AtomicU64::default() }
     }
 
     /// Shows the state of this logger.

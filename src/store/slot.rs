@@ -6,15 +6,19 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..8 | `leadvote` |
-//! | 8..12 | format, 1 |
+//! | 8..12 | format, 2 |
 //! | 12..16 | CRC-32 of all other bytes of the slot |
 //! | 16..24 | number of the record, from 0; record n is in slot n mod 2 |
 //! | 24..32 | term |
 //! | 32..40 | cap, in nanoseconds |
 //! | 40..56 | machine id, 0 if unknown |
 //! | 56..72 | boot id, 0 if unknown |
-//! | 72 | 1 if an earlier state may be lost |
-//! | 73.. | three texts: who got the vote (empty if no node did), the node, its cluster |
+//! | 72 | 1 if an earlier state may be lost; plus 2 if the file is a copy of another one |
+//! | 73..81 | the device of the file |
+//! | 81..89 | its inode |
+//! | 89.. | three texts: who got the vote (empty if no node did), the node, its cluster |
+//!
+//! Format 1, of versions before 0.2, is the same without device and inode.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,7 +28,9 @@ use crate::election::{HardState, NodeId, Term};
 
 /// The distance of the slots: a page and a disk block, so that a write of one never touches the other.
 pub(super) const SLOT: usize = 4096;
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The first format, in which a record does not name its file.
+const WITHOUT_HOME: u32 = 1;
 /// The longest name of a cluster, in bytes: its length is one byte.
 pub(super) const LONGEST_CLUSTER: usize = 255;
 
@@ -55,7 +61,21 @@ pub(super) struct Record {
     pub(super) state: HardState,
     pub(super) machine: Option<u128>,
     pub(super) boot: Option<u128>,
+    /// The file that it was written to. None in format 1.
+    pub(super) home: Option<Home>,
+    /// The file is a copy of another one, and stays one.
+    pub(super) copied: bool,
 }
+
+/// Tells a file from every other on a host. The device may have another number after a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Home {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+const IN_DOUBT: u8 = 1;
+const COPIED: u8 = 2;
 
 impl Record {
     pub(super) fn offset(&self) -> u64 {
@@ -75,7 +95,10 @@ impl Record {
         slot.extend_from_slice(&cap.to_le_bytes());
         slot.extend_from_slice(&self.machine.unwrap_or(0).to_le_bytes());
         slot.extend_from_slice(&self.boot.unwrap_or(0).to_le_bytes());
-        slot.push(u8::from(self.state.in_doubt));
+        slot.push(u8::from(self.state.in_doubt) * IN_DOUBT + u8::from(self.copied) * COPIED);
+        let home = self.home.unwrap_or(Home { device: 0, inode: 0 });
+        slot.extend_from_slice(&home.device.to_le_bytes());
+        slot.extend_from_slice(&home.inode.to_le_bytes());
         for text in [voted_for, owner.node.as_str(), &owner.cluster] {
             assert!(text.len() <= LONGEST_CLUSTER, "open lets no longer text in");
             slot.push(text.len() as u8);
@@ -87,21 +110,30 @@ impl Record {
         slot
     }
 
-    fn decode(slot: &[u8]) -> Option<(Record, Owner)> {
+    fn decode(slot: &[u8], format: u32) -> Option<(Record, Owner)> {
         let mut rest = slot.get(CHECKSUM_AT.end..)?;
         let number = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|number| *number <= HIGHEST_NUMBER)?;
         let term = Term(u64::from_le_bytes(take(&mut rest)?));
         let cap = Duration::from_nanos(u64::from_le_bytes(take(&mut rest)?));
         let machine = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
         let boot = Some(u128::from_le_bytes(take(&mut rest)?)).filter(|id| *id != 0);
-        let in_doubt = take::<1>(&mut rest)? != [0];
+        let [flags] = take(&mut rest)?;
+        let home = match format {
+            WITHOUT_HOME => None,
+            _ => {
+                let (device, inode) = (take(&mut rest)?, take(&mut rest)?);
+                let home = Home { device: u64::from_le_bytes(device), inode: u64::from_le_bytes(inode) };
+                Some(home).filter(|home| home.inode != 0)
+            }
+        };
         let voted_for = match take_text(&mut rest)? {
             "" => None,
             id => Some(id.parse().ok()?),
         };
         let node = take_text(&mut rest)?.parse().ok()?;
         let cluster = take_text(&mut rest)?.to_owned();
-        let record = Record { number, state: HardState { term, voted_for, cap, in_doubt }, machine, boot };
+        let state = HardState { term, voted_for, cap, in_doubt: flags & IN_DOUBT != 0 };
+        let record = Record { number, state, machine, boot, home, copied: flags & COPIED != 0 };
         Some((record, Owner { node, cluster }))
     }
 }
@@ -195,11 +227,14 @@ impl Slot {
         if format > FORMAT {
             return Err(Unreadable::NewerFormat { found: format });
         }
-        match Record::decode(slot) {
+        if format < WITHOUT_HOME {
+            return Ok(Slot::Damaged);
+        }
+        match Record::decode(slot, format) {
             Some((_, found)) if found != *owner => {
                 Err(Unreadable::Foreign { found: found.to_string(), expected: owner.to_string() })
             }
-            Some((record, _)) if record.number % 2 == parity && format == FORMAT => Ok(Slot::Whole(record)),
+            Some((record, _)) if record.number % 2 == parity => Ok(Slot::Whole(record)),
             Some(_) | None => Ok(Slot::Damaged),
         }
     }
@@ -226,7 +261,7 @@ mod tests {
             in_doubt: false,
         };
         let (machine, boot) = (Some(7), Some(8));
-        Record { number, state, machine, boot }
+        Record { number, state, machine, boot, home: Some(Home { device: 9, inode: 10 }), copied: false }
     }
 
     /// A file as the last two of `numbers` leave it.
@@ -253,9 +288,9 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_record_stay_what_they_are() {
-        let golden: [&[u8]; 12] = [
+        let golden: [&[u8]; 14] = [
             b"leadvote",
-            b"\x01\0\0\0",
+            b"\x02\0\0\0",
             b"\xe3\xc9\x9b\xc9",
             b"\x02\0\0\0\0\0\0\0",
             b"\x66\0\0\0\0\0\0\0",
@@ -263,6 +298,8 @@ mod tests {
             b"\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
             b"\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
             b"\0",
+            b"\x09\0\0\0\0\0\0\0",
+            b"\x0a\0\0\0\0\0\0\0",
             b"\x013",
             b"\x011",
             b"\x04east",
@@ -278,13 +315,14 @@ mod tests {
         let id = "n".repeat(NodeId::MAX_LEN).parse().ok();
         let owner = Owner { node: id.expect("an id"), cluster: "c".repeat(LONGEST_CLUSTER) };
         let state = HardState { term: Term(u64::MAX), voted_for: id, cap: Duration::MAX, in_doubt: true };
-        let longest = Record { number: HIGHEST_NUMBER, state, machine: None, boot: None };
+        let home = Some(Home { device: u64::MAX, inode: u64::MAX });
+        let longest = Record { number: HIGHEST_NUMBER, state, machine: None, boot: None, home, copied: true };
         let slot = longest.encode(&owner);
 
         assert!(is_zero(&slot[512..]));
         let cap = Duration::from_nanos(u64::MAX);
         let state = HardState { cap, ..state };
-        assert_eq!(Record::decode(&slot), Some((Record { state, ..longest }, owner)));
+        assert_eq!(Record::decode(&slot, FORMAT), Some((Record { state, ..longest }, owner)));
     }
 
     #[test]

@@ -2,7 +2,7 @@ use rustix::fs::Mode;
 
 use super::*;
 
-const HOST: Host = Host { machine: Some(1), boot: Some(1), uptime: Some(Duration::from_secs(60)) };
+const HOST: Host = Host { machine: Some(1), boot: Some(1), boot_is_true: true, uptime: Some(Duration::from_secs(60)) };
 
 fn state(term: u64, voted_for: Option<u16>) -> HardState {
     HardState {

@@ -44,6 +44,10 @@ impl Identity {
     }
 
     /// The credentials for the next connection.
+    pub(crate) fn files(&self) -> &CertFiles {
+        &self.files
+    }
+
     pub(crate) fn current(&self) -> Arc<Credentials> {
         lock(&self.loaded).credentials.clone()
     }

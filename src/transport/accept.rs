@@ -22,6 +22,7 @@ use super::wire::{ClientRequest, Frame, Hello};
 use super::{LONGEST_CONNECTION, Local, PROBE_INTERVAL, Transport, handshake_deadline, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
+use crate::engine::Mail;
 use crate::tls::{self, Stream};
 
 /// The dialler ends a connection after an hour. This side waits longer, so that the next one is there by then.
@@ -160,6 +161,10 @@ impl Acceptor {
             self.admission.session(&hello, addr, stream.tcp())
         });
         let session = session.map_err(LinkError::Refused)?;
+        if let Some(up_to) = hello.obituary {
+            // Before the first request of the process that says it.
+            self.local.inbox.mail(Mail::Obituary { of: hello.from, up_to });
+        }
         send(stream, &Frame::Welcome(self.local.hello(hello.from)))?;
         drop(handshake);
         let certificate_ends = stream.certificate_ends();

@@ -3,14 +3,15 @@
 //! - A handshake needs a place. Each address has some, and so have all strangers together. Who has said nothing yet
 //!   makes room for who comes next.
 //! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it
-//!   when the first is gone or silent, and no promise to it is left.
+//!   when the first is gone or silent, and no promise to it is left. A process that proves the death of all earlier ones
+//!   gets it when the first has no connection any more: then the promises to it are void (rule 15).
 //! - A client needs a place while its request is answered.
 //!
 //! Each permit gives its place back when it is dropped. No socket is read or written here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::PROBE_INTERVAL;
@@ -41,6 +42,9 @@ const TWO_PROCESSES: Duration = Duration::from_millis(3 * PROBE_INTERVAL.as_mill
 /// was told at every attempt of the other process would lose its lease.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The end of the connections of a process that has just died comes before the one that tells of it, or a moment later.
+const LAST_BREATH: Duration = Duration::from_millis(50);
+
 /// Frames on one connection that prove that their sender runs, if they come after a certain moment. The first may have
 /// been on its way. The second was sent when the first was answered.
 const PROOF_OF_LIFE: u32 = 2;
@@ -55,6 +59,8 @@ pub(super) struct Admission {
     /// The members that are configured by an IP address. The others are known by the address they spoke from last.
     configured: BTreeSet<IpAddr>,
     places: Mutex<Places>,
+    /// A connection on which a node spoke has ended.
+    parted: Condvar,
 }
 
 #[derive(Default)]
@@ -105,7 +111,12 @@ impl Admission {
     pub(super) fn new(members: &Members, timing: Timing) -> Arc<Admission> {
         let addrs = members.iter().map(|(_, member)| member.addr.parse());
         let configured = addrs.filter_map(Result::ok).collect();
-        Arc::new(Admission { promise: timing.election_timeout(), configured, places: Mutex::default() })
+        Arc::new(Admission {
+            promise: timing.election_timeout(),
+            configured,
+            places: Mutex::default(),
+            parted: Condvar::new(),
+        })
     }
 
     /// A place for the open connection with this number, which has not said yet who it is. `None` if there is no place
@@ -164,6 +175,11 @@ impl Admission {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
         let (id, now) = (hello.from, clock::now());
         let mut places = lock(&self.places);
+        if hello.obituary.is_some() {
+            let others_speak = |places: &mut Places| places.is_another_connected(hello);
+            let waited = self.parted.wait_timeout_while(places, LAST_BREATH, others_speak);
+            (places, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         places.connections += 1;
         let number = places.connections;
         let fresh = || Session {
@@ -179,15 +195,16 @@ impl Admission {
         };
         let session = places.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
-            let is_connected = session.connection.is_some() || session.next.is_some();
-            if is_connected && now.since(session.heard_at) < TWO_PROCESSES {
+            // The kernel has closed the connections of a dead process, so the one that still has one may live.
+            let may_live = hello.obituary.is_some() || now.since(session.heard_at) < TWO_PROCESSES;
+            if session.is_connected() && may_live {
                 if now >= session.tell_again_at {
                     session.tell_again_at = now + TELL_INTERVAL;
                     session.contested = Some(two_processes(id, addr));
                 }
                 return Err(session.refuse_rival(hello, now));
             }
-            if now < session.leads_until {
+            if now < session.leads_until && hello.obituary.is_none() {
                 return Err(another_process("led", id, session.addr, now.since(session.heard_at)));
             }
             close(&mut session.connection);
@@ -207,6 +224,12 @@ impl Admission {
 }
 
 impl Places {
+    /// Whether a process of the same node has a connection, and another one says hello.
+    fn is_another_connected(&self, hello: &Hello) -> bool {
+        let session = self.sessions.get(&hello.from);
+        session.is_some_and(|session| session.instance != hello.instance && session.is_connected())
+    }
+
     fn under_way(&self, addr: IpAddr) -> usize {
         self.handshakes.get(&addr).map_or(0, Vec::len)
     }
@@ -238,6 +261,10 @@ impl Places {
 }
 
 impl Session {
+    fn is_connected(&self) -> bool {
+        self.connection.is_some() || self.next.is_some()
+    }
+
     /// What to tell another process that wants to speak for this node, while this one seems to run. Truth first: it may
     /// have died without a word, as when its host was cut off.
     fn refuse_rival(&mut self, hello: &Hello, now: Instant) -> String {
@@ -359,6 +386,8 @@ impl Drop for Permit<'_> {
         for connection in [&mut session.connection, &mut session.next] {
             connection.take_if(|(own, _)| *own == self.number);
         }
+        drop(places);
+        self.admission.parted.notify_all();
     }
 }
 

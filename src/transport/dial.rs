@@ -30,20 +30,20 @@ use crate::engine::Mail;
 use crate::members::Member;
 use crate::tls::{self, Credentials, Stream};
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
 pub(super) struct Dialler {
-    local: Arc<Local>,
-    peer: NodeId,
-    member: Member,
-    outboxes: Arc<BTreeMap<NodeId, Outbox>>,
-    connections: Arc<Connections>,
-    side: SideThread,
+    pub(super) local: Arc<Local>,
+    pub(super) peer: NodeId,
+    pub(super) member: Member,
+    pub(super) outboxes: Arc<BTreeMap<NodeId, Outbox>>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) side: SideThread,
 }
 
 #[derive(Debug)]
-struct Link {
+pub(super) struct Link {
     stream: Stream,
     /// Whether it has stood for a while: then it may have died since.
     used: bool,
@@ -66,7 +66,6 @@ impl Dialler {
 
     pub(super) fn run(self) {
         let outbox = &self.outboxes[&self.peer];
-        let longest_pause = self.local.timing.election_timeout() / 4;
         let mut pause = SHORTEST_PAUSE;
         let mut open: Option<Link> = None;
         let mut next: Next = None;
@@ -96,10 +95,14 @@ impl Dialler {
                     if outbox.pause(pause) {
                         return;
                     }
-                    pause = (pause * 2).min(longest_pause);
+                    pause = (pause * 2).min(self.longest_pause());
                 }
             }
         }
+    }
+
+    pub(super) fn longest_pause(&self) -> Duration {
+        self.local.timing.election_timeout() / 4
     }
 
     /// The same connection, or the next one if that has been welcomed. Begins to dial the next one if it is time.
@@ -199,7 +202,7 @@ impl Dialler {
         Ok(())
     }
 
-    fn dial(&self) -> Result<Link, LinkError> {
+    pub(super) fn dial(&self) -> Result<Link, LinkError> {
         if self.connections.is_stopped() {
             return Err(LinkError::Gone("this node stops".into()));
         }
@@ -276,6 +279,10 @@ impl Dialler {
 }
 
 impl Link {
+    pub(super) fn close(self) {
+        self.stream.close();
+    }
+
     fn has_not_shown(&self, current: &Arc<Credentials>) -> bool {
         self.shown.as_ref().is_some_and(|shown| !Arc::ptr_eq(shown, current))
     }

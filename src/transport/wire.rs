@@ -140,6 +140,8 @@ pub(crate) struct Hello {
     pub(crate) to: NodeId,
     /// A random number of this process. It tells two processes with one id apart.
     pub(crate) instance: u64,
+    /// No process of this node but this one can act under a lease of this term or an earlier one.
+    pub(crate) obituary: Option<Term>,
 }
 
 impl Hello {
@@ -229,6 +231,7 @@ mod tests {
             from: id(1),
             to: id(2),
             instance: 7,
+            obituary: Some(Term(4)),
         }
     }
 

@@ -22,6 +22,8 @@ mod sync {
 }
 
 mod leadership;
+#[path = "../../src/state_lock.rs"]
+mod state_lock;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Each subcommand has a file. It returns an exit code or a [`Failure`]. Only this file prints a failure.
 
+mod bury;
 mod check;
 mod completions;
 mod error_output;
@@ -11,6 +12,7 @@ mod hand_over;
 mod run;
 mod status;
 mod view;
+mod witness;
 
 use std::fmt;
 use std::io::{ErrorKind, Write, stdout};
@@ -46,6 +48,8 @@ enum What {
     Resign(hand_over::ResignArgs),
     Transfer(hand_over::TransferArgs),
     Check(check::Args),
+    Witness(witness::Args),
+    Bury(bury::Args),
     Completions(completions::Args),
     #[cfg(target_os = "linux")]
     Run(run::Args),
@@ -109,6 +113,7 @@ const UNUSABLE: u8 = 2;
 const UNREAD: u8 = 128 + 13;
 
 fn main() -> ExitCode {
+    leadelect::death_witness::become_one_if_asked();
     #[cfg(target_os = "linux")]
     if let Some(done) = run::run_internal() {
         return conclude(done);
@@ -122,6 +127,8 @@ fn main() -> ExitCode {
         What::Resign(args) => hand_over::resign(&args),
         What::Transfer(args) => hand_over::transfer(&args),
         What::Check(args) => check::run(&args),
+        What::Witness(args) => witness::run(&args),
+        What::Bury(args) => bury::run(&args),
         What::Completions(args) => completions::run(&args),
         #[cfg(target_os = "linux")]
         What::Run(args) => run::run(&args),

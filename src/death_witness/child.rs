@@ -1,0 +1,162 @@
+//! The witness as a child of the program that it watches over.
+//!
+//! The child finds in its environment that it is one. On its input comes the config of the node, and a line of three
+//! dots after that. Then a byte comes for each time that the election thread was seen to turn, if the child is to kill a
+//! program that hangs.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio, exit};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
+
+use super::DeathWitness;
+use crate::config::{Config, NodeConfig, WitnessProgram};
+use crate::log_queue::LogQueue;
+use crate::status::Board;
+use crate::sync::lock;
+use crate::transport;
+
+/// Its value: the process id of the program, and after how many milliseconds without a turn it is killed, or 0.
+const VARIABLE: &str = "LEADELECT_DEATH_WITNESS";
+
+/// The line after the config.
+const END_OF_CONFIG: &str = "...";
+
+/// A child that watches over this process. It is killed with this value.
+#[derive(Debug)]
+pub(crate) struct WitnessChild(Mutex<Child>);
+
+impl WitnessChild {
+    /// Starts it. If `kill_after` is given, it kills this process when the election thread has not turned for so long.
+    pub(crate) fn start(
+        config: &NodeConfig,
+        program: &WitnessProgram,
+        kill_after: Option<Duration>,
+        board: &Arc<Board>,
+    ) -> io::Result<WitnessChild> {
+        let limit = kill_after.map_or(0, |limit| limit.as_millis());
+        let mut command = Command::new(program.path());
+        command.env(VARIABLE, format!("{} {limit}", std::process::id())).stdin(Stdio::piped()).stdout(Stdio::null());
+        // What a terminal sends to this program is not for the witness.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| {
+            let path = program.path().display();
+            io::Error::new(error.kind(), format!("cannot start {path} as a witness of the death of this node: {error}"))
+        })?;
+        let mut input = child.stdin.take().expect("it was asked for");
+        input.write_all(format!("{}\n{}\n{END_OF_CONFIG}\n", config.id(), config.to_yaml()?).as_bytes())?;
+        let beat = kill_after.map(|limit| (limit / 4, Arc::downgrade(board)));
+        let tell = move || match beat {
+            Some((pause, board)) => tell_turns(input, pause, &board),
+            None => drop(input),
+        };
+        transport::spawn(&format!("le{}-beat", config.id()), tell)?;
+        Ok(WitnessChild(Mutex::new(child)))
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        lock(&self.0).id()
+    }
+}
+
+impl Drop for WitnessChild {
+    fn drop(&mut self) {
+        let mut child = lock(&self.0);
+        // It may have ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Tells the witness each time that the election thread has turned, until the node or the witness is gone.
+fn tell_turns(mut input: ChildStdin, pause: Duration, board: &Weak<Board>) {
+    let mut last = None;
+    while let Some(turns) = board.upgrade().map(|board| board.turns()) {
+        if last.replace(turns) != Some(turns) && input.write_all(b".").is_err() {
+            return;
+        }
+        thread::park_timeout(pause);
+    }
+}
+
+/// Becomes the witness of the program that has started this process, if that was the reason to start it. Then it does
+/// not return. Call it first in `main`, before any thread is started.
+///
+/// ```no_run
+/// fn main() {
+///     leadelect::death_witness::become_one_if_asked();
+///     // the program itself
+/// }
+/// ```
+pub fn become_one_if_asked() {
+    let Ok(asked) = env::var(VARIABLE) else {
+        return;
+    };
+    match serve(&asked) {
+        Ok(()) => exit(0),
+        Err(error) => {
+            // Nobody may read it. There is nothing else to do then.
+            let _ = writeln!(io::stderr(), "leadelect: witness: {error}");
+            exit(1)
+        }
+    }
+}
+
+fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let unexpected = || format!("found {VARIABLE}={asked:?}: expected a process id and milliseconds");
+    let (parent, limit) = asked.split_once(' ').ok_or_else(unexpected)?;
+    let parent: i32 = parent.parse().map_err(|_| unexpected())?;
+    let limit = Duration::from_millis(limit.parse().map_err(|_| unexpected())?);
+    // If it has died meanwhile, its id may be that of another by now.
+    let parent = Pid::from_raw(parent).filter(|parent| getppid() == Some(*parent));
+    let parent = parent.map(|parent| pidfd_open(parent, PidfdFlags::empty())).transpose()?;
+    let mut input = BufReader::new(io::stdin());
+    let (mut id, mut text, mut line) = (String::new(), String::new(), String::new());
+    input.read_line(&mut id)?;
+    while input.read_line(&mut line)? > 0 && line.trim_end() != END_OF_CONFIG {
+        text.push_str(&line);
+        line.clear();
+    }
+    let witness = DeathWitness::new(Config::from_yaml_str(&text)?.for_node(id.trim_end())?)?;
+    if let (Some(parent), false) = (parent, limit.is_zero()) {
+        let log = witness.log.clone();
+        thread::Builder::new().name("beat".into()).spawn(move || kill_when_stuck(input, &parent, limit, &log))?;
+    }
+    Ok(witness.watch_once()?)
+}
+
+/// Kills the program when no turn of its election thread is told for so long.
+fn kill_when_stuck(mut input: impl Read + Send + 'static, program: &OwnedFd, limit: Duration, log: &LogQueue) {
+    let (turns, told) = crossbeam_channel::bounded(1);
+    let listen = move || {
+        let mut bytes = [0; 64];
+        while matches!(input.read(&mut bytes), Ok(1..)) {
+            // If there is one already, that says the same.
+            let _ = turns.try_send(());
+        }
+    };
+    // Without this thread nothing would be heard, and a program that is well would be killed.
+    if thread::Builder::new().name("listen".into()).spawn(listen).is_err() {
+        return;
+    }
+    loop {
+        match told.recv_timeout(limit) {
+            Ok(()) => {}
+            // The program has ended, or its node has.
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                log::error!(logger: log, "the election thread has not turned for {limit:?}: kills its process");
+                // It may have died meanwhile.
+                let _ = pidfd_send_signal(program, Signal::KILL);
+                return;
+            }
+        }
+    }
+}

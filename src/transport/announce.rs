@@ -1,0 +1,63 @@
+//! Tells every peer that the processes of a node have died. The hello of a connection says so, see
+//! [`Hello`](super::wire::Hello), and nothing else is said on it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use super::connections::Connections;
+use super::dial::{Dialler, SHORTEST_PAUSE};
+use super::renew::SideThread;
+use super::{Local, spawn};
+use crate::clock;
+use crate::election::{Instant, NodeId};
+
+/// What has become of it, for each peer: it has been told, or why not.
+type Told = BTreeMap<NodeId, Result<(), String>>;
+
+/// Tells all peers at once, and those that cannot be reached again and again until `give_up_at`. Then the promises to
+/// the dead have run out in any case.
+pub(crate) fn announce(local: Local, give_up_at: Instant) -> io::Result<Told> {
+    let (local, connections) = (Arc::new(local), Arc::<Connections>::default());
+    // Nothing is dialled on the side.
+    let (side, side_thread) = SideThread::start(&format!("le{}-next", local.me()))?;
+    let (results, told) = crossbeam_channel::unbounded();
+    for (peer, member) in local.members.peers() {
+        let dialler = Dialler {
+            local: local.clone(),
+            peer,
+            member: member.clone(),
+            outboxes: Arc::default(),
+            connections: connections.clone(),
+            side: side.clone(),
+        };
+        let results = results.clone();
+        spawn(&format!("le{}-tell-{peer}", local.me()), move || {
+            // The receiver is there until all have ended.
+            let _ = results.send((peer, dialler.tell(give_up_at)));
+        })?;
+    }
+    drop((results, side));
+    let told = told.iter().collect();
+    let _ = side_thread.join();
+    Ok(told)
+}
+
+impl Dialler {
+    fn tell(&self, give_up_at: Instant) -> Result<(), String> {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let now = clock::now();
+            match self.dial() {
+                Ok(link) => {
+                    link.close();
+                    return Ok(());
+                }
+                Err(error) if now >= give_up_at => return Err(error.to_string()),
+                Err(_) => thread::park_timeout(pause.min(give_up_at.since(now))),
+            }
+            pause = (pause * 2).min(self.longest_pause());
+        }
+    }
+}
