@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use leadelect::death_witness::WitnessProgram;
 use leadelect::{Config, Node};
 
 const USAGE: &str = "usage: node ID [--config FILE]
@@ -24,6 +25,8 @@ const USAGE: &str = "usage: node ID [--config FILE]
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    // The node starts this program once more, to tell the other nodes when it has died.
+    leadelect::death_witness::become_one_if_asked();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_timestamp_millis()
         .init();
@@ -105,5 +108,9 @@ fn run(id: &str, config: &Path) -> Result<(), Failure> {
 }
 
 fn start_node(id: &str, config: &Path) -> Result<Node, Failure> {
-    Ok(Node::start(Config::from_yaml_file(config)?.for_node(id)?)?)
+    let mut config = Config::from_yaml_file(config)?.for_node(id)?;
+    if config.state_dir().is_some() {
+        config = config.death_witness(WitnessProgram::This);
+    }
+    Ok(Node::start(config)?)
 }

@@ -225,6 +225,12 @@ impl NodeConfig {
         self.timing
     }
 
+    /// Where the node keeps its state, if it does.
+    #[must_use]
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.state_dir.as_deref()
+    }
+
     /// Starts a child process with the node, which tells the other nodes when this process has died. A crash then costs
     /// milliseconds. See [`death_witness`](crate::death_witness). Without it unless set.
     #[must_use]

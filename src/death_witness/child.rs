@@ -25,6 +25,12 @@ use crate::transport;
 /// Its value: the process id of the program, and after how many milliseconds without a turn it is killed, or 0.
 const VARIABLE: &str = "LEADELECT_DEATH_WITNESS";
 
+/// What the child says when it waits for the death of its program.
+const READY: &[u8; 8] = b"witness\n";
+
+/// A program that is not ready after this time is none that becomes a witness.
+const START_LIMIT: Duration = Duration::from_secs(5);
+
 /// The line after the config.
 const END_OF_CONFIG: &str = "...";
 
@@ -42,7 +48,7 @@ impl WitnessChild {
     ) -> io::Result<WitnessChild> {
         let limit = kill_after.map_or(0, |limit| limit.as_millis());
         let mut command = Command::new(program.path());
-        command.env(VARIABLE, format!("{} {limit}", std::process::id())).stdin(Stdio::piped()).stdout(Stdio::null());
+        command.env(VARIABLE, format!("{} {limit}", std::process::id())).stdin(Stdio::piped()).stdout(Stdio::piped());
         // What a terminal sends to this program is not for the witness.
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| {
@@ -50,14 +56,33 @@ impl WitnessChild {
             io::Error::new(error.kind(), format!("cannot start {path} as a witness of the death of this node: {error}"))
         })?;
         let mut input = child.stdin.take().expect("it was asked for");
-        input.write_all(format!("{}\n{}\n{END_OF_CONFIG}\n", config.id(), config.to_yaml()?).as_bytes())?;
+        let mut output = child.stdout.take().expect("it was asked for");
+        // Killed from now on, if it is not what it should be.
+        let child = WitnessChild(Mutex::new(child));
+        let (tell, is_ready) = crossbeam_channel::bounded(1);
+        let yaml = config.to_yaml()?;
+        let greeting = format!("{}\n{yaml}\n{END_OF_CONFIG}\n", config.id());
+        transport::spawn(&format!("le{}-ready", config.id()), move || {
+            let mut said = [0; READY.len()];
+            let ready = input.write_all(greeting.as_bytes()).and_then(|()| output.read_exact(&mut said));
+            // The other side may have given up.
+            let _ = tell.send((ready.is_ok() && said == *READY).then_some(input));
+        })?;
+        let Ok(Some(input)) = is_ready.recv_timeout(START_LIMIT) else {
+            return Err(io::Error::other(format!(
+                "{} did not become a witness: expected a program that calls \
+                 leadelect::death_witness::become_one_if_asked() before anything else, and that can read the config \
+                 and the state",
+                program.path().display()
+            )));
+        };
         let beat = kill_after.map(|limit| (limit / 4, Arc::downgrade(board)));
         let tell = move || match beat {
             Some((pause, board)) => tell_turns(input, pause, &board),
             None => drop(input),
         };
         transport::spawn(&format!("le{}-beat", config.id()), tell)?;
-        Ok(WitnessChild(Mutex::new(child)))
+        Ok(child)
     }
 
     /// Its process.
@@ -125,6 +150,7 @@ fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
         line.clear();
     }
     let witness = DeathWitness::new(Config::from_yaml_str(&text)?.for_node(id.trim_end())?)?;
+    io::stdout().write_all(READY).and_then(|()| io::stdout().flush())?;
     if let (Some(parent), false) = (parent, limit.is_zero()) {
         let log = witness.log.clone();
         thread::Builder::new().name("beat".into()).spawn(move || kill_when_stuck(input, &parent, limit, &log))?;

@@ -23,6 +23,7 @@ mod handover;
 mod in_process;
 mod lead;
 mod logger;
+mod obituary;
 mod overrun;
 mod program;
 mod recall;

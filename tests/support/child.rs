@@ -2,6 +2,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
+//! | `starts T` | the process is about to start its node |
 //! | `ready` | the node runs |
 //! | `event TEXT` | an event of the node |
 //! | `view ROLE TERM LEADER TOKEN` | its status, whenever that has changed; `-` for none |
@@ -25,6 +26,7 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
+use leadelect::death_witness::WitnessProgram;
 use leadelect::{Config, Lease, Node};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -34,6 +36,9 @@ pub(crate) const CONFIG: &str = "LEADELECT_CHILD_CONFIG";
 pub(crate) const ID: &str = "LEADELECT_CHILD_ID";
 /// The time between two checks in milliseconds, where one would be too much for the processor.
 pub(crate) const CHECK_INTERVAL: &str = "LEADELECT_CHILD_CHECK_INTERVAL";
+
+/// The program that is started as the witness of the death of this process.
+pub(crate) const WITNESS: &str = "LEADELECT_CHILD_WITNESS";
 
 /// What the work takes to stop once it is told to.
 const TIME_TO_STOP: Duration = Duration::from_millis(5);
@@ -66,6 +71,11 @@ fn run() {
     say("");
     set_logger();
     let config = Config::from_yaml_file(config).and_then(|config| config.for_node(&id));
+    let config = config.map(|config| match env::var_os(WITNESS) {
+        Some(program) => config.death_witness(WitnessProgram::At(program.into())),
+        None => config,
+    });
+    say(&format!("starts {}", boot_nanos()));
     let node = match config.map(Node::start) {
         Ok(Ok(node)) => Arc::new(node),
         Ok(Err(error)) => fail(&error),

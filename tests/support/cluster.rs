@@ -234,8 +234,17 @@ impl Cluster {
 
     /// kill -9.
     pub(crate) fn kill(&mut self, name: &str) {
+        let killed_at = child::boot_nanos();
         self.process(name).kill();
+        self.bury_killed(name, killed_at);
+    }
+
+    /// Of a process that was killed then. It claims nothing any more.
+    pub(crate) fn bury_killed(&mut self, name: &str, killed_at: u64) {
         self.bury(name);
+        for check in self.past.last_mut().into_iter().flat_map(|(_, checks)| checks) {
+            check.left = check.left.min(killed_at.saturating_sub(check.before));
+        }
     }
 
     /// An orderly end.
