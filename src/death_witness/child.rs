@@ -51,6 +51,9 @@ impl WitnessChild {
         command.env(VARIABLE, format!("{} {limit}", std::process::id())).stdin(Stdio::piped()).stdout(Stdio::piped());
         // What a terminal sends to this program is not for the witness.
         command.process_group(0);
+        if let (WitnessProgram::This, Some(name)) = (program, env::args_os().next()) {
+            command.arg0(name);
+        }
         let mut child = command.spawn().map_err(|error| {
             let path = program.path().display();
             io::Error::new(error.kind(), format!("cannot start {path} as a witness of the death of this node: {error}"))

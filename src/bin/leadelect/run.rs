@@ -16,14 +16,17 @@ mod supervisor;
 mod worker;
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
+use leadelect::death_witness::WitnessProgram;
 use leadelect::election::Timing;
 use leadelect::{Node, time_from_str};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::error_output::{complain, start_logger};
@@ -75,6 +78,10 @@ pub(crate) struct Args {
     /// this program. Then it can act beside the next leader
     #[arg(long)]
     allow_privilege_gain: bool,
+    /// Start no process that tells the other nodes when this program has been killed. The next leader then waits until
+    /// the lease has run out
+    #[arg(long)]
+    no_witness: bool,
     /// The command and its arguments, after `--`
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -107,6 +114,10 @@ The command cannot gain privileges by set-user-ID programs such as sudo, unless 
 Otherwise a process could become another user that `leadelect run` may not signal. If it may not kill a process, it \
 says so as an ERROR, tries for seconds, and goes on. In a control group of its own (as root, or with systemd's \
 Delegate=yes) the kernel kills such a process as well.
+
+If this program is killed and the config has a `state_dir`, another process tells the other nodes as soon as nothing \
+of the command is left, and the next leader starts within milliseconds. All processes of the command inherit the lock \
+on the state of the node, by which that is known.
 
 If the command ends by itself, what it left behind gets the stop signal, and SIGKILL after `--stop-time`. \
 Then the node steps down. What comes next depends on --restart:
@@ -239,6 +250,17 @@ fn own_program(argument: &str) -> Command {
     program
 }
 
+/// The lock on the state of the node, which every process inherits that is started from now on: the guards, the command
+/// and what that starts. While one of them has it, nobody takes this node for dead.
+fn inheritable_lock(node: &Node) -> std::io::Result<Option<OwnedFd>> {
+    let Some(lock) = node.state_lock() else {
+        return Ok(None);
+    };
+    let lock = lock.as_fd().try_clone_to_owned()?;
+    fcntl_setfd(&lock, FdFlags::empty())?;
+    Ok(Some(lock))
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     start_logger();
     let config = args.config.read()?;
@@ -253,10 +275,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Before the node votes: it may have to do so for a leader that what is left would act beside.
     run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
     let workers = Workers::start(config.id().as_str()).map_err(Failure::of)?;
+    let watched = config.state_dir().is_some() && !args.no_witness;
+    let config = if watched { config.death_witness(WitnessProgram::This) } else { config };
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
+    let lock = inheritable_lock(&node).map_err(Failure::of)?;
     signals.set_node(&node);
     let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), workers, &signals).run();
     node.shutdown();
+    drop(lock);
     run.remove_cgroups();
     match (exit_code, signals.stop_requested()) {
         (Some(code), _) => Ok(ExitCode::from(code)),

@@ -292,7 +292,7 @@ impl<'a> Supervisor<'a> {
             if late && !killed {
                 killed = true;
                 // First the kill, then the word: the lease ends soon.
-                kill_all_but(&guards_but(Some(guard.id)), guard.group());
+                kill_all_but(&self.spared(Some(guard.id)), guard.group());
                 guard.kill();
                 if not_started {
                     log::warn!("node {node}: token={token}: the guard does not start the command: takes another guard");
@@ -350,9 +350,25 @@ impl<'a> Supervisor<'a> {
         CommandEnd::Killed(SIGKILL)
     }
 
+    /// The children of this process that belong to no command that runs, and are not `guard`: the death witness, a guard
+    /// that waits, one that is just being started, and those that have reported and have not quite ended.
+    fn spared(&self, guard: Option<Pid>) -> Vec<Pid> {
+        let own = fs::read("/proc/self/cmdline").unwrap_or_default();
+        let witness = self.node.death_witness_id();
+        let is_spared = |process: &Pid| {
+            // Empty if it has ended. Until it has become a guard, it looks like this process.
+            let id = process.as_raw_nonzero().get();
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            let is_guard = line == own || line.split(|byte| *byte == 0).nth(1) == Some(GUARD.as_bytes());
+            is_guard || u32::try_from(id).ok() == witness
+        };
+        let children = children(getpid()).unwrap_or_default();
+        children.into_iter().filter(|child| Some(*child) != guard && is_spared(child)).collect()
+    }
+
     /// Kills what is left of the last command. Returns whether that has ended.
     fn end_leftovers(&mut self, guard: Option<&GuardHandle>, limit: Duration) -> bool {
-        let spared = || guards_but(guard.map(|guard| guard.id));
+        let spared = || self.spared(guard.map(|guard| guard.id));
         let ended = end_all_but(spared, guard.and_then(GuardHandle::group), limit);
         if let Err(left) = &ended {
             log::error!(
@@ -365,19 +381,6 @@ impl<'a> Supervisor<'a> {
         self.leftovers = ended.is_err();
         ended.is_ok()
     }
-}
-
-/// The guards among the children of this process, but not `other`: one that waits, one that is just being started, and
-/// those that have reported and have not quite ended. They belong to no command that runs.
-fn guards_but(other: Option<Pid>) -> Vec<Pid> {
-    let own = fs::read("/proc/self/cmdline").unwrap_or_default();
-    let is_guard = |process: &Pid| {
-        // Empty if it has ended. Until it has become a guard, it looks like this process.
-        let line = fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
-        line == own || line.split(|byte| *byte == 0).nth(1) == Some(GUARD.as_bytes())
-    };
-    let children = children(getpid()).unwrap_or_default();
-    children.into_iter().filter(|child| Some(*child) != other && is_guard(child)).collect()
 }
 
 /// The end of the lease in nanoseconds on the clock of leases. Never later than the real end, because the clock is read
