@@ -50,6 +50,7 @@ use rustix::io::Errno;
 
 use self::host::Host;
 pub(crate) use self::host::boot_id;
+use self::obituary::Place;
 pub(crate) use self::obituary::{Death, NoObituary};
 pub(crate) use self::rehearsal::try_to_create;
 use self::slot::{FORMAT, Found, Home, LONGEST_CLUSTER, Owner, Record, SLOT, Unreadable, newest};
@@ -108,8 +109,8 @@ impl VoteFile {
         let in_doubt = found.is_none() && !created;
         let new = HardState { in_doubt, ..HardState::default() };
         let state = found.map_or(new, |found| found.record.state);
-        let home = obituary::home(&file).map_err(StoreError::io("look at", &path))?;
-        let obituary = obituary::obituary(&file, &host, found.as_ref(), home);
+        let place = Place::of(&file, &path)?;
+        let obituary = obituary::obituary(place, &host, found.as_ref());
         let lock = StateLock::of(file.try_clone().map_err(StoreError::io("lock", &path))?);
         let mut vote_file = VoteFile {
             warning: warning(&path, found.as_ref(), state),
@@ -117,7 +118,7 @@ impl VoteFile {
             disk: Box::new(file),
             owner,
             host,
-            home,
+            home: place.home,
             copied: obituary == Err(NoObituary::Copied),
             obituary,
             lock,

@@ -5,6 +5,7 @@
 //! program that hangs.
 
 use std::env;
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio, exit};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
+use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use super::DeathWitness;
 use crate::config::{Config, NodeConfig, WitnessProgram};
@@ -154,6 +156,10 @@ fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
     }
     let witness = DeathWitness::new(Config::from_yaml_str(&text)?.for_node(id.trim_end())?)?;
     io::stdout().write_all(READY).and_then(|()| io::stdout().flush())?;
+    // Whoever reads what the program says must see its end, and not wait for this process.
+    let nothing = OpenOptions::new().write(true).open("/dev/null")?;
+    dup2_stdout(&nothing)?;
+    dup2_stderr(&nothing)?;
     if let (Some(parent), false) = (parent, limit.is_zero()) {
         let log = witness.log.clone();
         thread::Builder::new().name("beat".into()).spawn(move || kill_when_stuck(input, &parent, limit, &log))?;

@@ -244,6 +244,17 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
+/// The slot as a version before 0.2 would have written it.
+#[cfg(test)]
+pub(super) fn as_first_format(slot: &[u8]) -> Vec<u8> {
+    const HOME_AT: Range<usize> = 73..89;
+    let mut first = [&slot[..HOME_AT.start], &slot[HOME_AT.end..], &[0; 16]].concat();
+    first[FORMAT_AT].copy_from_slice(&WITHOUT_HOME.to_le_bytes());
+    let checksum = checksum(&first).to_le_bytes();
+    first[CHECKSUM_AT].copy_from_slice(&checksum);
+    first
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,7 +302,7 @@ mod tests {
         let golden: [&[u8]; 14] = [
             b"leadvote",
             b"\x02\0\0\0",
-            b"\xe3\xc9\x9b\xc9",
+            b"\x03\xf8\xcd\x1b",
             b"\x02\0\0\0\0\0\0\0",
             b"\x66\0\0\0\0\0\0\0",
             b"\x00\x65\xcd\x1d\0\0\0\0",
@@ -308,6 +319,9 @@ mod tests {
         assert_eq!(slot.len(), SLOT);
         assert_eq!(slot[..golden.concat().len()], golden.concat());
         assert!(is_zero(&slot[golden.concat().len()..]));
+        let first = as_first_format(&slot);
+        assert_eq!(first[FORMAT_AT.start..CHECKSUM_AT.end], *b"\x01\0\0\0\xe3\xc9\x9b\xc9");
+        assert_eq!(first[73..82], *b"\x013\x011\x04east");
     }
 
     #[test]

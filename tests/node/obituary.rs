@@ -4,11 +4,20 @@
 //! as often, and prints how long nobody led. `LEADELECT_DEATHS_AT=5000` does so with this election timeout.
 
 use std::env;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use leadelect::config::NodeConfig;
+use leadelect::death_witness::{Death, DeathWitness, WitnessProgram};
+use leadelect::{Config, Node, StartError};
 use rustix::process::Signal;
 
 use super::child::{self, boot_nanos};
-use super::cluster::{Cluster, Leader, example};
+use super::cluster::{CALM, Cluster, Leader, example, free_port};
+use super::in_process::Local;
 use super::lease_log::Claims;
 use super::process::wait_for;
 
@@ -103,8 +112,8 @@ fn tell(says: Says, gaps: &[f64], timeout: u64) {
 
 fn measure(says: Says) -> f64 {
     // Long, so that nobody led only because a lease had run out.
-    let timeout = number("LEADELECT_DEATHS_AT", 5000);
-    let gaps = deaths(says, number("LEADELECT_DEATHS", 3), timeout);
+    let timeout = number("LEADELECT_DEATHS_AT", 2000);
+    let gaps = deaths(says, number("LEADELECT_DEATHS", 2), timeout);
     tell(says, &gaps, timeout);
     gaps[gaps.len() / 2] / timeout as f64
 }
@@ -125,4 +134,101 @@ fn a_node_that_starts_again_at_once_says_that_it_had_died() {
 fn without_anybody_who_says_so_the_lease_of_the_dead_is_waited_out() {
     let share = measure(Says::Nobody);
     assert!(share > 0.5, "{share} of the election timeout");
+}
+
+fn refusal(config: NodeConfig) -> String {
+    match Node::start(config) {
+        Err(StartError::DeathWitness(error)) => error.to_string(),
+        other => panic!("expected no witness: {other:?}"),
+    }
+}
+
+#[test]
+fn a_witness_that_cannot_watch_is_an_error_at_the_start_and_leaves_nothing_behind() {
+    let local = Local::planned(&["w1", "w2"], Duration::from_secs(3));
+    let config = || local.config.clone().for_node("w1").unwrap();
+    let says = |config, text: &str| {
+        let found = refusal(config);
+        assert!(found.contains(text), "{found}");
+    };
+    let missing = WitnessProgram::At("/no/such/program".into());
+    says(config().death_witness(missing), "cannot start /no/such/program");
+    // It ends at once, without a word of it.
+    says(config().death_witness(WitnessProgram::At("/bin/true".into())), "/bin/true did not become a witness");
+    // It says something else.
+    says(config().death_witness(WitnessProgram::At("/bin/cat".into())), "/bin/cat did not become a witness");
+    let example = || WitnessProgram::At(example().into());
+    says(config().death_witness(example()).without_obituary(), "`without_obituary`");
+    let short = Duration::from_millis(2999);
+    says(config().death_witness(example()).kill_when_stuck(short), "expected at least 3s");
+
+    let node = Node::start(config().death_witness(example())).unwrap();
+    let witness = node.death_witness_id().unwrap();
+    let runs = || Path::new(&format!("/proc/{witness}/stat")).exists();
+    assert!(runs());
+    node.shutdown();
+    assert!(!runs(), "it is gone with its node");
+}
+
+#[test]
+fn a_witness_without_state_is_refused() {
+    let config = Config::builder().insecure();
+    let config = config.node(("w6", "127.0.0.1", free_port())).build().unwrap().for_node("w6").unwrap();
+    let found = refusal(config.death_witness(WitnessProgram::At(example().into())));
+    assert!(found.contains("there is no `state_dir`"), "{found}");
+}
+
+/// What a witness says is as true as the lock. So a child that acts must hold it.
+#[test]
+fn while_a_child_of_a_dead_program_holds_the_lock_nobody_is_told() {
+    let local = Local::planned(&["w7"], Duration::from_secs(3));
+    let config = || local.config.clone().for_node("w7").unwrap();
+    let node = Node::start(config()).unwrap();
+    drop(wait_for("a vote", || node.lease()));
+    let lock = node.state_lock().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let mut child = Command::new("/bin/sleep").arg("1000").stdin(lock).stdout(Stdio::null()).spawn().unwrap();
+    node.shutdown();
+    drop(node);
+    let witness = DeathWitness::new(config()).unwrap();
+    let error = witness.look().unwrap_err().to_string();
+    assert!(error.contains("another process uses this state"), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(matches!(witness.look().unwrap(), Death::Proved(_)));
+}
+
+#[test]
+fn a_lease_that_is_held_keeps_its_node_alive_for_the_others() {
+    let local = Local::planned(&["w8"], Duration::from_secs(3));
+    let config = || local.config.clone().for_node("w8").unwrap();
+    let node = Node::start(config()).unwrap();
+    let lease = wait_for("a lease", || node.lease());
+    let witness = DeathWitness::new(config()).unwrap();
+    node.shutdown();
+    drop(node);
+    assert!(witness.look().is_err(), "its holder may act");
+    drop(lease);
+    assert!(matches!(witness.look().unwrap(), Death::Proved(_)));
+}
+
+#[test]
+fn a_process_whose_election_thread_hangs_is_killed_and_buried_if_that_is_wanted() {
+    let mut cluster = Cluster::planned(&THREE, CALM);
+    for id in THREE {
+        let plan = cluster.plan.clone();
+        let mut command = cluster.command(id, &plan);
+        command.env(child::WITNESS, example()).env(child::KILL_WHEN_STUCK, "3000");
+        cluster.run(id, command);
+        assert!(cluster.is_ready(id), "{}", cluster.dump());
+    }
+    let leader = cluster.settled();
+    let stopped_at = boot_nanos();
+    cluster.process(&leader.id).signal(Signal::STOP);
+    // Stopped as a whole: no signal but one ends it.
+    let status = cluster.process(&leader.id).wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+    cluster.bury_killed(&leader.id, stopped_at);
+    let next = wait_for("the next leader", || cluster.agreed().filter(|next| next.token > leader.token));
+    assert_ne!(next.id, leader.id);
+    cluster.judge(Claims::Stand);
 }

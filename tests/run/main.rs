@@ -11,6 +11,7 @@ mod alone;
 mod asking;
 mod chance;
 mod crowd;
+mod death;
 mod exclusion;
 mod handover;
 mod host;

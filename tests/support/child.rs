@@ -40,6 +40,9 @@ pub(crate) const CHECK_INTERVAL: &str = "LEADELECT_CHILD_CHECK_INTERVAL";
 /// The program that is started as the witness of the death of this process.
 pub(crate) const WITNESS: &str = "LEADELECT_CHILD_WITNESS";
 
+/// After how many milliseconds without a turn of the election thread the witness kills this process.
+pub(crate) const KILL_WHEN_STUCK: &str = "LEADELECT_CHILD_KILL_WHEN_STUCK";
+
 /// What the work takes to stop once it is told to.
 const TIME_TO_STOP: Duration = Duration::from_millis(5);
 
@@ -74,6 +77,10 @@ fn run() {
     let config = config.map(|config| match env::var_os(WITNESS) {
         Some(program) => config.death_witness(WitnessProgram::At(program.into())),
         None => config,
+    });
+    let config = config.map(|config| match env::var(KILL_WHEN_STUCK) {
+        Ok(millis) => config.kill_when_stuck(Duration::from_millis(millis.parse().unwrap())),
+        Err(_) => config,
     });
     say(&format!("starts {}", boot_nanos()));
     let node = match config.map(Node::start) {

@@ -25,6 +25,13 @@ fn begin(admission: &Admission, instance: u64) -> Result<Permit<'_>, String> {
     admission.session(&Hello { from: 2.into(), instance, ..hello }, HERE, &connection())
 }
 
+/// The same for a process that has proved the death of all earlier ones.
+fn begin_after_a_death(admission: &Admission, instance: u64) -> Result<Permit<'_>, String> {
+    let hello = local(["one.example", "two.example"]).hello(1.into());
+    let hello = Hello { from: 2.into(), instance, obituary: Some(Term(1)), ..hello };
+    admission.session(&hello, HERE, &connection())
+}
+
 /// A place for one more connection from `addr`.
 fn admit(admission: &Arc<Admission>, addr: IpAddr) -> Option<Admitted> {
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -238,4 +245,45 @@ fn a_connection_that_was_only_welcomed_keeps_other_processes_out_and_makes_room_
     drop(unused);
     assert_eq!(newest.speak(&Frame::Probe).err(), Some(two_processes(2.into(), HERE)));
     assert_eq!(newest.speak(&Frame::Probe), Ok(()));
+}
+
+#[test]
+fn after_a_proved_death_another_process_need_not_wait_for_the_promise_to_the_dead() {
+    let admission = admission();
+    let dead = begin(&admission, 7).expect("the only one");
+    dead.speak(&heartbeat()).expect("noted");
+    drop(dead);
+    let error = begin(&admission, 8).err().expect("the promise may be in use");
+    assert!(error.contains("another process led as node 2"), "{error}");
+    begin_after_a_death(&admission, 9).expect("nothing can act on it").speak(&heartbeat()).expect("noted");
+    // It is as well protected as the first one was.
+    assert!(begin(&admission, 10).is_err());
+}
+
+#[test]
+fn a_death_is_not_believed_of_a_process_that_has_a_connection() {
+    let admission = admission();
+    let lives = begin(&admission, 7).expect("the only one");
+    lives.speak(&heartbeat()).expect("noted");
+    assert!(begin_after_a_death(&admission, 8).is_err(), "it has just spoken");
+    lock(&admission.places).sessions.get_mut(&2.into()).expect("node 2").heard_at = Instant::ZERO;
+    assert!(begin_after_a_death(&admission, 9).is_err(), "it is silent, and has a connection");
+    let newer = begin(&admission, 7).expect("the same process");
+    drop(lives);
+    assert!(begin_after_a_death(&admission, 10).is_err(), "it has a newer connection");
+    drop(newer);
+    assert!(begin_after_a_death(&admission, 11).is_ok());
+}
+
+#[test]
+fn the_last_connection_of_the_dead_may_end_a_moment_after_the_death_is_told() {
+    let admission = admission();
+    let dead = begin(&admission, 7).expect("the only one");
+    std::thread::scope(|scope| {
+        let told = scope.spawn(|| begin_after_a_death(&admission, 8).map(drop));
+        // Most likely it waits by now; if not, it need not wait.
+        std::thread::yield_now();
+        drop(dead);
+        assert_eq!(told.join().expect("no panic"), Ok(()));
+    });
 }
