@@ -233,7 +233,8 @@ impl Dialler {
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
         self.local.complaints.connected(self.peer);
-        log::debug!(logger: self.local.log, "node {}: connected to {}, protocol {protocol}", self.local.me(), self.peer);
+        let (me, peer) = (self.local.me(), self.peer);
+        log::debug!(logger: self.local.log, "node {me}: connected to {peer}, protocol {protocol}");
         // The peer ends it when the certificate ends that it was shown.
         let own_ends = shown.as_ref().and_then(|shown| shown.end()).map(|end| end.at);
         let first_end = certificate_ends.into_iter().chain(own_ends).min();

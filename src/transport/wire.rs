@@ -179,7 +179,7 @@ const FORMAT: Configuration<LittleEndian, Varint, Limit<MAX_FRAME>> =
 pub(crate) fn encode(frame: &Frame, protocol: Protocol) -> Vec<u8> {
     let mut body = bincode::serde::encode_to_vec(frame, FORMAT).expect("a frame has only plain fields");
     if has_number_at_end(frame, protocol) {
-        body.extend(bincode::serde::encode_to_vec(protocol, FORMAT).expect("a number"));
+        body.extend(bincode::serde::encode_to_vec(Protocol::NEXT, FORMAT).expect("a number"));
     }
     body
 }
@@ -217,13 +217,13 @@ fn read(body: &[u8], protocol: Protocol) -> Result<(Frame, usize), String> {
         return Ok((frame, used));
     }
     match bincode::serde::decode_from_slice::<Protocol, _>(&body[used..], FORMAT) {
-        Ok((number, more)) if number == protocol => Ok((frame, used + more)),
+        Ok((Protocol::NEXT, more)) => Ok((frame, used + more)),
         Ok((number, _)) => Err(other(&format!("they end with the number {number}"))),
         Err(error) => Err(other(&error)),
     }
 }
 
-/// In [`Protocol::NEXT`], every frame but a refusal has one field more.
+/// From [`Protocol::NEXT`] on, every frame but a refusal has one field more: that number.
 fn has_number_at_end(frame: &Frame, protocol: Protocol) -> bool {
     protocol >= Protocol::NEXT && !matches!(frame, Frame::Refused(_))
 }

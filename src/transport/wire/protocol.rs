@@ -1,22 +1,23 @@
 //! Which protocol do two programs speak with each other?
 //!
-//! Each build speaks a range of protocols, and says so in its first frame. Two programs use the highest number that both
-//! speak. So nodes can be upgraded one after the other, and back, while both versions have one number in common.
+//! Each build speaks a range of protocols, and says so in its first frame. Two programs use the highest number that
+//! both speak. So nodes can be upgraded one after the other, and back, while both versions have a number in common.
 //!
-//! Some things are the same in every protocol. They let two versions without a common number say why they part:
+//! Some bytes are the same in every protocol. So two versions without a common number can still say why they part:
 //!
-//! - A hello, a welcome and a client's request begin with their variant, then the lowest and the highest number of their
-//!   sender. In a welcome the number of the connection follows.
+//! - A hello, a welcome and a client's request begin with their variant, then the lowest and the highest number of
+//!   their sender. In a welcome the number of the connection follows.
 //! - A part of a reply to a client begins with its variant, then the number of the protocol in which it is written.
 //! - A refusal is its variant and a text, and nothing else.
 //!
 //! A later protocol may add variants at the end of an enum. They are sent only where the number of the connection has
-//! them. It may also add fields. Such a field is `#[serde(skip)]`. [`encode`](super::encode) writes it behind the frame
-//! if the protocol that it is given has the field, and [`decode`](super::decode) reads it then. Everything else needs a
-//! new variant. The old one goes when no version in use speaks its number any more, and leaves its place empty.
+//! them. It may also add fields to a frame. Such a field is `#[serde(skip)]`. [`encode`](super::encode) writes it
+//! behind the frame if the protocol that it is given has the field, and [`decode`](super::decode) reads it then. All
+//! else needs a new variant. The old one may go when no version in use speaks its number, but its place stays empty.
 //!
 //! A hello and a client's request are written before the number is known. Their sender writes them for its highest
-//! number, and adds fields at the end only. So their reader reads the fields of the common number, and leaves the rest.
+//! number, and every protocol only adds fields at their end. So the reader reads the fields that the common number has,
+//! and leaves the rest.
 
 use std::env;
 use std::fmt;

@@ -184,9 +184,15 @@ fn a_frame_of_another_protocol_is_no_frame() {
 
 #[test]
 fn a_first_frame_is_read_as_the_highest_common_protocol_has_it() {
-    for (theirs, ours, common) in
-        [(LATEST, LATEST, LATEST), (NEXT, LATEST, LATEST), (LATEST, NEXT, LATEST), (NEXT, NEXT, NEXT)]
-    {
+    let later = protocols(2, 9).highest;
+    for (theirs, ours, common) in [
+        (LATEST, LATEST, LATEST),
+        (NEXT, LATEST, LATEST),
+        (LATEST, NEXT, LATEST),
+        (NEXT, NEXT, NEXT),
+        (later, LATEST, LATEST),
+        (later, NEXT, NEXT),
+    ] {
         let [theirs, ours] = [theirs, ours].map(|highest| Protocols { highest, ..Protocols::WITH_NEXT });
         let frames = [Frame::Hello(theirs, hello()), Frame::ClientRequest(theirs, request(ClientCall::Status))];
         for frame in frames {
