@@ -294,7 +294,7 @@ mod tests {
     use std::thread;
 
     use super::super::tests::local;
-    use super::super::wire::Hello;
+    use super::super::wire::{Hello, Protocols};
     use super::*;
     use crate::election::{Instant, Reply, Request, Term};
 
@@ -325,6 +325,19 @@ mod tests {
         send(&mut stream, &Frame::Welcome(local.speaks, protocol, welcome), protocol).expect("sent");
         let asked = receive(&mut stream, "a request", ample(), protocol).expect("a request");
         (stream, asked)
+    }
+
+    #[test]
+    fn a_welcome_that_names_another_protocol_than_the_highest_common_is_refused() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let dialler = dialler(listener.local_addr().expect("an address").port());
+        let (speaks, other) = (dialler.local.speaks, Protocols::WITH_NEXT);
+        let welcome = Hello { from: 2.into(), to: 1.into(), ..dialler.local.hello(2.into()) };
+        let dialled = thread::spawn(move || dialler.dial().map(drop));
+        let mut stream = Stream::plain(listener.accept().expect("a connection").0, ample());
+        send(&mut stream, &Frame::Welcome(other, other.highest, welcome), speaks.highest).expect("sent");
+        let error = dialled.join().expect("no panic").expect_err("a wrong number");
+        assert_eq!(error.to_string(), "expected protocol 2, found a welcome in 3");
     }
 
     #[test]
