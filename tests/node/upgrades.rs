@@ -106,8 +106,8 @@ impl Mixed {
         self.highest.insert(id, version);
     }
 
-    /// Stops a node, and starts the other version in its place. Waits until it leads or follows, has its connections, and
-    /// gives votes again.
+    /// Stops a node, and starts the other version in its place. Waits until it leads or follows, has its connections,
+    /// and gives votes again.
     fn replace(&mut self, id: &'static str, version: u32) {
         let dialled = |cluster: &Cluster, from: &str| protocols(&cluster.processes[from], id).len();
         let before = THREE.map(|from| dialled(&self.cluster, from));
