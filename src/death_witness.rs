@@ -52,7 +52,7 @@ use crate::leadership::Leadership;
 use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::store::{self, VoteFile};
-use crate::transport::{self, Complaints, Local};
+use crate::transport::{self, Complaints, Local, Protocols};
 
 /// Waits for the death of the processes of a node, and tells the other nodes. See the [module](self).
 #[derive(Debug)]
@@ -166,6 +166,7 @@ impl DeathWitness {
             rpc_timeout: config.rpc_timeout,
             identity: config.identity.clone(),
             instance: random.map_err(|error| WitnessError::System(io::Error::other(error.to_string())))?,
+            speaks: Protocols::of_this_build(),
             obituary: Some(up_to),
             last_problem: Mutex::default(),
             complaints: Complaints::default(),

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::election::{NodeId, Recovery};
 use crate::store::VoteFile;
-use crate::transport::{frame, wire};
+use crate::transport::{Protocols, frame, wire};
 
-/// Reads frames from `stream` until one cannot be read, and returns how many of them this protocol knows.
+/// Reads frames from `stream` until one cannot be read, and returns how many of them are known.
 ///
 /// # Panics
 ///
@@ -15,11 +15,14 @@ pub fn read_frames(mut stream: &[u8]) -> usize {
     let (mut body, mut known) = (Vec::new(), 0);
     while frame::read_frame(&mut stream, &mut body).is_ok() {
         assert!(body.capacity() <= 2 * frame::MAX_FRAME, "{} bytes reserved", body.capacity());
-        let Ok(found) = wire::decode(&body) else { continue };
-        let bytes = wire::encode(&found);
-        // A number may have been written with more bytes than it needs, so the bytes may differ. What they say may not.
-        assert_eq!(wire::decode(&bytes).as_ref(), Ok(&found));
-        known += 1;
+        for speaks in [Protocols::of_this_build(), Protocols::WITH_NEXT] {
+            let Ok((found, protocol)) = wire::decode_first(&body, speaks) else { continue };
+            let bytes = wire::encode(&found, protocol);
+            // A number may have been written with more bytes than it needs, so the bytes may differ. What they say may
+            // not.
+            assert_eq!(wire::decode(&bytes, protocol).as_ref(), Ok(&found));
+            known += 1;
+        }
     }
     known
 }

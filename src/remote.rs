@@ -194,10 +194,8 @@ impl Client {
             peers.push(peer);
         }
         self.check_nodes(id, &peers)?;
-        let (logger_stuck, lines_lost) = match reply.logger {
-            Some(ClientReply::Logger { stuck, lines_lost }) => (stuck, Some(lines_lost)),
-            Some(ClientReply::Status { .. } | ClientReply::Peer(_) | ClientReply::Done) => return Err(unexpected()),
-            None => (None, None),
+        let Some(ClientReply::Logger { stuck: logger_stuck, lines_lost }) = reply.logger else {
+            return Err(unexpected());
         };
         Ok(NodeStatus {
             id,
@@ -264,8 +262,8 @@ pub struct NodeStatus {
         serde(rename = "logger_stuck_ms", serialize_with = "crate::status::some_millis")
     )]
     pub logger_stuck: Option<Duration>,
-    /// How many lines of its log were lost since it was started. Nothing if it runs a version before 0.2.
-    pub lines_lost: Option<u64>,
+    /// How many lines of its log were lost since it was started.
+    pub lines_lost: u64,
     /// From the request to the reply, on an open connection.
     #[cfg_attr(feature = "serialize", serde(rename = "round_trip_ms", serialize_with = "crate::status::millis"))]
     pub round_trip: Duration,

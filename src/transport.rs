@@ -47,15 +47,17 @@ pub(crate) use complaints::Complaints;
 use connections::Connections;
 use dial::Dialler;
 pub(crate) use link::LinkError;
-use link::{printable, receive, send};
+use link::{printable, receive_first, send};
 use listen::{Listener, Stopper};
 use outbox::Outbox;
 use renew::SideThread;
 use wire::Hello;
+pub(crate) use wire::Protocols;
 
 /// What every connection of this node needs to know.
 #[derive(Debug)]
 pub(crate) struct Local {
+    pub(crate) speaks: Protocols,
     pub(crate) cluster: String,
     pub(crate) members: Members,
     pub(crate) timing: Timing,
@@ -96,7 +98,6 @@ impl Local {
 
     fn hello(&self, to: NodeId) -> Hello {
         Hello {
-            protocol: wire::PROTOCOL,
             cluster: self.cluster.clone(),
             voters: self.members.iter().map(|(id, _)| id).collect(),
             clock_drift_ppm: self.timing.clock_drift_ppm(),
@@ -232,6 +233,7 @@ mod tests {
     /// Node 1 of those whose addresses are given.
     pub(super) fn local<const N: usize>(addrs: [&str; N]) -> Local {
         Local {
+            speaks: Protocols::of_this_build(),
             cluster: "c".into(),
             members: members(addrs),
             timing: Timing::default(),

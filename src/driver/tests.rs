@@ -11,7 +11,7 @@ use crate::engine::Health;
 use crate::inbox::Inbox;
 use crate::log_queue::LogQueue;
 use crate::store::VoteFile;
-use crate::transport::{Complaints, Local};
+use crate::transport::{Complaints, Local, Protocols};
 
 /// A node that is alone, with what its program holds of it.
 fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
@@ -23,6 +23,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
     let leadership = Arc::new(Leadership::new(config.timing().election_timeout(), |_| {}));
     let log = LogQueue::start(config.id()).expect("a thread");
     let local = Local {
+        speaks: Protocols::of_this_build(),
         cluster: config.cluster.clone(),
         members: config.members.clone(),
         timing: config.timing(),

@@ -22,7 +22,7 @@ use crate::log_queue::LogQueue;
 use crate::recording::Recorder;
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
-use crate::transport::{self, Complaints, Local, Transport};
+use crate::transport::{self, Complaints, Local, Protocols, Transport};
 
 impl Node {
     /// Starts the node: locks and reads its state, listens on its address, and joins the election.
@@ -73,6 +73,7 @@ impl Node {
         let peers = config.members.peers().map(|(peer, member)| (peer, member.to_string()));
         let board = Arc::new(Board::new(id, peers).with_logger(log.state().clone()));
         let local = Local {
+            speaks: Protocols::of_this_build(),
             cluster: config.cluster.clone(),
             members: config.members.clone(),
             timing: config.timing(),

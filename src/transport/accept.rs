@@ -15,10 +15,10 @@ use super::admin;
 use super::admission::{Admission, Admitted, ClientPermit, Handshake, MOST_CLIENTS, Permit};
 use super::complaints::About;
 use super::connections::{Connections, Registration};
-use super::link::{LinkError, printable, receive, send};
+use super::link::{LinkError, printable, receive, receive_first, send};
 use super::listen::Listener;
 use super::outbox::Outbox;
-use super::wire::{ClientRequest, Frame, Hello};
+use super::wire::{ClientRequest, Frame, Hello, Protocol};
 use super::{LONGEST_CONNECTION, Local, PROBE_INTERVAL, Transport, handshake_deadline, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId, Request};
@@ -116,7 +116,7 @@ impl Acceptor {
             self.local.board.refused();
             // It is refused even if it can no longer be told.
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
-            let _ = send(&mut stream, &Frame::Refused(printable(reason)));
+            let _ = send(&mut stream, &Frame::Refused(printable(reason)), self.local.speaks.highest);
             stream.part();
         } else {
             stream.close();
@@ -143,12 +143,13 @@ impl Acceptor {
         (handshake, deadline): (Handshake, Instant),
         about: &mut About,
     ) -> Result<(), LinkError> {
-        let hello = match receive(stream, "a hello", deadline)? {
-            Frame::Hello(hello) => hello,
-            Frame::ClientRequest(request) => {
+        let (frame, protocol) = receive_first(stream, "a hello", deadline, self.local.speaks)?;
+        let hello = match frame {
+            Frame::Hello(_, hello) => hello,
+            Frame::ClientRequest(_, request) => {
                 let place = self.admission.client();
                 drop(handshake);
-                return self.answer_client(stream, addr, &request, place);
+                return self.answer_client(stream, addr, (&request, protocol), place);
             }
             other => return Err(LinkError::Refused(format!("expected a hello, found {other:?}"))),
         };
@@ -165,14 +166,14 @@ impl Acceptor {
             // Before the first request of the process that says it.
             self.local.inbox.mail(Mail::Obituary { of: hello.from, up_to });
         }
-        send(stream, &Frame::Welcome(self.local.hello(hello.from)))?;
+        send(stream, &Frame::Welcome(self.local.speaks, protocol, self.local.hello(hello.from)), protocol)?;
         drop(handshake);
         let certificate_ends = stream.certificate_ends();
         self.local.board.heard(hello.from, None);
         let outbox = &self.outboxes[&hello.from];
         outbox.look();
         let ends_at = Local::connection_ends(LONGEST_ACCEPTED, certificate_ends);
-        let end = self.converse(stream, &session, ends_at);
+        let end = self.converse(stream, protocol, &session, ends_at);
         outbox.look();
         end
     }
@@ -205,18 +206,24 @@ impl Acceptor {
             .map_err(|problem| format!("node {} shows a certificate that {problem}", theirs.from))
     }
 
-    fn converse(&self, stream: &mut Stream, session: &Permit<'_>, ends_at: Instant) -> Result<(), LinkError> {
+    fn converse(
+        &self,
+        stream: &mut Stream,
+        protocol: Protocol,
+        session: &Permit<'_>,
+        ends_at: Instant,
+    ) -> Result<(), LinkError> {
         loop {
             let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
-            let frame = receive(stream, "a request", deadline)?;
+            let frame = receive(stream, "a request", deadline, protocol)?;
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
             session.speak(&frame).map_err(LinkError::Refused)?;
             match frame {
                 Frame::Request(request) => {
                     let reply = self.answer(session.node, request)?;
-                    send(stream, &reply)?;
+                    send(stream, &reply, protocol)?;
                 }
-                Frame::Probe => send(stream, &Frame::Alive)?,
+                Frame::Probe => send(stream, &Frame::Alive, protocol)?,
                 other => return Err(LinkError::Refused(format!("expected a request, found {other:?}"))),
             }
         }
@@ -241,10 +248,11 @@ impl Acceptor {
         &self,
         stream: &mut Stream,
         addr: IpAddr,
-        request: &ClientRequest,
+        (request, protocol): (&ClientRequest, Protocol),
         place: Option<ClientPermit<'_>>,
     ) -> Result<(), LinkError> {
-        log::debug!(logger: self.local.log, "node {}: {addr} asks {:?}", self.local.me(), request.call);
+        let me = self.local.me();
+        log::debug!(logger: self.local.log, "node {me}: {addr} asks {:?}, protocol {protocol}", request.call);
         self.local.board.asked_by_client();
         if let Some((count, within)) = self.admission.note_client() {
             let line = format!("clients ask often: {count} requests within {within:.0?}, the last from {addr}");
@@ -256,7 +264,7 @@ impl Acceptor {
         };
         stream.set_deadline(clock::now() + self.local.rpc_timeout);
         let parts = told.map_err(LinkError::Refused)?;
-        parts.into_iter().try_for_each(|part| send(stream, &Frame::ClientReply(part)))
+        parts.into_iter().try_for_each(|part| send(stream, &Frame::ClientReply(protocol, part), protocol))
     }
 
     fn part(&self, about: About, addr: IpAddr, error: &LinkError) {
@@ -301,7 +309,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
     use super::super::tests::local;
-    use super::super::wire::{ClientCall, PROTOCOL};
+    use super::super::wire::{ClientCall, Protocols};
     use super::*;
     use crate::status::Board;
 
@@ -309,12 +317,17 @@ mod tests {
         clock::now() + Duration::from_secs(30)
     }
 
+    const WITH_NEXT: Protocols = Protocols::WITH_NEXT;
+    const LATEST: Protocol = WITH_NEXT.lowest;
+    const TODAY: Protocols = Protocols { highest: LATEST, ..WITH_NEXT };
+    const ONLY_NEXT: Protocols = Protocols { lowest: WITH_NEXT.highest, ..WITH_NEXT };
+
     /// Node 1 of two, without TLS.
-    fn node_1() -> (Transport, SocketAddr, Arc<Board>) {
+    fn node_1(speaks: Protocols) -> (Transport, SocketAddr, Arc<Board>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let board = Arc::new(Board::new(1.into(), [(2.into(), String::new())]));
-        let local = Local { board: board.clone(), ..local(["127.0.0.1", "127.0.0.2"]) };
+        let local = Local { speaks, board: board.clone(), ..local(["127.0.0.1", "127.0.0.2"]) };
         (Transport::start(local, listener).expect("threads"), addr, board)
     }
 
@@ -327,23 +340,27 @@ mod tests {
         Hello { from: 2.into(), to: 1.into(), ..mine }
     }
 
+    fn status(speaks: Protocols) -> Frame {
+        Frame::ClientRequest(speaks, ClientRequest { cluster: "c".into(), to: 1.into(), call: ClientCall::Status })
+    }
+
     #[track_caller]
     fn assert_refused(stream: &mut Stream, why: &str) {
-        match receive(stream, "a refusal", ample()) {
+        match receive(stream, "a refusal", ample(), LATEST) {
             Ok(Frame::Refused(told)) => assert!(told.contains(why), "{told}"),
             other => panic!("expected a refusal, found {other:?}"),
         }
-        assert!(matches!(receive(stream, "the end", ample()), Err(LinkError::Gone(_))));
+        assert!(matches!(receive(stream, "the end", ample(), LATEST), Err(LinkError::Gone(_))));
     }
 
     #[test]
     fn every_refusal_is_told_before_the_close_and_counted() {
-        let (transport, addr, board) = node_1();
+        let (transport, addr, board) = node_1(TODAY);
         let raw: [(&[u8], &str); 5] = [
             (b"\0\x0f\x42\x40 and more than is read", "at most 4096 bytes, found 1000000"),
-            (b"\0\0\0\x03\xff\xff\xff", "expected a frame of protocol 1"),
+            (b"\0\0\0\x03\xff\xff\xff", "expected a frame of protocol 2"),
             (b"\0\0\0\x01\x06", "expected a hello, found Alive"),
-            (b"\0\0\0\x05\x00\x02\xff\xff\xff", "different protocol: here 1, there 2"),
+            (b"\0\0\0\x06\x00\x03\x04\xff\xff\xff", "no common protocol: here 2, there 3 to 4"),
             (b"\x16\x03\x01\x02\x00\x01", "the peer speaks TLS"),
         ];
         for (bytes, why) in raw {
@@ -353,24 +370,23 @@ mod tests {
         }
         let unknown = Hello { from: 9.into(), ..hello() };
         let itself = Hello { from: 1.into(), ..hello() };
-        let other = Hello { protocol: PROTOCOL + 1, ..hello() };
         let hellos = [
-            (unknown, "node 9 is not one of the nodes in the config of node 1"),
-            (itself, "node 1 speaks to itself"),
-            (other, "different protocol: here 1, there 2"),
+            (TODAY, unknown, "node 9 is not one of the nodes in the config of node 1"),
+            (TODAY, itself, "node 1 speaks to itself"),
+            (ONLY_NEXT, hello(), "no common protocol: here 2, there 3"),
         ];
-        for (hello, why) in hellos {
+        for (speaks, hello, why) in hellos {
             let mut stream = dial(addr);
-            send(&mut stream, &Frame::Hello(hello)).expect("sent");
+            send(&mut stream, &Frame::Hello(speaks, hello), speaks.highest).expect("sent");
             assert_refused(&mut stream, why);
         }
         let later: [(&[u8], &str); 2] =
-            [(b"\0\0\0\x01\xfa", "expected a frame of protocol 1"), (b"\0\0\0\x01\x06", "expected a request")];
+            [(b"\0\0\0\x01\xfa", "expected a frame of protocol 2"), (b"\0\0\0\x01\x06", "expected a request")];
         for (bytes, why) in later {
             let mut stream = dial(addr);
-            send(&mut stream, &Frame::Hello(hello())).expect("sent");
-            let welcome = receive(&mut stream, "a welcome", ample()).expect("a welcome");
-            assert!(matches!(welcome, Frame::Welcome(_)), "{welcome:?}");
+            send(&mut stream, &Frame::Hello(TODAY, hello()), LATEST).expect("sent");
+            let welcome = receive(&mut stream, "a welcome", ample(), LATEST).expect("a welcome");
+            assert!(matches!(welcome, Frame::Welcome(..)), "{welcome:?}");
             stream.write_all(bytes).expect("written");
             assert_refused(&mut stream, why);
         }
@@ -379,15 +395,32 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_goes_on_in_the_highest_protocol_that_both_sides_speak() {
+        for (ours, theirs) in [(TODAY, WITH_NEXT), (WITH_NEXT, TODAY), (WITH_NEXT, WITH_NEXT), (WITH_NEXT, ONLY_NEXT)] {
+            let (_transport, addr, _) = node_1(ours);
+            let common = ours.highest.min(theirs.highest);
+            let mut stream = dial(addr);
+            send(&mut stream, &Frame::Hello(theirs, hello()), theirs.highest).expect("sent");
+            let welcome = receive(&mut stream, "a welcome", ample(), common).expect("a welcome");
+            assert!(matches!(welcome, Frame::Welcome(_, chosen, _) if chosen == common), "{welcome:?}");
+            send(&mut stream, &Frame::Probe, common).expect("sent");
+            assert_eq!(receive(&mut stream, "an answer", ample(), common).expect("an answer"), Frame::Alive);
+
+            let mut stream = dial(addr);
+            send(&mut stream, &status(theirs), theirs.highest).expect("sent");
+            let reply = receive(&mut stream, "a reply", ample(), common).expect("a reply");
+            assert!(matches!(reply, Frame::ClientReply(number, _) if number == common), "{reply:?}");
+        }
+    }
+
+    #[test]
     fn requests_of_clients_are_counted() {
-        let (transport, addr, board) = node_1();
+        let (transport, addr, board) = node_1(TODAY);
         for _ in 0..3 {
             let mut stream = dial(addr);
-            let request =
-                ClientRequest { protocol: PROTOCOL, cluster: "c".into(), to: 1.into(), call: ClientCall::Status };
-            send(&mut stream, &Frame::ClientRequest(request)).expect("sent");
-            let reply = receive(&mut stream, "a reply", ample()).expect("a reply");
-            assert!(matches!(reply, Frame::ClientReply(_)), "{reply:?}");
+            send(&mut stream, &status(TODAY), LATEST).expect("sent");
+            let reply = receive(&mut stream, "a reply", ample(), LATEST).expect("a reply");
+            assert!(matches!(reply, Frame::ClientReply(..)), "{reply:?}");
         }
         drop(transport);
         let counters = board.status(None).counters;

@@ -83,7 +83,6 @@ fn status(local: &Local) -> Vec<ClientReply> {
         peer.last_error = peer.last_error.map(|error| error.chars().take(LONGEST_PEER_ERROR).collect());
         ClientReply::Peer(peer)
     });
-    // A client before 0.2 reads no more than the peers.
     let logger = ClientReply::Logger { stuck: status.logger_stuck, lines_lost: status.counters.lines_lost };
     [head].into_iter().chain(peers).chain([logger]).collect()
 }
@@ -106,7 +105,6 @@ mod tests {
     use crossbeam_channel::Receiver;
 
     use super::super::tests::local;
-    use super::super::wire::PROTOCOL;
     use super::*;
     use crate::inbox::{Inbox, Post};
     use crate::tls::Credentials;
@@ -124,7 +122,7 @@ mod tests {
     fn ask(local: &Local, call: ClientCall, names: &[&str]) -> Result<Vec<ClientReply>, String> {
         let ca = TestCa::new("ca");
         let credentials = Credentials::load(&ca.sign("client", names)).expect("loaded");
-        let request = ClientRequest { protocol: PROTOCOL, cluster: local.cluster.clone(), to: local.me(), call };
+        let request = ClientRequest { cluster: local.cluster.clone(), to: local.me(), call };
         let from = IpAddr::from([127, 0, 0, 9]);
         answer(local, &request, from, Some(credentials.certificate()))
     }
@@ -158,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_for_another_node_cluster_or_version_is_refused_with_both() {
+    fn a_call_for_another_node_or_cluster_is_refused_with_both() {
         let (local, _mail) = node();
         let (cluster, call) = (local.cluster.clone(), ClientCall::Status);
-        let right = ClientRequest { protocol: PROTOCOL, cluster, to: local.me(), call };
+        let right = ClientRequest { cluster, to: local.me(), call };
         let answer = |request: &ClientRequest| answer(&local, request, [127, 0, 0, 9].into(), None);
         let refused = |request: ClientRequest| answer(&request).expect_err("wrong");
         let mut wrong = right.clone();
@@ -170,12 +168,6 @@ mod tests {
         let mut wrong = right.clone();
         wrong.cluster = "elsewhere".into();
         assert_eq!(refused(wrong), "different cluster: here c, there elsewhere; make the configs agree");
-        let mut wrong = right.clone();
-        wrong.protocol = 2;
-        assert_eq!(
-            refused(wrong),
-            "different protocol: here 1, there 2; run versions of leadelect that speak the same one"
-        );
         assert!(answer(&right).is_ok());
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::wire::{self, ClientCall, ClientReply, ClientRequest, Frame};
-use super::{LinkError, printable, receive, send};
+use super::wire::{ClientCall, ClientReply, ClientRequest, Frame, Protocols};
+use super::{LinkError, printable, receive_first, send};
 use crate::clock;
 use crate::election::{NodeId, Timing};
 use crate::members::Member;
@@ -32,7 +32,7 @@ pub(crate) struct NodeReply {
     pub(crate) first: ClientReply,
     /// The parts after the first.
     pub(crate) peers: Vec<ClientReply>,
-    /// The last part of a status, if the node has sent it.
+    /// The last part of a status.
     pub(crate) logger: Option<ClientReply>,
     /// From the request to the first part.
     pub(crate) round_trip: Duration,
@@ -80,10 +80,11 @@ impl Caller {
         let asked = clock::now();
         let deadline = asked + self.wait() + time_to_do;
         stream.set_deadline(deadline);
-        let request = ClientRequest { protocol: wire::PROTOCOL, cluster: self.cluster.clone(), to, call };
-        send(&mut stream, &Frame::ClientRequest(request))?;
-        let mut next = || match receive(&mut stream, "an answer", deadline)? {
-            Frame::ClientReply(part) => Ok(without_control_characters(part)),
+        let speaks = Protocols::of_this_build();
+        let request = ClientRequest { cluster: self.cluster.clone(), to, call };
+        send(&mut stream, &Frame::ClientRequest(speaks, request), speaks.highest)?;
+        let mut next = || match receive_first(&mut stream, "an answer", deadline, speaks)?.0 {
+            Frame::ClientReply(_, part) => Ok(without_control_characters(part)),
             Frame::Refused(reason) => Err(LinkError::Refused(format!("refused by the node: {}", printable(&reason)))),
             other => Err(LinkError::Refused(format!("expected an answer, found {other:?}"))),
         };
@@ -94,9 +95,8 @@ impl Caller {
             ClientReply::Peer(_) | ClientReply::Done | ClientReply::Logger { .. } => 0,
         };
         let peers = (0..more).map(|_| next()).collect::<Result<_, _>>()?;
-        // A node before 0.2 closes the connection instead.
         let logger = match first {
-            ClientReply::Status { .. } => next().ok(),
+            ClientReply::Status { .. } => Some(next()?),
             ClientReply::Peer(_) | ClientReply::Done | ClientReply::Logger { .. } => None,
         };
         stream.close();

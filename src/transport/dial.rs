@@ -19,10 +19,10 @@ use std::time::Duration;
 use super::complaints::About;
 use super::connect::connect;
 use super::connections::{Connections, Registration};
-use super::link::{LinkError, receive, send};
+use super::link::{LinkError, receive, receive_first, send};
 use super::outbox::Outbox;
 use super::renew::{Plan, Side, SideThread, Task};
-use super::wire::Frame;
+use super::wire::{Frame, Protocol};
 use super::{LONGEST_CONNECTION, Local, Transport, handshake_deadline};
 use crate::clock;
 use crate::election::NodeId;
@@ -45,6 +45,7 @@ pub(super) struct Dialler {
 #[derive(Debug)]
 pub(super) struct Link {
     stream: Stream,
+    protocol: Protocol,
     /// Whether it has stood for a while: then it may have died since.
     used: bool,
     plan: Plan,
@@ -186,8 +187,8 @@ impl Dialler {
         let asked = clock::now();
         let deadline = asked + self.local.rpc_timeout;
         link.stream.set_deadline(deadline);
-        send(&mut link.stream, frame)?;
-        let reply = receive(&mut link.stream, "an answer", deadline)?;
+        send(&mut link.stream, frame, link.protocol)?;
+        let reply = receive(&mut link.stream, "an answer", deadline, link.protocol)?;
         self.local.board.heard(self.peer, Some(clock::now().since(asked)));
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
@@ -214,9 +215,14 @@ impl Dialler {
             Some(credentials) => tls::connect(tcp, self.member.name(), credentials, &self.connections.turns, deadline)?,
             None => Stream::plain(tcp, deadline),
         };
-        send(&mut stream, &Frame::Hello(self.local.hello(self.peer)))?;
-        match receive(&mut stream, "a welcome", deadline)? {
-            Frame::Welcome(theirs) => {
+        let speaks = self.local.speaks;
+        send(&mut stream, &Frame::Hello(speaks, self.local.hello(self.peer)), speaks.highest)?;
+        let (frame, protocol) = receive_first(&mut stream, "a welcome", deadline, speaks)?;
+        match frame {
+            Frame::Welcome(_, chosen, _) if chosen != protocol => {
+                return Err(LinkError::Refused(format!("expected protocol {protocol}, found a welcome in {chosen}")));
+            }
+            Frame::Welcome(_, _, theirs) => {
                 self.local.hello(self.peer).agree(&theirs).map_err(LinkError::Refused)?;
                 if (theirs.from, theirs.to) != (self.peer, self.local.me()) {
                     let what = format!("expected node {}, found node {}", self.peer, theirs.from);
@@ -230,13 +236,14 @@ impl Dialler {
         self.local.board.connected(self.peer, certificate_ends);
         self.local.board.heard(self.peer, None);
         self.local.complaints.connected(self.peer);
-        log::debug!(logger: self.local.log, "node {}: connected to {}", self.local.me(), self.peer);
+        let (me, peer) = (self.local.me(), self.peer);
+        log::debug!(logger: self.local.log, "node {me}: connected to {peer}, protocol {protocol}");
         // The peer ends it when the certificate ends that it was shown.
         let own_ends = shown.as_ref().and_then(|shown| shown.end()).map(|end| end.at);
         let first_end = certificate_ends.into_iter().chain(own_ends).min();
         let ends_at = Local::connection_ends(LONGEST_CONNECTION, first_end);
         let plan = Plan::new(clock::now(), ends_at, self.local.instance.wrapping_add(registration.number));
-        Ok(Link { stream, used: false, plan, shown, _registration: registration })
+        Ok(Link { stream, protocol, used: false, plan, shown, _registration: registration })
     }
 
     fn connect(&self) -> Result<TcpStream, LinkError> {
@@ -294,7 +301,7 @@ mod tests {
     use std::thread;
 
     use super::super::tests::local;
-    use super::super::wire::Hello;
+    use super::super::wire::{Hello, Protocols};
     use super::*;
     use crate::election::{Instant, Reply, Request, Term};
 
@@ -319,12 +326,25 @@ mod tests {
     fn welcome(listener: &TcpListener, local: &Local) -> (Stream, Frame) {
         let (tcp, _) = listener.accept().expect("a connection");
         let mut stream = Stream::plain(tcp, ample());
-        let hello = receive(&mut stream, "a hello", ample()).expect("a hello");
-        assert!(matches!(hello, Frame::Hello(_)), "{hello:?}");
+        let (hello, protocol) = receive_first(&mut stream, "a hello", ample(), local.speaks).expect("a hello");
+        assert!(matches!(hello, Frame::Hello(..)), "{hello:?}");
         let welcome = Hello { from: 2.into(), to: 1.into(), ..local.hello(2.into()) };
-        send(&mut stream, &Frame::Welcome(welcome)).expect("sent");
-        let asked = receive(&mut stream, "a request", ample()).expect("a request");
+        send(&mut stream, &Frame::Welcome(local.speaks, protocol, welcome), protocol).expect("sent");
+        let asked = receive(&mut stream, "a request", ample(), protocol).expect("a request");
         (stream, asked)
+    }
+
+    #[test]
+    fn a_welcome_that_names_another_protocol_than_the_highest_common_is_refused() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let dialler = dialler(listener.local_addr().expect("an address").port());
+        let (speaks, other) = (dialler.local.speaks, Protocols::WITH_NEXT);
+        let welcome = Hello { from: 2.into(), to: 1.into(), ..dialler.local.hello(2.into()) };
+        let dialled = thread::spawn(move || dialler.dial().map(drop));
+        let mut stream = Stream::plain(listener.accept().expect("a connection").0, ample());
+        send(&mut stream, &Frame::Welcome(other, other.highest, welcome), speaks.highest).expect("sent");
+        let error = dialled.join().expect("no panic").expect_err("a wrong number");
+        assert_eq!(error.to_string(), "expected protocol 2, found a welcome in 3");
     }
 
     #[test]
@@ -344,10 +364,10 @@ mod tests {
         let (mut answering, asked) = welcome(&listener, &local);
         assert_eq!(asked, asks, "after the silence");
         let answer = Frame::Reply(Reply::Release { term });
-        send(&mut answering, &answer).expect("sent");
+        send(&mut answering, &answer, local.speaks.highest).expect("sent");
         let vote = Request::Vote { term, candidacy: 7 };
         outbox.put(vote.clone());
-        let asked = receive(&mut answering, "a request", ample()).expect("a request");
+        let asked = receive(&mut answering, "a request", ample(), local.speaks.highest).expect("a request");
         assert_eq!(asked, Frame::Request(vote), "after the answer");
 
         outbox.put(release);

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::frame;
-use super::wire::{self, Frame};
+use super::wire::{self, Frame, Protocol, Protocols};
 use crate::clock;
 use crate::election::Instant;
 use crate::tls::{HandshakeError, Stream};
@@ -61,16 +61,39 @@ pub(super) fn printable(text: &str) -> String {
     shown.map(|char| if plain(char) { char } else { '?' }).collect()
 }
 
-pub(super) fn send(stream: &mut Stream, frame: &Frame) -> Result<(), LinkError> {
-    frame::write_frame(stream, &wire::encode(frame)).map_err(LinkError::from)
+/// Sends a frame as `protocol` has it.
+pub(super) fn send(stream: &mut Stream, frame: &Frame, protocol: Protocol) -> Result<(), LinkError> {
+    frame::write_frame(stream, &wire::encode(frame, protocol)).map_err(LinkError::from)
 }
 
-pub(super) fn receive(stream: &mut Stream, waited_for: &'static str, deadline: Instant) -> Result<Frame, LinkError> {
+/// Receives a frame on a connection that has its protocol.
+pub(super) fn receive(
+    stream: &mut Stream,
+    waited_for: &'static str,
+    deadline: Instant,
+    protocol: Protocol,
+) -> Result<Frame, LinkError> {
+    let body = read(stream, waited_for, deadline)?;
+    wire::decode(&body, protocol).map_err(LinkError::Refused)
+}
+
+/// Receives the first frame of the other side, and chooses the protocol to go on with.
+pub(super) fn receive_first(
+    stream: &mut Stream,
+    waited_for: &'static str,
+    deadline: Instant,
+    speaks: Protocols,
+) -> Result<(Frame, Protocol), LinkError> {
+    let body = read(stream, waited_for, deadline)?;
+    wire::decode_first(&body, speaks).map_err(LinkError::Refused)
+}
+
+fn read(stream: &mut Stream, waited_for: &'static str, deadline: Instant) -> Result<Vec<u8>, LinkError> {
     let started = clock::now();
     let mut body = Vec::new();
     stream.set_deadline(deadline);
     match frame::read_frame(stream, &mut body) {
-        Ok(()) => wire::decode(&body).map_err(LinkError::Refused),
+        Ok(()) => Ok(body),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(LinkError::Silent { waited_for, after: clock::now().since(started) })
         }

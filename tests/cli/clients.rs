@@ -16,6 +16,8 @@ use super::process::{AMPLE, wait_for};
 use super::program::{ask, ask_as, with_config};
 
 const THREE: [&str; 3] = ["1", "2", "3"];
+/// The protocols of this version.
+const TODAY: [u8; 2] = [2, 2];
 
 #[test]
 fn a_certificate_of_another_ca_learns_nothing() {
@@ -147,9 +149,10 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), body].concat()
 }
 
-/// The bytes of a client's question: frame 7, the version, the cluster, the node, the question.
-fn question(version: u8, to: &str, question: &[u8]) -> Vec<u8> {
-    let mut body = vec![7, version, 4];
+/// The bytes of a client's question: frame 7, the lowest and the highest protocol, the cluster, the node, the question.
+fn question(protocols: [u8; 2], to: &str, question: &[u8]) -> Vec<u8> {
+    let [lowest, highest] = protocols;
+    let mut body = vec![7, lowest, highest, 4];
     body.extend(b"test");
     body.push(u8::try_from(to.len()).unwrap());
     body.extend(to.as_bytes());
@@ -170,17 +173,21 @@ fn a_wrong_request_of_a_client_is_refused_with_the_reason_and_ends_the_connectio
         String::from_utf8_lossy(&rest(&mut tls)).into_owned()
     };
 
-    let right = says(&question(1, &id, &status));
+    let right = says(&question(TODAY, &id, &status));
     assert!(right.contains(env!("CARGO_PKG_VERSION")), "{right:?}");
-    let version = says(&question(2, &id, &status));
-    assert!(version.contains("different protocol: here 1, there 2"), "{version:?}");
-    let other = says(&question(1, "2", &status));
+    let later = says(&question([2, 9], &id, &status));
+    assert!(later.contains(env!("CARGO_PKG_VERSION")), "{later:?}");
+    for (protocols, there) in [([1, 1], "there 1;"), ([3, 9], "there 3 to 9;")] {
+        let refused = says(&question(protocols, &id, &status));
+        assert!(refused.contains("no common protocol: here 2, ") && refused.contains(there), "{refused:?}");
+    }
+    let other = says(&question(TODAY, "2", &status));
     assert!(other.contains("this is node 1, not node 2"), "{other:?}");
     // A transfer to a node that does not exist. The leader refuses it, and so does a follower.
-    let transfer = says(&question(1, &id, &[2, 1, b'9']));
+    let transfer = says(&question(TODAY, &id, &[2, 1, b'9']));
     assert!(transfer.contains("node"), "{transfer:?}");
     // A hold-off that lies about its length, a frame of an answer, and a question in pieces.
-    for bytes in [question(1, &id, &[1, 0xfe]), framed(&[8, 2]), framed(&[7, 1]), question(1, &id, &[9])] {
+    for bytes in [question(TODAY, &id, &[1, 0xfe]), framed(&[8, 2, 2]), framed(&[7, 2]), question(TODAY, &id, &[9])] {
         says(&bytes);
     }
     cluster.processes[&id].wait_until_it_mentions(&["WARN", "refused 127.0.0.1"]);
@@ -201,7 +208,7 @@ fn clients_that_are_silent_or_do_not_read_are_cut_off_after_a_while() {
         let mut tls = dial_tls(&certs, port);
         tls.conn.complete_io(&mut tls.sock).unwrap();
         if number % 2 == 0 {
-            tls.write_all(&question(1, &id, &[0])).unwrap();
+            tls.write_all(&question(TODAY, &id, &[0])).unwrap();
         }
         held.push(tls);
     }

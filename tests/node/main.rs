@@ -36,6 +36,7 @@ mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod upgrades;
 mod watch;
 
 use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, skip};

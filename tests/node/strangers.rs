@@ -197,7 +197,7 @@ fn a_frame_too_large_inside_tls_is_refused_with_its_size() {
 
 #[test]
 fn a_frame_of_garbage_inside_tls_is_refused_and_named() {
-    told_why(b"\0\0\0\x05\xff\xff\xff\xff\xff", "expected a frame of protocol 1");
+    told_why(b"\0\0\0\x05\xff\xff\xff\xff\xff", "expected a frame of protocol 2");
 }
 
 #[test]
@@ -205,10 +205,13 @@ fn a_first_frame_that_is_no_hello_is_refused_and_named() {
     told_why(b"\0\0\0\x01\x05", "expected a hello, found Probe");
 }
 
-/// A later version may have other fields behind the number of the protocol.
+/// A later version may have other fields behind its two numbers.
 #[test]
-fn a_hello_of_a_later_protocol_is_answered_with_both_numbers() {
-    told_why(b"\0\0\0\x06\x00\xfb\x2c\x01\xff\xff", "different protocol: here 1, there 300");
+fn a_hello_of_later_protocols_is_answered_with_all_numbers() {
+    told_why(
+        b"\0\0\0\x09\x00\xfb\x2c\x01\xfb\x2d\x01\xff\xff",
+        "no common protocol: here 2, there 300 to 301; run versions of leadelect that share one",
+    );
 }
 
 /// 40 connections that say nothing are more than one address may have under way. Existing connections need no

@@ -63,10 +63,15 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Not a test but a program, which the tests start. Without its variables it does nothing.
+/// Not a test but a program, which the tests start.
 #[test]
 #[ignore = "a program that the other tests start"]
 fn run() {
+    run_node();
+}
+
+/// The whole of that program. Without its variables it does nothing.
+pub(crate) fn run_node() {
     let (Ok(config), Ok(id)) = (env::var(CONFIG), env::var(ID)) else {
         return;
     };

@@ -375,6 +375,11 @@ pub(crate) fn example() -> &'static Path {
 
 /// A program of `examples`, built if it is not up to date.
 pub(crate) fn built_example(name: &str) -> PathBuf {
+    example_of(Path::new(env!("CARGO_MANIFEST_DIR")), name, &[])
+}
+
+/// An example of the package in a folder, built like this very program, with `more` arguments for cargo.
+pub(crate) fn example_of(package: &Path, name: &str, more: &[&str]) -> PathBuf {
     // target/<profile>/deps/node-<hash>
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -383,8 +388,9 @@ pub(crate) fn built_example(name: &str) -> PathBuf {
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
         build
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(package)
             .args(["build", "--quiet", "--offline", "--example", name])
+            .args(more)
             .arg("--target-dir")
             .arg(profile.parent().unwrap());
         // The variables that cargo sets for a test would make a build script of a dependency run again.

@@ -105,7 +105,7 @@ pub(crate) fn table(view: &View) -> String {
     }
     for node in view.reachable() {
         if let Some(stuck) = node.logger_stuck {
-            let (id, lost) = (node.id, node.lines_lost.unwrap_or(0));
+            let (id, lost) = (node.id, node.lines_lost);
             let _ = writeln!(text, "node {id}: its log has been stuck for {stuck:.0?}, {lost} lines are lost");
         }
     }
