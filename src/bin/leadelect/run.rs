@@ -10,6 +10,7 @@ mod guard_protocol;
 mod host;
 mod leftovers;
 mod schedule;
+mod scheduling;
 mod signals;
 mod spare;
 mod supervisor;
@@ -254,6 +255,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
     let workers = Workers::start(config.id().as_str()).map_err(Failure::of)?;
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
+    scheduling::report(&spec.node);
     signals.set_node(&node);
     let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), workers, &signals).run();
     node.shutdown();
