@@ -13,6 +13,7 @@
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod busy_host;
 mod certificates;
 mod cut_off;
 mod duplicate_id;
@@ -37,4 +38,4 @@ mod support;
 mod takeover;
 mod watch;
 
-use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, skip};
+use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, real_time, skip};

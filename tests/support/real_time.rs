@@ -16,7 +16,7 @@ pub(crate) fn refused() -> Option<String> {
 }
 
 /// The same command with [`FIFO`].
-pub(crate) fn with_fifo(command: &Command) -> Command {
+pub(crate) fn with_fifo(command: Command) -> Command {
     let [program, arguments @ ..] = FIFO;
     let mut wrapped = Command::new(program);
     wrapped.args(arguments).arg(command.get_program()).args(command.get_args());
