@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::events::{Events, Reader};
 use super::recorder::Recorder;
+use super::slowness::Slowness;
 use super::{Counters, PeerStatus, Status};
 use crate::clock;
-use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
+use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term, Timing};
 use crate::leadership::Remaining;
 use crate::log_queue::LoggerState;
 use crate::sync::lock;
@@ -28,6 +29,7 @@ struct View {
     leader: Option<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     recorder: Recorder,
+    slowness: Slowness,
     readers: Vec<Weak<Reader>>,
     closed: bool,
 }
@@ -53,6 +55,7 @@ impl Board {
             leader: None,
             peers: peers.collect(),
             recorder: Recorder::default(),
+            slowness: Slowness::default(),
             readers: Vec::new(),
             closed: false,
         };
@@ -111,7 +114,9 @@ impl Board {
 
     /// A write of the vote file has ended, well or not.
     pub(crate) fn wrote(&self, took: Duration) {
-        lock(&self.view).recorder.counters.writes.add(took);
+        let mut view = lock(&self.view);
+        view.recorder.counters.writes.add(took);
+        view.slowness.wrote(took);
     }
 
     pub(crate) fn asks(&self, peer: NodeId) {
@@ -128,6 +133,7 @@ impl Board {
 
     /// There is no connection to the peer.
     pub(crate) fn failed(&self, peer: NodeId, error: String) {
+        lock(&self.view).slowness.lost(peer);
         self.with_peer(peer, |peer| {
             peer.shown.connected = false;
             peer.fail(error);
@@ -148,11 +154,20 @@ impl Board {
         lock(&self.view).recorder.counters.client_requests += 1;
     }
 
-    pub(crate) fn heard(&self, peer: NodeId, round_trip: Option<Duration>) {
-        self.with_peer(peer, |peer| {
-            peer.heard_at = Some(clock::now());
-            peer.shown.round_trip = round_trip.or(peer.shown.round_trip);
-        });
+    pub(crate) fn heard(&self, peer: NodeId) {
+        self.with_peer(peer, |peer| peer.heard_at = Some(clock::now()));
+    }
+
+    /// The peer has answered. Returns a warning if this node is too slow for its timing, and it is time to say so.
+    #[must_use]
+    pub(crate) fn answered(&self, peer: NodeId, round_trip: Duration, timing: Timing) -> Option<String> {
+        let now = clock::now();
+        let mut view = lock(&self.view);
+        if let Some(peer) = view.peers.get_mut(&peer) {
+            (peer.heard_at, peer.shown.round_trip) = (Some(now), Some(round_trip));
+        }
+        view.slowness.answered(peer, round_trip);
+        view.slowness.warning(now, timing)
     }
 
     /// The snapshot. The caller reads the lease itself, because a stored one could be out of date.
