@@ -30,6 +30,7 @@ mod recall;
 mod remote;
 mod rolling;
 mod slow_host;
+mod slow_link;
 mod soak;
 mod storm;
 mod strangers;

@@ -109,6 +109,8 @@ Otherwise a process could become another user that `leadelect run` may not signa
 says so as an ERROR, tries for seconds, and goes on. In a control group of its own (as root, or with systemd's \
 Delegate=yes) the kernel kills such a process as well.
 
+The command has no real-time policy and no negative nice value, also if `leadelect run` has.
+
 If the command ends by itself, what it left behind gets the stop signal, and SIGKILL after `--stop-time`. \
 Then the node steps down. What comes next depends on --restart:
   always      contend again: the next leader starts the command, on this host

@@ -29,7 +29,8 @@ impl Pace {
         self.write + self.round_trip
     }
 
-    /// The shortest election timeout that such a host can hold, in whole milliseconds. Never one that no config may have.
+    /// The shortest election timeout that such a host can hold, in whole milliseconds. Never one that a config may not
+    /// have.
     #[must_use]
     pub fn shortest_timeout(self) -> Duration {
         let needed = (self.turn() * Self::TURN_PART).max(self.lateness * Self::LATENESS_PART);

@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn the_line_of_proc_is_read_whatever_the_name_of_the_program() {
-        let stat = "7 (a) b 1 2) S 1 7 7 0 -1 4194560 90 0 0 0 0 0 0 0 -11 -5 1 0 100 2 3 18 1 1 1 0 0 0 0 0 0 0 0 0 17 1 \
-                    10 1 0 0 0";
+        let stat = "7 (a) b 1 2) S 1 7 7 0 -1 4194560 90 0 0 0 0 0 0 0 -11 -5 1 0 100 2 3 18 1 1 1 0 0 0 0 0 0 0 0 0 \
+                    17 1 10 1 0 0 0";
         assert_eq!(Scheduling::parse(stat), Some(Scheduling { policy: 1, real_time_priority: 10, nice: -5 }));
         assert_eq!(Scheduling::parse("7 (a) S 1 7"), None);
         assert_eq!(Scheduling::parse(""), None);
