@@ -229,7 +229,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::Refusal;
+    use crate::election::{Refusal, TimingSpec};
 
     fn board() -> Board {
         Board::new(NodeId::from(1), [(NodeId::from(2), "host:1".to_owned())])
@@ -264,6 +264,26 @@ mod tests {
         assert!(status.peers[0].connected, "the old connection stands");
         assert_eq!(status.peers[0].last_error.as_deref(), Some("expired"));
         assert_eq!(status.peers[0].failures, 3);
+    }
+
+    /// Twenty of the shortest election timeout are 220 ms.
+    #[test]
+    fn slow_writes_and_the_answers_of_a_peer_become_a_warning_when_that_has_lasted() {
+        let board = board();
+        let (heartbeat_interval, election_timeout) = (Duration::from_millis(3), Duration::from_millis(11));
+        let spec = TimingSpec { heartbeat_interval, election_timeout, ..TimingSpec::default() };
+        let timing = Timing::new(spec).expect("a timing");
+        let answered = || board.answered(2.into(), Duration::from_micros(10), timing);
+        let said_within = |limit| {
+            let until = clock::now() + limit;
+            std::iter::from_fn(|| (clock::now() < until).then(answered)).find_map(|warning| warning)
+        };
+        assert_eq!(said_within(election_timeout * 30), None, "before any write");
+        (0..3).for_each(|_| board.wrote(Duration::from_millis(2)));
+        let warning = said_within(Duration::from_secs(10)).expect("it comes");
+        assert!(warning.contains("a write of its vote 2.0ms, an answer of node 2 10.0µs"), "{warning}");
+        assert_eq!(answered(), None, "said once");
+        assert_eq!(board.status(None).peers[0].round_trip, Some(Duration::from_micros(10)));
     }
 
     #[test]
