@@ -12,8 +12,10 @@
 //!     cargo test --release --test node busy_host -- --nocapture
 //! ```
 
+use std::collections::BTreeMap;
 use std::convert::identity;
 use std::env;
+use std::fs;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use rustix::thread::gettid;
 
 use super::child::boot_nanos;
 use super::cluster::Cluster;
+use super::in_process::Local;
 use super::lease_log::Claims;
 use super::process::wait_for;
 use super::{real_time, skip};
@@ -86,12 +89,17 @@ fn fails_over(cluster: &mut Cluster) -> Duration {
     Duration::from_nanos(next_at.saturating_sub(killed_at))
 }
 
+/// Gives this thread SCHED_FIFO, and all that it starts from now on.
+fn become_real_time() {
+    let thread = gettid().as_raw_nonzero().to_string();
+    let status = Command::new("chrt").args(["-f", "-p", "5", &thread]).status();
+    assert!(status.unwrap().success());
+}
+
 /// Fails over that many times. The thread that does it is real-time, too, so that the first moment is that of the kill.
 fn fail_over(cluster: &mut Cluster, times: u64) -> Vec<Duration> {
     let body = || {
-        let thread = gettid().as_raw_nonzero().to_string();
-        let status = Command::new("chrt").args(["-f", "-p", "5", &thread]).status();
-        assert!(status.unwrap().success());
+        become_real_time();
         (0..times).map(|_| fails_over(cluster)).collect()
     };
     let mut took: Vec<Duration> = thread::scope(|scope| scope.spawn(body).join().unwrap());
@@ -142,4 +150,31 @@ fn real_time_nodes_keep_short_leases_on_a_busy_host() {
     };
     assert!(lost <= most_lost, "{lost} leases lost, and {lost_there} without SCHED_FIFO: {dump}");
     assert!(median <= longest, "{took:?}: {dump}");
+}
+
+/// So a program may make its node real-time and nothing else.
+#[test]
+fn every_thread_of_a_node_has_the_policy_of_the_thread_that_started_it() {
+    if let Some(reason) = real_time::refused() {
+        return skip::because(&reason);
+    }
+    let mut local = Local::planned(&["rt1", "rt2"], Duration::from_secs(3));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            become_real_time();
+            assert!(local.start("rt1") && local.start("rt2"), "a port was taken");
+        });
+    });
+    // By then each has accepted a connection and dialled one.
+    wait_for("a leader", || local.nodes.iter().all(|node| node.status().leader.is_some()).then_some(()));
+    let mut policies = BTreeMap::new();
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        // A thread of another test may have ended.
+        let Ok(stat) = fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, rest) = stat.rsplit_once(')').unwrap();
+        if name.contains("(lert") {
+            policies.insert(name.to_owned(), rest.split_whitespace().nth(38).unwrap().to_owned());
+        }
+    }
+    assert!(policies.len() > 10 && policies.values().all(|policy| policy == "1"), "{policies:?}");
 }
