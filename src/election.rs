@@ -70,7 +70,7 @@ pub use input::{Deadline, Effects, Input, Setup, Voter};
 pub use message::{Hint, Refusal, Reply, Request};
 pub use term::Term;
 pub use time::Instant;
-pub use timing::{Timing, TimingError, TimingSpec};
+pub use timing::{Pace, Timing, TimingError, TimingSpec};
 
 use candidate::{Candidate, FreshHint, PreCandidate};
 use dice::Dice;

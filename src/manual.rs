@@ -18,6 +18,9 @@ pub mod security {}
 #[doc = include_str!("manual/operations.md")]
 pub mod operations {}
 
+#[doc = include_str!("manual/short_leases.md")]
+pub mod short_leases {}
+
 #[doc = include_str!("manual/mutants.md")]
 pub mod mutants {}
 

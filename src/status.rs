@@ -16,6 +16,7 @@ mod poll_fd;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod recorder;
+mod slowness;
 
 use std::fmt;
 use std::time::Duration;

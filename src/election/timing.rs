@@ -1,9 +1,13 @@
 //! How long does each wait last? Three settings are checked together, and every other time follows from them.
 
+mod pace;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+
+pub use self::pace::Pace;
 
 /// The three knobs by name, before [`Timing::new`] has checked them. The default is that of [`Timing`].
 ///

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::events::{Events, Reader};
 use super::recorder::Recorder;
+use super::slowness::Slowness;
 use super::{Counters, PeerStatus, Status};
 use crate::clock;
-use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term};
+use crate::election::{Cause, Event, Instant, NodeId, Reply, Role, Term, Timing};
 use crate::leadership::Remaining;
 use crate::log_queue::LoggerState;
 use crate::sync::lock;
@@ -30,6 +31,7 @@ struct View {
     leader: Option<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     recorder: Recorder,
+    slowness: Slowness,
     readers: Vec<Weak<Reader>>,
     closed: bool,
 }
@@ -65,6 +67,7 @@ impl Board {
             leader: None,
             peers: peers.collect(),
             recorder: Recorder::default(),
+            slowness: Slowness::default(),
             readers: Vec::new(),
             closed: false,
         };
@@ -123,7 +126,9 @@ impl Board {
 
     /// A write of the vote file has ended, well or not.
     pub(crate) fn wrote(&self, took: Duration) {
-        lock(&self.view).recorder.counters.writes.add(took);
+        let mut view = lock(&self.view);
+        view.recorder.counters.writes.add(took);
+        view.slowness.wrote(took);
     }
 
     pub(crate) fn asks(&self, peer: NodeId) {
@@ -140,6 +145,7 @@ impl Board {
 
     /// There is no connection to the peer.
     pub(crate) fn failed(&self, peer: NodeId, error: String) {
+        lock(&self.view).slowness.lost(peer);
         self.with_peer(peer, |peer| {
             peer.shown.connected = false;
             peer.fail(error);
@@ -160,11 +166,20 @@ impl Board {
         lock(&self.view).recorder.counters.client_requests += 1;
     }
 
-    pub(crate) fn heard(&self, peer: NodeId, round_trip: Option<Duration>) {
-        self.with_peer(peer, |peer| {
-            peer.heard_at = Some(clock::now());
-            peer.shown.round_trip = round_trip.or(peer.shown.round_trip);
-        });
+    pub(crate) fn heard(&self, peer: NodeId) {
+        self.with_peer(peer, |peer| peer.heard_at = Some(clock::now()));
+    }
+
+    /// The peer has answered. Returns a warning if this node is too slow for its timing, and it is time to say so.
+    #[must_use]
+    pub(crate) fn answered(&self, peer: NodeId, round_trip: Duration, timing: Timing) -> Option<String> {
+        let now = clock::now();
+        let mut view = lock(&self.view);
+        if let Some(peer) = view.peers.get_mut(&peer) {
+            (peer.heard_at, peer.shown.round_trip) = (Some(now), Some(round_trip));
+        }
+        view.slowness.answered(peer, round_trip);
+        view.slowness.warning(now, timing)
     }
 
     /// The snapshot. The caller reads the lease itself, because a stored one could be out of date.
@@ -226,7 +241,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::Refusal;
+    use crate::election::{Refusal, TimingSpec};
 
     fn board() -> Board {
         Board::new(NodeId::from(1), [(NodeId::from(2), "host:1".to_owned())])
@@ -261,6 +276,26 @@ mod tests {
         assert!(status.peers[0].connected, "the old connection stands");
         assert_eq!(status.peers[0].last_error.as_deref(), Some("expired"));
         assert_eq!(status.peers[0].failures, 3);
+    }
+
+    /// Twenty of the shortest election timeout are 220 ms.
+    #[test]
+    fn slow_writes_and_the_answers_of_a_peer_become_a_warning_when_that_has_lasted() {
+        let board = board();
+        let (heartbeat_interval, election_timeout) = (Duration::from_millis(3), Duration::from_millis(11));
+        let spec = TimingSpec { heartbeat_interval, election_timeout, ..TimingSpec::default() };
+        let timing = Timing::new(spec).expect("a timing");
+        let answered = || board.answered(2.into(), Duration::from_micros(10), timing);
+        let said_within = |limit| {
+            let until = clock::now() + limit;
+            std::iter::from_fn(|| (clock::now() < until).then(answered)).find_map(|warning| warning)
+        };
+        assert_eq!(said_within(election_timeout * 30), None, "before any write");
+        (0..3).for_each(|_| board.wrote(Duration::from_millis(2)));
+        let warning = said_within(Duration::from_secs(10)).expect("it comes");
+        assert!(warning.contains("a write of its vote 2.0ms, an answer of node 2 10.0µs"), "{warning}");
+        assert_eq!(answered(), None, "said once");
+        assert_eq!(board.status(None).peers[0].round_trip, Some(Duration::from_micros(10)));
     }
 
     #[test]

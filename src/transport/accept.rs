@@ -169,7 +169,7 @@ impl Acceptor {
         send(stream, &Frame::Welcome(self.local.speaks, protocol, self.local.hello(hello.from)), protocol)?;
         drop(handshake);
         let certificate_ends = stream.certificate_ends();
-        self.local.board.heard(hello.from, None);
+        self.local.board.heard(hello.from);
         let outbox = &self.outboxes[&hello.from];
         outbox.look();
         let ends_at = Local::connection_ends(LONGEST_ACCEPTED, certificate_ends);
@@ -230,7 +230,7 @@ impl Acceptor {
     }
 
     fn answer(&self, from: NodeId, request: Request) -> Result<Frame, LinkError> {
-        self.local.board.heard(from, None);
+        self.local.board.heard(from);
         match self.local.inbox.request(from, request).recv_timeout(self.local.rpc_timeout) {
             Ok(reply) => Ok(Frame::Reply(reply)),
             Err(RecvTimeoutError::Timeout) => {

@@ -189,7 +189,10 @@ impl Dialler {
         link.stream.set_deadline(deadline);
         send(&mut link.stream, frame, link.protocol)?;
         let reply = receive(&mut link.stream, "an answer", deadline, link.protocol)?;
-        self.local.board.heard(self.peer, Some(clock::now().since(asked)));
+        let round_trip = clock::now().since(asked);
+        if let Some(warning) = self.local.board.answered(self.peer, round_trip, self.local.timing) {
+            log::warn!(logger: self.local.log, "node {}: {warning}", self.local.me());
+        }
         match (frame, reply) {
             (Frame::Request(_), Frame::Reply(reply)) => {
                 // A node that stops no longer reads it.
@@ -234,7 +237,7 @@ impl Dialler {
         }
         let certificate_ends = stream.certificate_ends();
         self.local.board.connected(self.peer, certificate_ends);
-        self.local.board.heard(self.peer, None);
+        self.local.board.heard(self.peer);
         self.local.complaints.connected(self.peer);
         let (me, peer) = (self.local.me(), self.peer);
         log::debug!(logger: self.local.log, "node {me}: connected to {peer}, protocol {protocol}");

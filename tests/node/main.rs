@@ -13,6 +13,7 @@
 // Tests time real processes, and what is missing in a test may panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod busy_host;
 mod certificates;
 mod cut_off;
 mod duplicate_id;
@@ -30,6 +31,7 @@ mod recall;
 mod remote;
 mod rolling;
 mod slow_host;
+mod slow_link;
 mod soak;
 mod storm;
 mod strangers;
@@ -39,4 +41,4 @@ mod takeover;
 mod upgrades;
 mod watch;
 
-use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, skip};
+use support::{certs, child, cluster, dice, holdings, lease_log, process, quota, real_time, skip};

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, geteuid, getpriority_process, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::alone::{start, start_under};
 use super::exclusion::guard_of;
@@ -24,20 +24,6 @@ fn a_command_cannot_gain_privileges_unless_that_is_allowed() {
         assert_eq!(alone.end().0, Some(0));
         alone.process.see(|record| assert_eq!(record.said, [format!("NoNewPrivs:\t{flag}")]));
     }
-}
-
-/// On a busy host the guard comes first, if it may, and the command as before.
-#[test]
-fn the_guard_takes_the_highest_ordinary_priority_and_gives_it_to_no_other_process() {
-    let shows = "nice; cut -d' ' -f19 /proc/$PPID/stat";
-    let mut alone = start(&["--restart", "never"], &["sh", "-c", shows]);
-    assert_eq!(alone.end().0, Some(0));
-    let usual = getpriority_process(None).unwrap();
-    alone.process.see(|record| {
-        let [command, guard] = [0, 1].map(|line| record.said[line].parse::<i32>().unwrap());
-        assert_eq!(command, usual);
-        assert!(guard == -20 || (guard == usual && !geteuid().is_root()), "{guard}");
-    });
 }
 
 /// The words that make the next program run as a user without privileges.

@@ -17,10 +17,11 @@ mod handover;
 mod host;
 mod relay;
 mod rig;
+mod scheduling;
 mod stuck_log;
 #[path = "../support/mod.rs"]
 #[allow(dead_code)] // a part is for the other programs; the program `node` uses all of it
 mod support;
 mod work;
 
-use support::{child, cluster, dice, process, skip};
+use support::{child, cluster, dice, process, real_time, skip};

@@ -11,4 +11,5 @@ pub(crate) mod holdings;
 pub(crate) mod lease_log;
 pub(crate) mod process;
 pub(crate) mod quota;
+pub(crate) mod real_time;
 pub(crate) mod skip;

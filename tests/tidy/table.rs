@@ -99,6 +99,7 @@ pub(super) const ROWS: [Row; 26] = [
             "serde",
             "serde_json",
             "signal_hook",
+            "thread_priority",
         ],
     ),
 ];

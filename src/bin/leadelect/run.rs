@@ -10,6 +10,7 @@ mod guard_protocol;
 mod host;
 mod leftovers;
 mod schedule;
+mod scheduling;
 mod signals;
 mod spare;
 mod supervisor;
@@ -114,6 +115,8 @@ The command cannot gain privileges by set-user-ID programs such as sudo, unless 
 Otherwise a process could become another user that `leadelect run` may not signal. If it may not kill a process, it \
 says so as an ERROR, tries for seconds, and goes on. In a control group of its own (as root, or with systemd's \
 Delegate=yes) the kernel kills such a process as well.
+
+The command has no real-time policy and no negative nice value, also if `leadelect run` has.
 
 If this program is killed and the config has a `state_dir`, another process tells the other nodes as soon as nothing \
 of the command is left, and the next leader starts within milliseconds. All processes of the command inherit the lock \
@@ -279,6 +282,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = if watched { config.death_witness(WitnessProgram::This) } else { config };
     let node = Arc::new(Node::start(config).map_err(Failure::of)?);
     let lock = inheritable_lock(&node).map_err(Failure::of)?;
+    scheduling::report(&spec.node);
     signals.set_node(&node);
     let exit_code = Supervisor::new(args, &node, timing, spec, (run.clone(), groups), workers, &signals).run();
     node.shutdown();

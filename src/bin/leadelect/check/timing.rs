@@ -1,14 +1,14 @@
 //! `leadelect check --timing`: how fast a cluster may fail over on this host.
 //!
 //! Three things take time while a node holds or wins a lease: its thread wakes late, its disk writes, and its messages
-//! travel. The manual says how large a part of the election timeout each may take. So each gives a shortest election
-//! timeout, and the longest of these is what this host can hold.
+//! travel. [`Pace`] says which election timeout that allows. A running node warns by the same rule, of what it measures
+//! of its own writes and answers.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never};
 use leadelect::config::NodeConfig;
-use leadelect::election::{NodeId, Timing};
+use leadelect::election::{NodeId, Pace, Timing};
 use leadelect::remote::Client;
 use leadelect::{Node, lease_clock_nanos};
 
@@ -23,30 +23,28 @@ const ROUND_TRIPS: u32 = 10;
 /// How long each sleep is meant to last.
 const SLEEP: Duration = Duration::from_millis(2);
 
-/// What each may take at most: this part of the election timeout.
-const LATENESS_PART: u32 = 10;
-const WRITE_PART: u32 = 20;
-const ROUND_TRIP_PART: u32 = 20;
-
 /// One thing that takes time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Measure {
     what: String,
     worst: Duration,
-    /// Which part of the election timeout it may take at most.
-    part: u32,
 }
 
 impl Measure {
     /// The worst of these.
-    fn of(what: String, part: u32, spans: impl IntoIterator<Item = Duration>) -> Option<Measure> {
+    fn of(what: String, spans: impl IntoIterator<Item = Duration>) -> Option<Measure> {
         let worst = spans.into_iter().max()?;
-        Some(Measure { what, worst, part })
+        Some(Measure { what, worst })
     }
+}
 
-    fn needs(&self) -> Duration {
-        self.worst * self.part
-    }
+/// What was measured. Nothing if it could not be.
+#[derive(Debug, Default)]
+struct Measures {
+    lateness: Option<Measure>,
+    write: Option<Measure>,
+    /// The slowest of the other nodes.
+    answer: Option<Measure>,
 }
 
 /// Measures, and reports which timing this host can hold. Without `node`, no disk is measured.
@@ -57,29 +55,28 @@ pub(super) fn check(
     others: &[NodeId],
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let mut measures = Vec::new();
-    measures.extend(Measure::of("a thread wakes late".into(), LATENESS_PART, lateness()));
+    let mut measures =
+        Measures { lateness: Measure::of("a thread wakes late".into(), lateness()), ..Default::default() };
     match node.map(|node| Node::rehearse_writes(node, WRITES)) {
         None => findings.ok("timing: no disk is measured without --id")?,
         Some(Ok(writes)) if writes.is_empty() => findings.ok("timing: without `state_dir` no disk is written")?,
-        Some(Ok(writes)) => measures.extend(Measure::of("a write to the state folder".into(), WRITE_PART, writes)),
+        Some(Ok(writes)) => measures.write = Measure::of("a write to the state folder".into(), writes),
         Some(Err(error)) => findings.error(&format!("timing: {error}"))?,
     }
+    let mut answers = Vec::new();
     for id in others.iter().filter(|_| client.is_some()) {
         // Until the first one that fails: a node that is down would cost some seconds each time.
         let ask = |_| client.and_then(|client| client.status(*id).ok()).map(|status| status.round_trip);
         let round_trips: Vec<Duration> = (0..ROUND_TRIPS).map_while(ask).collect();
-        let what = format!("an answer of node {id}");
-        match Measure::of(what, ROUND_TRIP_PART, round_trips) {
-            Some(measure) => measures.push(measure),
+        match Measure::of(format!("an answer of node {id}"), round_trips) {
+            Some(measure) => answers.push(measure),
             None => findings.warning(&format!("timing: node {id} does not answer, so its round trip is not known"))?,
         }
     }
-    for Measure { what, worst, part } in &measures {
-        findings.ok(&format!(
-            "timing: {what}: at worst {worst:.1?}, and at most 1/{part} of the election timeout is good"
-        ))?;
+    for Measure { what, worst } in measures.lateness.iter().chain(&measures.write).chain(&answers) {
+        findings.ok(&format!("timing: {what}: at worst {worst:.1?}"))?;
     }
+    measures.answer = answers.into_iter().max_by_key(|measure| measure.worst);
     match verdict(timing, &measures) {
         Ok(text) => findings.ok(&text),
         Err(text) => findings.warning(&text),
@@ -97,48 +94,63 @@ fn lateness() -> impl Iterator<Item = Duration> {
 }
 
 /// Whether this host can hold the timing of the config, and the shortest one that it can hold.
-fn verdict(timing: Timing, measures: &[Measure]) -> Result<String, String> {
+fn verdict(timing: Timing, measures: &Measures) -> Result<String, String> {
     let configured = timing.election_timeout();
-    let needed = measures.iter().map(Measure::needs).max().unwrap_or_default();
-    // As people write it: whole milliseconds.
-    let shortest = Duration::from_millis(u64::try_from(needed.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
-    let slowest = measures.iter().max_by_key(|measure| measure.needs()).map_or("nothing", |measure| &measure.what);
-    if configured >= needed {
-        Ok(format!("timing: this host can hold {configured:?}; the shortest election timeout is about {shortest:?}"))
-    } else {
-        Err(format!(
-            "timing: this host may not hold {configured:?}, because of this: {slowest}. Use an election timeout of at \
-             least {shortest:?} and a heartbeat interval of at most {:?}, or mend that",
-            shortest / 5
-        ))
+    let worst = |measure: &Option<Measure>| measure.as_ref().map(|measure| measure.worst).unwrap_or_default();
+    let Measures { lateness, write, answer } = measures;
+    let pace = Pace { lateness: worst(lateness), write: worst(write), round_trip: worst(answer) };
+    let shortest = pace.shortest_timeout();
+    if configured >= shortest {
+        return Ok(format!(
+            "timing: this host can hold {configured:?}; the shortest election timeout is about {shortest:?}"
+        ));
     }
+    let turn: Vec<&str> = write.iter().chain(answer).map(|measure| measure.what.as_str()).collect();
+    let why = if pace.turn() * Pace::TURN_PART > configured {
+        format!("{}, which may take a {}th of it", turn.join(" and then "), Pace::TURN_PART)
+    } else {
+        format!("a thread wakes late, which may take a {}th of it", Pace::LATENESS_PART)
+    };
+    Err(format!(
+        "timing: this host may not hold {configured:?}, because of this: {why}. Use an election timeout of at least \
+         {shortest:?} and a heartbeat interval of at most {:?}, or mend that",
+        pace.usual_interval()
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn measure(what: &str, micros: u64, part: u32) -> Measure {
-        Measure { what: what.into(), worst: Duration::from_micros(micros), part }
+    fn measure(what: &str, micros: u64) -> Option<Measure> {
+        Measure::of(what.into(), [Duration::from_micros(micros)])
     }
 
     #[test]
-    fn the_slowest_thing_decides() {
+    fn the_slowest_thing_decides_and_a_write_and_an_answer_count_together() {
         let timing = Timing::default();
-        let quick = [measure("wakes", 1_200, 10), measure("write", 4_000, 20), measure("answer", 900, 20)];
-        let text = verdict(timing, &quick).expect("80 ms are enough");
-        assert_eq!(text, "timing: this host can hold 500ms; the shortest election timeout is about 80ms");
-        let slow = [measure("wakes", 1_200, 10), measure("write", 40_000, 20)];
-        let text = verdict(timing, &slow).expect_err("800 ms");
-        assert!(text.contains("may not hold 500ms, because of this: write."), "{text}");
+        let verdict = |lateness, write, answer| {
+            let measures = Measures {
+                lateness: measure("wakes", lateness),
+                write: measure("write", write),
+                answer: measure("answer", answer),
+            };
+            super::verdict(timing, &measures)
+        };
+        let text = verdict(1_200, 4_000, 900).expect("98 ms are enough");
+        assert_eq!(text, "timing: this host can hold 500ms; the shortest election timeout is about 98ms");
+        let text = verdict(1_200, 24_000, 16_000).expect_err("800 ms");
+        assert!(text.contains("may not hold 500ms, because of this: write and then answer, which may take"), "{text}");
         assert!(text.contains("at least 800ms and a heartbeat interval of at most 160ms"), "{text}");
-        assert!(verdict(timing, &[]).is_ok());
+        let text = verdict(60_000, 4_000, 900).expect_err("600 ms");
+        assert!(text.contains("because of this: a thread wakes late") && text.contains("at least 600ms"), "{text}");
+        assert!(super::verdict(timing, &Measures::default()).is_ok());
     }
 
     #[test]
     fn the_worst_of_what_was_measured_counts_and_nothing_is_no_measure() {
         let spans = [3, 9, 4].map(Duration::from_millis);
-        assert_eq!(Measure::of("w".into(), 20, spans), Some(measure("w", 9_000, 20)));
-        assert_eq!(Measure::of("w".into(), 20, []), None);
+        assert_eq!(Measure::of("w".into(), spans), measure("w", 9_000));
+        assert_eq!(Measure::of("w".into(), []), None);
     }
 }

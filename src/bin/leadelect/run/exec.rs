@@ -11,12 +11,13 @@ use std::process::{Command, ExitCode, Stdio};
 
 use leadelect::lease_clock_nanos;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setpriority_process};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::set_no_new_privs;
 
 use super::super::Failure;
 use super::super::error_output::complain;
 use super::guard_protocol::{Received, ToGuard, receive};
+use super::scheduling::make_ordinary;
 
 const PRIVILEGES_STAY: bool = true;
 
@@ -28,7 +29,7 @@ pub(super) struct Args {
     node: String,
     #[arg(long, value_name = "PID")]
     guard: i32,
-    /// The nice value of the command
+    /// The nice value of `leadelect run`
     #[arg(long, allow_hyphen_values = true)]
     nice: i32,
     #[arg(long)]
@@ -40,8 +41,7 @@ pub(super) struct Args {
 /// Returns only if this process does not become the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::of)?;
-    // The guard's is for the guard alone.
-    setpriority_process(None, args.nice).map_err(Failure::of)?;
+    make_ordinary(args.nice).map_err(Failure::of)?;
     let mut input = None;
     let (token, until) = loop {
         let Received::Message(message, file) = receive(stdin(), RecvFlags::empty()) else {
