@@ -22,10 +22,10 @@ impl Election {
         };
         // As after a release: a heartbeat of the dead that still comes gets no promise.
         heard.released = true;
-        self.succession.retain(|id| *id != of);
+        let suspected_at = heard.at + self.setup.timing.suspicion();
         match &mut self.state {
             State::Follower(follower) if follower.leader == Some(of) && follower.hint.is_none() => {
-                self.inherit(now, of, out);
+                self.inherit(now, of, suspected_at, out);
             }
             State::PreCandidate(_) => self.ask_the_free(now, out),
             State::Candidate(candidate) => {
@@ -46,11 +46,14 @@ impl Election {
     }
 
     /// The first in the line of succession campaigns at once, and the others after it.
-    fn inherit(&mut self, now: Instant, from: NodeId, out: &mut Effects) {
+    ///
+    /// This node has not heard the dead for long? Then it comes late to this news, another leader may be elected, and
+    /// it asks for pre-votes first.
+    fn inherit(&mut self, now: Instant, from: NodeId, suspected_at: Instant, out: &mut Effects) {
         self.failed = false;
         let patience = self.patience(now);
         let is_free = self.may_lead() && self.work.is_none() && now >= self.free_at(self.setup.me, self.next_term()).0;
-        if patience.is_zero() && is_free {
+        if patience.is_zero() && is_free && now < suspected_at {
             self.campaign(now, Cause::LeaderDied { leader: from }, out);
         } else {
             self.follow(now, None, now + patience, Cause::LeaderDied { leader: from }, out);

@@ -32,11 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_secs(3);
 /// How long a process that is started again takes to start.
 const START: Duration = Duration::from_millis(20);
+/// How long after the end of a process another one gets its lock.
+const LOCK: Duration = Duration::from_millis(3);
 
 /// Why a leader is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Crash,
+    WatchedCrash,
+    RestartAtOnce,
     HandOver,
     RestartThenCrash,
     TwoInARow,
@@ -44,8 +48,10 @@ enum Cause {
     OthersHoldOff,
 }
 
-const CAUSES: [(Cause, &str); 6] = [
+const CAUSES: [(Cause, &str); 8] = [
     (Cause::Crash, "the leader crashes"),
+    (Cause::WatchedCrash, "the leader is killed, and a lock watcher says so"),
+    (Cause::RestartAtOnce, "the leader is killed and starts again at once"),
     (Cause::HandOver, "hand-over"),
     (Cause::RestartThenCrash, "a follower restarts, then the leader crashes"),
     (Cause::TwoInARow, "the next leader crashes within a heartbeat interval"),
@@ -162,6 +168,15 @@ impl Run {
         let timeout = Timing::default().election_timeout();
         match cause {
             Cause::Crash => self.crash_leader(),
+            Cause::WatchedCrash => {
+                self.world.tell_obituaries(self.dice.next(), Some(LOCK));
+                self.crash_leader();
+                self.world.now.after(LOCK)
+            }
+            Cause::RestartAtOnce => {
+                self.world.tell_obituaries(self.dice.next(), None);
+                self.restart(self.leader)
+            }
             Cause::HandOver => {
                 self.hand_over();
                 self.world.now

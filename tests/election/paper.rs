@@ -1,7 +1,7 @@
 //! The protocol, one sentence at a time.
 //!
 //! Each test is one sentence of the Raft paper (Ongaro and Ousterhout 2014), of Ongaro's thesis (2014), of the paper on
-//! leases (Gray and Cheriton 1989), or of one of leadelect's own thirteen rules, and says which. A sentence about time
+//! leases (Gray and Cheriton 1989), or of one of leadelect's own fifteen rules, and says which. A sentence about time
 //! is tested at its boundary: one nanosecond before, and at the moment itself. The manner is that of etcd's
 //! `raft_paper_test.go`.
 //!
@@ -14,6 +14,7 @@ mod hint;
 mod lease;
 mod node;
 mod node_id;
+mod obituary;
 mod pre_vote;
 mod promise;
 mod restart;

@@ -23,6 +23,8 @@
 //! | `hang ID D` | the work that runs there does not return for D, even if it is told to stop |
 //! | `eligible ID yes`, `eligible ID no` | whether a node is eligible |
 //! | `lie A B N` | A sends B heartbeats of terms that it has not won: N of them, each 2^32 further |
+//! | `obituaries` | from now on a process that is started says that the earlier ones of its node are dead |
+//! | `watcher ID` | a process that waits for the lock of a node gets it, and says so |
 //! | `advance D` | time passes |
 //! | `until lease [ID]`, `until no lease`, `until says ID WORD` | time passes until then, at most a minute |
 //! | `heartbeats on`, `heartbeats off` | whether every heartbeat is shown |
@@ -236,6 +238,8 @@ impl Stage {
                 let until = world.now.after(duration(span)?);
                 world.hang(node(id)?, until);
             }
+            ("obituaries", []) => world.tell_obituaries(1, None),
+            ("watcher", [id]) => world.watcher_speaks(node(id)?),
             ("eligible", [id, what]) => world.set_eligible(node(id)?, *what == "yes"),
             ("advance", [span]) => world.run_until(world.now.after(duration(span)?)),
             ("until", ["lease"]) => wait(world, |world| world.acting().is_some())?,

@@ -38,6 +38,7 @@ use liar::Liar;
 
 mod campaign;
 mod liar;
+mod obituary;
 mod program;
 
 /// How many lines of a failed run are shown.
@@ -106,8 +107,11 @@ enum Fault {
     Ill,
     Stop,
     SlowTurn,
+    /// A process dies and the next one or a watcher says so at once; or something like that comes late or is untrue.
+    Obituary,
 }
 
+/// All but the obituary, which only some runs have.
 const FAULTS: [Fault; 23] = [
     Fault::Crash,
     Fault::Reboot,
@@ -231,6 +235,9 @@ impl Trouble {
         let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| dice.chance(likely)).collect();
         if faults.is_empty() {
             faults.push(Fault::Crash);
+        }
+        if let Some(often) = obituary::choose(seed, &mut world) {
+            faults.extend(std::iter::repeat_n(Fault::Obituary, often));
         }
         let liar = Liar::of(seed, &world.ids());
         let mut trouble = Trouble {
@@ -390,6 +397,7 @@ impl Trouble {
                 self.later.insert((at, victim), Later::Start);
             }
             Fault::SpuriousTick => self.world.wake(victim),
+            Fault::Obituary => self.strike_with_obituary(victim),
             Fault::HandOver
             | Fault::Eligible
             | Fault::Hang
@@ -573,6 +581,7 @@ impl Trouble {
                 let other = *self.dice.pick(&ids);
                 self.trouble_one(victim, other);
             }
+            self.world.obituary_comes_late();
             let next = self.soon(self.timeout / 2);
             let gone = |world: &World| world.acting() != Some(leader);
             if self.world.run_to(next, gone) && self.world.checker.violation.is_none() {

@@ -220,6 +220,23 @@ impl Checker {
         }
     }
 
+    /// A node hears that nothing of a holder of its promise acts any more in a term up to this one, except in the life
+    /// that lives on, if there is one.
+    pub(crate) fn buries(&mut self, node: NodeId, (of, lives): (NodeId, Option<u64>), up_to: Term) {
+        let freed = |owed: &Owed| owed.holder == of && owed.term <= up_to && Some(owed.life) != lives;
+        if self.owed.get(&node).is_some_and(freed) {
+            self.owed.remove(&node);
+        }
+    }
+
+    /// What is said of the dead is true: nothing of them acts.
+    pub(crate) fn obituary_true(&mut self, now: Real, of: NodeId, up_to: Term) {
+        let acts = self.work.get(&of).filter(|work| work.token <= up_to && now < work.until);
+        if let Some(work) = acts {
+            self.fail("ObituaryTrue", format!("{of} is said to be dead up to term {up_to}, and does {work:?}"));
+        }
+    }
+
     /// No two nodes can act at the same moment of real time: neither on a lease, nor finishing what it had begun.
     fn lease_exclusion(&mut self, step: &Step, now: Real, work: Work) {
         self.work.insert(step.node, work);

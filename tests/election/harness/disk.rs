@@ -34,6 +34,8 @@ pub(crate) struct Disk {
     /// A write has failed since the node started.
     pub(crate) failed: bool,
     pub(crate) torn: bool,
+    /// Something was written since the host started.
+    pub(crate) written_in_this_boot: bool,
     durable: Option<HardState>,
     /// The other slot: what was durable before.
     older: Option<HardState>,
@@ -42,7 +44,16 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn empty() -> Self {
-        Disk { mood: Mood::Works, half: None, failed: false, torn: false, durable: None, older: None, writing: None }
+        Disk {
+            mood: Mood::Works,
+            half: None,
+            failed: false,
+            torn: false,
+            written_in_this_boot: false,
+            durable: None,
+            older: None,
+            writing: None,
+        }
     }
 
     /// What would survive a power cut now.
@@ -62,6 +73,7 @@ impl Disk {
         if let Some(state) = self.writing.take() {
             self.older = self.durable.replace(state);
             self.torn = false;
+            self.written_in_this_boot = true;
         }
     }
 

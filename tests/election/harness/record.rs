@@ -100,6 +100,13 @@ pub(crate) enum Stage {
     Refuses,
 }
 
+impl Said {
+    /// An obituary ends promises, as a release does.
+    pub(crate) fn obituary(text: String) -> Self {
+        Said { kind: Kind::Release, stage: Stage::Asks, text }
+    }
+}
+
 impl From<&Request> for Said {
     fn from(request: &Request) -> Self {
         let kind = match request {

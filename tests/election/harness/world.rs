@@ -4,6 +4,7 @@
 //! that threads share do beside that, and nothing else, is written here once more.
 
 mod node;
+mod obituary;
 mod program;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use super::lies;
 use super::network::Network;
 use super::per_node::PerNode;
 use super::record::{Mark, Record, Said};
+use obituary::{Obituaries, Obituary};
 use program::Told;
 
 pub(crate) use node::{Node, Wall, WindUp};
@@ -38,6 +40,8 @@ pub(crate) struct World {
     pub(crate) record: Option<Record>,
     /// Whether the story tells every heartbeat, and not only the first of a term.
     pub(crate) every_heartbeat: bool,
+    /// Nobody says obituaries, unless somebody wants it.
+    obituaries: Option<Obituaries>,
     nodes: PerNode<Node>,
     next: Agenda<Happening>,
     dice: Dice,
@@ -53,6 +57,17 @@ enum Happening {
     },
     /// A node looks at its clock and its queue.
     Look(NodeId),
+    /// A watcher gets the lock of a process of this life, which has died, unless the next process has it already.
+    LockTaken {
+        id: NodeId,
+        life: u64,
+    },
+    /// A process was started before, and gets the lock of its node.
+    Start(NodeId),
+    SaysAgain {
+        obituary: Obituary,
+        times: u8,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +83,7 @@ enum Letter {
         life: u64,
         reply: Reply,
     },
+    Obituary(Obituary),
     /// From the node's own process, in this life.
     Own {
         life: u64,
@@ -101,6 +117,7 @@ impl World {
             story: None,
             record: None,
             every_heartbeat: false,
+            obituaries: None,
             nodes: nodes.collect(),
             next: Agenda::new(),
             dice: Dice(seed),
@@ -159,6 +176,9 @@ impl World {
         if node.engine.is_some() {
             return;
         }
+        if let Some(until) = node.work_outlives_until(now) {
+            return self.happens(until, Happening::Start(id)); // it waits for the lock
+        }
         node.life += 1;
         let local = node.clock.at(now);
         let recovery = match (node.stateless, node.disk.durable()) {
@@ -191,6 +211,7 @@ impl World {
         let election = Election::new(node.setup.clone(), recovery, local, seed);
         node.engine = Some(Engine::new(election, node.last_words()));
         node.own(Mail::Start);
+        self.process_speaks(id);
         self.look(id, now);
     }
 
@@ -205,8 +226,9 @@ impl World {
                 node.disk.break_write(&mut self.dice);
             }
         }
-        node.engine = None;
+        let ran = node.engine.take().is_some();
         node.queue.clear();
+        node.met.clear();
         node.published = None;
         node.paused = false;
         node.stuck = None;
@@ -218,6 +240,9 @@ impl World {
         let step = node.step(now);
         self.set_work(id, &step, None);
         self.checker.published(&step, None);
+        if ran {
+            self.lock_is_free(id);
+        }
     }
 
     /// The host goes down and its clock starts anew; the process is to be started later.
@@ -228,11 +253,13 @@ impl World {
         node.clock.set_at = now;
         node.clock.showed = Instant::ZERO;
         node.booted_in_life = true;
+        node.disk.written_in_this_boot = false;
     }
 
     /// The disk is replaced by an empty one.
     pub(crate) fn lose_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk = Disk::empty();
+        self.loses_state(id);
         self.checker.forgot(id);
     }
 
@@ -243,13 +270,16 @@ impl World {
                 let vote = |request: &Request| matches!(request, Request::Vote { term: Term(1), .. });
                 *to == id && matches!(&**letter, Letter::Request { request, .. } if vote(request))
             }
-            Happening::Look(_) => false,
+            Happening::Look(_) | Happening::LockTaken { .. } | Happening::Start(_) | Happening::SaysAgain { .. } => {
+                false
+            }
         })
     }
 
     /// The newest of what the node has stored goes bad.
     pub(crate) fn rot_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk.rot();
+        self.loses_state(id);
         self.checker.forgot(id);
     }
 
@@ -327,6 +357,10 @@ impl World {
             match happening {
                 Happening::Arrival { to, letter } => self.arrive(to, letter),
                 Happening::Look(id) => self.drive(id),
+                Happening::LockTaken { id, life } if self.nodes[&id].life == life => self.watcher_speaks(id),
+                Happening::LockTaken { .. } => {}
+                Happening::Start(id) => self.start(id),
+                Happening::SaysAgain { obituary, times } => self.say(obituary, times),
             }
         }
         self.observe();
@@ -364,6 +398,12 @@ impl World {
         if matches!(&*letter, Letter::Reply { life, .. } | Letter::Own { life, .. } if *life != node.life) {
             return; // the connection that it would have come on has ended
         }
+        match &*letter {
+            Letter::Obituary(obituary) if !self.lets_through(to, obituary) => return,
+            Letter::Request { from, life, .. } => self.node_mut(to).meets(*from, *life),
+            _ => {}
+        }
+        let node = self.nodes.get_mut(&to).expect("a node");
         node.queue.push_back(letter);
         self.drive(to);
     }
@@ -439,6 +479,10 @@ impl World {
                 self.step(id, Mail::Request { from, request }, Some((from, life)));
             }
             Letter::Reply { from, reply, .. } => self.step(id, Mail::Reply { from, reply }, None),
+            Letter::Obituary(obituary) => {
+                let (of, up_to) = self.hears_obituary(id, &obituary);
+                self.step(id, Mail::Obituary { of, up_to }, None);
+            }
             Letter::Own { mail, .. } => {
                 let node = self.nodes.get_mut(&id).expect("a node");
                 match mail {
@@ -470,7 +514,7 @@ impl World {
             matches!(&mail, Mail::Request { request: Request::PreVote { term, .. }, .. } if term.0 <= nearest);
         let before = asks_pre_vote.then(|| engine.election().clone());
         let told = Told::of(&mail);
-        let from_peer = matches!(&mail, Mail::Request { .. } | Mail::Reply { .. });
+        let from_peer = matches!(&mail, Mail::Request { .. } | Mail::Reply { .. } | Mail::Obituary { .. });
         let election = engine.election();
         let steps_down = election.leader() == Some(id) && election.awaits_work() == Some(election.term());
         if let (true, Mail::Call { call: Call::HandOver { successor: None, hold_off }, .. }) = (steps_down, &mail) {
@@ -596,7 +640,7 @@ impl World {
         let said = |letter: &Letter| match letter {
             Letter::Request { request, .. } => Said::from(request),
             Letter::Reply { reply, .. } => Said::from(reply),
-            Letter::Own { .. } | Letter::Nudge => unreachable!("a node sends itself nothing"),
+            Letter::Obituary(_) | Letter::Own { .. } | Letter::Nudge => unreachable!("no message of an engine"),
         };
         let arrivals = delays.map(|delay| delay.map(|delay| self.now.after(delay)));
         self.note(|| Mark::Message {

@@ -75,6 +75,8 @@ pub(super) struct Node {
     pub(super) stalled: Option<u8>,
     /// So many letters were waiting when it went on. They come first.
     pub(super) backlog: u8,
+    /// Its last process but the present one is dead, and nobody has said so yet: up to which term.
+    pub(super) unsaid: Option<Term>,
 }
 
 /// What never changes need not be compared.
@@ -106,6 +108,7 @@ pub(super) struct Letter {
 pub(super) enum Says {
     Request(Request),
     Reply(Reply),
+    Obituary(Term),
 }
 
 impl fmt::Display for Letter {
@@ -114,6 +117,7 @@ impl fmt::Display for Letter {
         match &self.says {
             Says::Request(request) => request.fmt(f),
             Says::Reply(reply) => reply.fmt(f),
+            Says::Obituary(up_to) => write!(f, "Obituary term={up_to}"),
         }
     }
 }
@@ -371,6 +375,11 @@ impl<'a> Change<'a> {
                 self.step(place, mail, Some((asker, letter.life)), survives)
             }
             Says::Reply(reply) => self.step(place, Mail::Reply { from, reply }, None, survives),
+            Says::Obituary(up_to) => {
+                self.checker.obituary_true(NOW, from, up_to);
+                self.checker.buries(self.cluster.nodes[place].id(), (from, None), up_to);
+                self.step(place, Mail::Obituary { of: from, up_to }, None, survives)
+            }
         }
     }
 
@@ -390,6 +399,17 @@ impl<'a> Change<'a> {
         names::Candidacy::NONE.mark_stale(place, &mut self.cluster.letters);
         names::Candidacy::NONE.mark_stale(place, &mut self.cluster.late);
         self.cluster.late.sort_by_key(|letter| letter.print);
+    }
+
+    /// Somebody who has got the lock of a dead process tells both others, now or some time later.
+    pub(super) fn bury(&mut self, place: usize) {
+        let Some(up_to) = self.change(place, |node| node.unsaid.take()) else {
+            return;
+        };
+        self.checker.obituary_true(NOW, self.cluster.nodes[place].id(), up_to);
+        for to in (0..3).filter(|to| *to != place) {
+            self.send(place, to, 0, Says::Obituary(up_to));
+        }
     }
 
     pub(super) fn start(&mut self, place: usize) {

@@ -142,6 +142,13 @@ impl Run {
             500..503 => self.restart(id),
             503..506 => self.call(id),
             506..512 => self.program_changes(id),
+            // What is said of the dead need not be true here.
+            _ if self.dice.chance(4) => {
+                let (of, highest) =
+                    (*self.dice.pick(&[1u16, 2, 3].map(NodeId::from)), self.nodes[&id].election().term());
+                let up_to = Term(highest.0.saturating_sub(self.dice.below(2)));
+                self.step(id, Mail::Obituary { of, up_to });
+            }
             512..520 => {
                 if let Some(term) = self.nodes[&id].driven.taken().first().copied() {
                     self.step(id, Mail::LeaseFree { term });

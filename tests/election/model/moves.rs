@@ -24,6 +24,8 @@ pub(super) struct World {
     /// Nothing is followed beyond this term.
     pub(super) terms: u64,
     pub(super) fault: Option<Fault>,
+    /// That a process has died may be said.
+    pub(super) obituaries: bool,
 }
 
 /// What may still depart from the default.
@@ -62,6 +64,8 @@ pub(super) enum Move {
     GoOn(usize),
     Mend,
     Start(usize),
+    /// A process of this node that has died is said to be dead.
+    Bury(usize),
 }
 
 impl Left {
@@ -78,7 +82,8 @@ impl Left {
             | Move::DeliverLate(_)
             | Move::GoOn(_)
             | Move::Mend
-            | Move::Start(_) => return Some(left),
+            | Move::Start(_)
+            | Move::Bury(_) => return Some(left),
             Move::Hold(_) | Move::DeliverAndKeep(_) | Move::Stall(_) | Move::Cut(_) => {
                 left.others = less(left.others)?;
             }
@@ -121,6 +126,7 @@ pub(super) fn beginning(world: &World, fast: u8, events: &mut Vec<Event>) -> Clu
             lingers: false,
             stalled: None,
             backlog: 0,
+            unsaid: None,
         })
     };
     let cluster = Cluster {
@@ -202,6 +208,9 @@ impl Cluster {
         }
         let quiet = default == Move::TimePasses;
         for (place, node) in self.nodes.iter().enumerate() {
+            if quiet && node.unsaid.is_some() {
+                moves.push(Move::Bury(place));
+            }
             let Some(election) = node.election() else {
                 if quiet {
                     moves.push(Move::Start(place));
@@ -315,6 +324,11 @@ impl Cluster {
             }
             Move::Mend => change.cluster.cut = Cut::default(),
             Move::Start(place) => change.start(place),
+            Move::Bury(place) => change.bury(place),
+        }
+        if let Move::Crash(place) | Move::CrashWhenStored(place) = what {
+            change
+                .change(place, |node| node.unsaid = node.durable.filter(|_| world.obituaries).map(|state| state.term));
         }
         Some(change.done())
     }
@@ -352,6 +366,7 @@ impl Cluster {
             Move::GoOn(place) => format!("{} goes on", id(place)),
             Move::Mend => "all links carry again".to_owned(),
             Move::Start(place) => format!("{} starts", id(place)),
+            Move::Bury(place) => format!("a process of {} is said to be dead", id(place)),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Candidacy {
         }
         for letter in letters {
             let asked_by = match &letter.says {
-                Says::Request(_) => letter.from,
+                Says::Request(_) | Says::Obituary(_) => letter.from,
                 Says::Reply(_) => letter.to,
             };
             if usize::from(asked_by) != asker || candidacy(&letter.says) != Some(CURRENT) {
@@ -90,7 +90,7 @@ impl Candidacy {
                 | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
                     *candidacy = STALE;
                 }
-                Says::Request(_) | Says::Reply(_) => {}
+                Says::Request(_) | Says::Reply(_) | Says::Obituary(_) => {}
             }
             *letter = Shared::new(renamed);
         }
@@ -101,7 +101,7 @@ fn candidacy(says: &Says) -> Option<u64> {
     match says {
         Says::Request(Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. })
         | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => Some(*candidacy),
-        Says::Request(_) | Says::Reply(_) => None,
+        Says::Request(_) | Says::Reply(_) | Says::Obituary(_) => None,
     }
 }
 
@@ -110,7 +110,7 @@ fn candidacy(says: &Says) -> Option<u64> {
 pub(super) fn tidy(cluster: &mut Cluster, mut checker: Checker) {
     let nodes = &cluster.nodes;
     let has_connection = |letter: &Letter| match &letter.says {
-        Says::Request(_) => true,
+        Says::Request(_) | Says::Obituary(_) => true,
         Says::Reply(_) => {
             let asker = &nodes[usize::from(letter.to)];
             asker.engine.is_some() && asker.life == letter.life
@@ -210,7 +210,8 @@ fn heartbeat(letter: &Letter) -> Option<(Term, u64)> {
         Says::Request(Request::Heartbeat { term, seq, .. } | Request::Release { term, seq, .. })
         | Says::Reply(Reply::Heartbeat { term, seq, .. }) => Some((*term, *seq)),
         Says::Request(Request::PreVote { .. } | Request::Vote { .. })
-        | Says::Reply(Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. }) => None,
+        | Says::Reply(Reply::PreVote { .. } | Reply::Vote { .. } | Reply::Release { .. })
+        | Says::Obituary(_) => None,
     }
 }
 
@@ -218,6 +219,6 @@ fn set_heartbeat(letter: &mut Letter, number: u64) {
     match &mut letter.says {
         Says::Request(Request::Heartbeat { seq, .. } | Request::Release { seq, .. })
         | Says::Reply(Reply::Heartbeat { seq, .. }) => *seq = number,
-        Says::Request(Request::PreVote { .. } | Request::Vote { .. }) | Says::Reply(_) => {}
+        Says::Request(Request::PreVote { .. } | Request::Vote { .. }) | Says::Reply(_) | Says::Obituary(_) => {}
     }
 }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use leadelect::election::{Cause, Event, Refusal, Reply};
+use leadelect::election::{Cause, Event, Refusal, Reply, Role};
 
 use super::cluster::{Cluster, Node, Says};
 use super::fingerprint::Shared;
 use super::moves::{Left, Move};
 
-const SITUATIONS: [&str; 17] = [
+const SITUATIONS: [&str; 18] = [
     "a lease in term 1",
     "a lease in term 2",
     "a lease in term 3",
@@ -26,6 +26,7 @@ const SITUATIONS: [&str; 17] = [
     "a leader known by a hint",
     "a candidacy lost",
     "work that goes on until the lease is over",
+    "an heir that campaigns when its leader has died",
 ];
 
 /// What one departure alone does not lead to.
@@ -56,6 +57,7 @@ impl Reached {
                 }
                 Cause::LeaseLost => &[7],
                 Cause::NamedSuccessor { .. } => &[8],
+                Cause::LeaderDied { .. } if event.role == Role::Candidate => &[17],
                 Cause::LeaderHinted { .. } => &[14],
                 Cause::CandidacyLost { .. } => &[15],
                 _ => &[],

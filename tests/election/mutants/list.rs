@@ -3,6 +3,7 @@
 //! A replacement is an expression. It may say anything that the function it stands in could say.
 
 mod node;
+mod obituary;
 mod peace;
 mod succession;
 
@@ -12,6 +13,7 @@ const ELECTION: &str = "src/election.rs";
 const VOTER: &str = "src/election/voter.rs";
 const CANDIDATE: &str = "src/election/candidate.rs";
 const LEADER: &str = "src/election/leader.rs";
+const OBITUARY: &str = "src/election/obituary.rs";
 const SUCCESSION: &str = "src/election/succession.rs";
 const TERM: &str = "src/election/term.rs";
 const TAKEOVER: &str = "src/election/takeover.rs";
@@ -561,6 +563,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
     succession::NEVER_YIELDS,
     succession::YIELDS_AT_ONCE,
     succession::FLAPPING_FORGIVEN,
+    // ---- What is owed to the dead. ----
+    obituary::OBITUARY_ENDS_LATER_PROMISE,
+    obituary::OBITUARY_ENDS_ANY_PROMISE,
+    obituary::OBITUARY_ENDS_QUARANTINE,
+    obituary::OBITUARY_OF_LATER_LEADER,
+    obituary::HEIR_OF_ANOTHER_LEADER,
+    obituary::HEIR_OWES_NOTHING,
+    obituary::HEIR_BESIDE_ITS_WORK,
+    obituary::HEIR_OUT_OF_TURN,
+    obituary::LATE_HEIR,
+    obituary::HEARTBEAT_OF_THE_DEAD_COUNTS,
+    obituary::HEIR_IN_SPITE_OF_A_HINT,
+    obituary::PROMISE_OUTLIVES_ITS_HOLDER,
+    obituary::FREE_ARE_NOT_ASKED,
+    obituary::OBITUARY_OF_ITSELF,
+    obituary::OBITUARY_WITHOUT_THE_LOCK,
+    obituary::LOCK_BEFORE_THE_WORK,
+    obituary::COPY_IS_BELIEVED,
     // ---- What a node decides beyond its part in the election. ----
     node::STOPS_BEFORE_WORK_ENDED,
     node::STOP_RELEASES_AT_ONCE,

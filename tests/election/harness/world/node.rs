@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use leadelect::NodeId;
 use leadelect::election::{Deadline, HardState, Instant, Role, Setup, Term};
 use leadelect::engine::{Engine, Mail};
 
@@ -47,6 +48,10 @@ pub(crate) struct Node {
     /// Work that has hung, and until when: it returns no sooner.
     pub(crate) stuck: Option<Work>,
     pub(super) looks_at: Real,
+    /// From which life of which peer a connection has come, in this life.
+    pub(super) met: BTreeMap<NodeId, u64>,
+    /// How often what it had stored was lost.
+    pub(super) disk_losses: u64,
 }
 
 /// The wall clock of a node without state.
@@ -90,6 +95,8 @@ impl Node {
             lies: None,
             stuck: None,
             looks_at: Real::NEVER,
+            met: BTreeMap::new(),
+            disk_losses: 0,
         }
     }
 
@@ -105,6 +112,18 @@ impl Node {
     /// Whether nothing is pending in it.
     pub(crate) fn is_settled(&self) -> bool {
         self.engine.as_ref().is_none_or(Engine::is_settled)
+    }
+
+    /// Until when work goes on although the node's own threads have died. The process lives on, and keeps its lock.
+    pub(super) fn work_outlives_until(&self, now: Real) -> Option<Real> {
+        let work = self.work.filter(|work| self.engine.is_none() && now < work.until);
+        work.map(|work| work.until)
+    }
+
+    /// Of a peer's lives the last one has a connection, whatever is late of an earlier one.
+    pub(super) fn meets(&mut self, peer: NodeId, life: u64) {
+        let known = self.met.entry(peer).or_default();
+        *known = life.max(*known);
     }
 
     /// How long the others may take to answer a release.

@@ -90,7 +90,7 @@ impl World {
     pub(crate) fn hang(&mut self, id: NodeId, until: Real) {
         let now = self.now;
         let node = self.node_mut(id);
-        if let Some(work) = node.work.filter(|work| now < work.until) {
+        if let Some(work) = node.work.filter(|work| node.engine.is_some() && now < work.until) {
             node.stuck = Some(Work { until, ..work });
         }
     }
@@ -362,6 +362,9 @@ impl World {
         }
         node.work = Some(work);
         let ending = node.winding_up;
+        if work.until > now {
+            self.stays_dead(id, work.token);
+        }
         self.note(|| Mark::Lease { node: id, token: work.token, until: work.until, ending });
         self.checker.acts(step, now, work);
     }
