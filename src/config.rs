@@ -29,6 +29,7 @@
 
 mod builder;
 mod text;
+mod written;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -277,9 +278,11 @@ impl NodeConfig {
 pub enum WitnessProgram {
     /// The program `leadelect`, found as a shell finds it.
     Leadelect,
-    /// A program at this path which calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it does anything else.
+    /// A program at this path which calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it
+    /// does anything else.
     At(PathBuf),
-    /// This very program. It calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it does anything else.
+    /// This very program. It calls [`become_one_if_asked`](crate::death_witness::become_one_if_asked) before it does
+    /// anything else.
     This,
 }
 

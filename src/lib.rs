@@ -42,6 +42,7 @@
 //! | hand over, stop | [`Node::resign`], [`Node::transfer_to`], [`Node::shutdown`] |
 //! | act as leader without a closure | [`Node::lease`], [`Lease`] |
 //! | configure it | [`Config`], [`config`] |
+//! | make a crash cost milliseconds | [`death_witness`] |
 //! | watch it | [`Status`], [`Events`], [`status`], [`Counters`](status::Counters) |
 //! | ask or command running nodes from outside | [`remote`], or the program `leadelect` |
 //! | use the protocol over another transport, or check it | [`election`] |

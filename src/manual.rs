@@ -9,6 +9,9 @@ pub mod safety {}
 #[doc = include_str!("manual/failover.md")]
 pub mod failover {}
 
+#[doc = include_str!("manual/death.md")]
+pub mod death {}
+
 #[doc = include_str!("manual/clocks.md")]
 pub mod clocks {}
 

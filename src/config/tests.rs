@@ -424,39 +424,3 @@ fn a_state_folder_that_others_may_write_to_is_warned_of() {
         assert_eq!(warned_of, warned, "{mode:o}: {:?}", node.warnings());
     }
 }
-
-#[test]
-fn a_config_that_is_handed_to_another_process_arrives_as_it_was() {
-    let ca = TestCa::new("ca");
-    let certs = ca.sign("own", &["own.example"]);
-    let (cert, key) = (certs.cert.display(), certs.key.display());
-    let full = format!(
-        r#"
-cluster: orders
-certs: {{ ca: {}, server: {{ cert: {cert}, key: {key} }} }}
-state_dir: a folder/with a blank
-recording_dir: "recordings: here"
-timing: {{ heartbeat_interval: 30ms, election_timeout: 0.1200005s, rpc_timeout: 40500us, clock_drift: 0.02% }}
-nodes:
-  "10": {{ addr: own.example, port: "7000", listen: 0.0.0.0, priority: -3 }}
-  "007": {{ addr: "2001:db8::2", port: 7000, tls_name: two.example, witness: true }}
-  "1e3": {{ addr: 10.0.0.3, port: 7000 }}
-"#,
-        certs.ca.display()
-    );
-    for (text, me) in [(full.as_str(), "10"), (&three(""), "2")] {
-        let given = Config::from_yaml_str(text).and_then(|config| config.for_node(me)).expect("a config");
-        let yaml = given.to_yaml().expect("texts");
-        let found = Config::from_yaml_str(&yaml).and_then(|config| config.for_node(me)).expect(&yaml);
-        let folder = |folder: &Option<PathBuf>| {
-            folder.as_ref().map(|folder| std::path::absolute(folder).expect("a current folder"))
-        };
-        assert_eq!(found.cluster, given.cluster);
-        assert_eq!((found.timing(), found.rpc_timeout), (given.timing(), given.rpc_timeout));
-        assert_eq!(found.state_dir, folder(&given.state_dir));
-        assert_eq!(found.recording_dir, folder(&given.recording_dir));
-        assert!(found.members.iter().eq(given.members.iter()), "{yaml}");
-        let files = |config: &NodeConfig| config.identity.as_ref().map(|identity| identity.files().clone());
-        assert_eq!(files(&found), files(&given));
-    }
-}

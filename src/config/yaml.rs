@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_yaml::{Mapping, Value};
 
 use super::builder::{EXPECTED_ID, EXPECTED_PORT, scope_id};
-use super::{Config, ConfigBuilder, ConfigError, ConfigErrorKind, Member, NodeConfig, NodeSpec, found, text};
-use crate::election::NodeId;
+use super::{Config, ConfigBuilder, ConfigError, ConfigErrorKind, NodeSpec, found, text};
 use crate::tls::{self, CertFiles, may_be_key, shown};
 
 /// The largest config: five times 64 nodes with every key set.
@@ -52,59 +50,6 @@ impl Config {
     /// When anything in it is not as it should be.
     pub fn from_yaml_str(text: &str) -> Result<Config, ConfigError> {
         builder(text, Path::new(""))?.build()
-    }
-}
-
-impl NodeConfig {
-    /// The config of the cluster as a file would spell it. Its paths count from the root, so that any process can read
-    /// it.
-    ///
-    /// # Errors
-    ///
-    /// When this process has no current folder, or a path is no text.
-    pub(crate) fn to_yaml(&self) -> io::Result<String> {
-        let time = |span: Duration| format!("{}.{:09}s", span.as_secs(), span.subsec_nanos());
-        let path = |path: &Path| {
-            let no_text = || io::Error::new(io::ErrorKind::InvalidData, "expected paths that are texts");
-            std::path::absolute(path)?.to_str().map(|path| Value::from(path)).ok_or_else(no_text)
-        };
-        let map = |entries: Vec<(&str, Value)>| {
-            Value::from(entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Mapping>())
-        };
-        let mut config = vec![("cluster", Value::from(self.cluster.as_str()))];
-        match self.identity.as_ref().map(|identity| identity.files()) {
-            Some(CertFiles { ca, cert, key }) => {
-                let server = map(vec![("cert", path(cert)?), ("key", path(key)?)]);
-                config.push(("certs", map(vec![("ca", path(ca)?), ("server", server)])));
-            }
-            None => config.push(("insecure", Value::from("true"))),
-        }
-        for (key, folder) in [("state_dir", &self.state_dir), ("recording_dir", &self.recording_dir)] {
-            config.extend(folder.as_ref().map(|folder| Ok::<_, io::Error>((key, path(folder)?))).transpose()?);
-        }
-        let timing = self.timing();
-        config.push((
-            "timing",
-            map(vec![
-                ("heartbeat_interval", Value::from(time(timing.heartbeat_interval()))),
-                ("election_timeout", Value::from(time(timing.election_timeout()))),
-                ("rpc_timeout", Value::from(time(self.rpc_timeout))),
-                ("clock_drift", Value::from(format!("{}ppm", timing.clock_drift_ppm()))),
-            ]),
-        ));
-        let node = |(id, member): (NodeId, &Member)| {
-            let mut node = vec![
-                ("addr", Value::from(member.addr.as_str())),
-                ("port", Value::from(member.port.to_string())),
-                ("priority", Value::from(member.priority.to_string())),
-                ("witness", Value::from(member.witness.to_string())),
-            ];
-            node.extend(member.listen.map(|ip| ("listen", Value::from(ip.to_string()))));
-            node.extend(member.tls_name.as_deref().map(|name| ("tls_name", Value::from(name))));
-            (Value::from(id.as_str()), map(node))
-        };
-        config.push(("nodes", Value::from(self.members.iter().map(node).collect::<Mapping>())));
-        serde_yaml::to_string(&map(config)).map_err(io::Error::other)
     }
 }
 

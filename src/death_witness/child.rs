@@ -1,8 +1,8 @@
 //! The witness as a child of the program that it watches over.
 //!
 //! The child finds in its environment that it is one. On its input comes the config of the node, and a line of three
-//! dots after that. Then a byte comes for each time that the election thread was seen to turn, if the child is to kill a
-//! program that hangs.
+//! dots after that. Then a byte comes for each time that the election thread was seen to turn, if the child is to kill
+//! a program that hangs.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -120,10 +120,8 @@ fn tell_turns(mut input: ChildStdin, pause: Duration, board: &Weak<Board>) {
 /// not return. Call it first in `main`, before any thread is started.
 ///
 /// ```no_run
-/// fn main() {
-///     leadelect::death_witness::become_one_if_asked();
-///     // the program itself
-/// }
+/// leadelect::death_witness::become_one_if_asked();
+/// // the program itself
 /// ```
 pub fn become_one_if_asked() {
     let Ok(asked) = env::var(VARIABLE) else {

@@ -1,4 +1,5 @@
-//! May this process say that no earlier process of the node lives? See rule 15 of the [protocol](crate::manual::protocol).
+//! May this process say that no earlier process of the node lives? See rule 15 of the
+//! [protocol](crate::manual::protocol).
 //!
 //! The lock on the vote file is the proof: a process of the node holds it for as long as it can act. Whoever gets it
 //! knows that none lives that used *this file*. So the file must be the one that all processes of the node used:

@@ -3,8 +3,8 @@
 //! - A handshake needs a place. Each address has some, and so have all strangers together. Who has said nothing yet
 //!   makes room for who comes next.
 //! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it
-//!   when the first is gone or silent, and no promise to it is left. A process that proves the death of all earlier ones
-//!   gets it when the first has no connection any more: then the promises to it are void (rule 15).
+//!   when the first is gone or silent, and no promise to it is left. A process that proves the death of all earlier
+//!   ones gets it when the first has no connection any more: then the promises to it are void (rule 15).
 //! - A client needs a place while its request is answered.
 //!
 //! Each permit gives its place back when it is dropped. No socket is read or written here.

@@ -1,7 +1,7 @@
 //! A crash costs milliseconds, if somebody says that the process is dead.
 //!
-//! `LEADELECT_DEATHS=100 cargo test --release --all-features --test node obituary -- --nocapture --test-threads 1` kills
-//! as often, and prints how long nobody led. `LEADELECT_DEATHS_AT=5000` does so with this election timeout.
+//! `LEADELECT_DEATHS=100 cargo test --release --all-features --test node obituary -- --nocapture --test-threads 1`
+//! kills as often, and prints how long nobody led. `LEADELECT_DEATHS_AT=5000` does so with this election timeout.
 
 use std::env;
 use std::os::fd::AsFd;
@@ -101,7 +101,8 @@ fn own_start(cluster: &Cluster, id: &str, killed_at: u64) -> u64 {
 fn tell(says: Says, gaps: &[f64], timeout: u64) {
     let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share).round() as usize];
     println!(
-        "{says:?}, election timeout {timeout} ms, {} deaths: median {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+        "{says:?}, election timeout {timeout} ms, {} deaths: median {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, longest \
+         {:.1} ms",
         gaps.len(),
         at(0.5),
         at(0.9),

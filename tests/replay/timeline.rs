@@ -355,6 +355,10 @@ impl Replay<'_> {
         let (from, said) = match mail {
             Mail::Request { from, request } => (*from, saying(*from, node, request)),
             Mail::Reply { from, reply } => (*from, saying(*from, node, reply)),
+            Mail::Obituary { of, up_to } => {
+                self.hears_obituary(at, node, (*of, *up_to));
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         let was_said = self.said.contains(&said);
@@ -373,6 +377,18 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A process that was killed has recorded nothing more, not even its end. One that goes on is not dead.
+    fn hears_obituary(&mut self, at: Instant, node: NodeId, (of, up_to): (NodeId, Term)) {
+        if let Some(dead) = self.newest.get(&of).copied().filter(|dead| self.lives[*dead].last() <= at) {
+            let working = self.players[dead].as_ref().and_then(|player| player.work);
+            if working.is_some_and(|work| work.token <= up_to) {
+                self.stops_work(dead);
+            }
+        }
+        self.checker.obituary_true(Real(at.as_nanos()), of, up_to);
+        self.checker.buries(node, (of, None), up_to);
     }
 
     /// Whether nothing is missing of what this node has said up to `at`.

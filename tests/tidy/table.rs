@@ -16,13 +16,13 @@ const fn row(module: &'static str, uses: &'static [&'static str], packages: &'st
 /// The modules at the top, from the lowest layer to the highest. A module imports from lower layers only.
 pub(super) const LAYERS: &[&[&str]] = &[
     &["election"],
-    &["clock", "error", "sync"],
+    &["clock", "error", "state_lock", "sync"],
     &["engine", "members", "tls"],
     &["inbox", "log_queue", "store"],
     &["leadership", "recording"],
     &["status"],
     &["config", "transport"],
-    &["driver", "remote"],
+    &["death_witness", "driver", "remote"],
     &["node", "manual", "fuzz"],
     &["lib"],
 ];
@@ -31,10 +31,11 @@ pub(super) const LAYERS: &[&[&str]] = &[
 pub(super) const APART: &str = "bin";
 
 /// The row of a file is the one with the longest name that its module path begins with.
-pub(super) const ROWS: [Row; 26] = [
+pub(super) const ROWS: [Row; 29] = [
     row("election", &[], &["serde"]),
     row("clock", &["election"], &["rustix"]),
     row("error", &["election"], &[]),
+    row("state_lock", &[], &[]),
     row("sync", &[], &[]),
     row("engine", &["election", "error"], &["serde"]),
     row("members", &["election", "error"], &[]),
@@ -42,17 +43,22 @@ pub(super) const ROWS: [Row; 26] = [
     row("inbox", &["election", "engine"], &["crossbeam_channel", "serde"]),
     row("log_queue", &["clock", "election", "sync"], &["crossbeam_channel", "log"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
-    row("store", &["clock", "election"], &["crc32fast", "rustix"]),
+    row("store", &["clock", "election", "state_lock"], &["crc32fast", "rustix"]),
     row(
         "recording",
         &["clock", "election", "engine", "log_queue", "store"],
         &["bincode", "crc32fast", "crossbeam_channel", "log", "serde"],
     ),
-    row("leadership", &["clock", "election", "engine", "inbox", "log_queue", "sync"], &["crossbeam_channel", "log"]),
+    row(
+        "leadership",
+        &["clock", "election", "engine", "inbox", "log_queue", "state_lock", "sync"],
+        &["crossbeam_channel", "log"],
+    ),
     row("status", &["clock", "election", "leadership", "log_queue", "sync"], &["rustix", "serde"]),
     row("status::prometheus", &["election"], &["prometheus_client"]),
     // A certificate that does not fit its node is an error of the config.
     row("config", &["election", "members", "tls"], &[]),
+    row("config::written", &["tls"], &["serde_yaml"]),
     row("config::yaml", &["tls"], &["serde", "serde_yaml"]),
     row(
         "transport",
@@ -80,11 +86,17 @@ pub(super) const ROWS: [Row; 26] = [
         ],
         &["crossbeam_channel", "log"],
     ),
+    // A process of its own: it starts none of a node, and asks the state and the peers.
+    row(
+        "death_witness",
+        &["clock", "config", "election", "inbox", "leadership", "log_queue", "status", "store", "sync", "transport"],
+        &["crossbeam_channel", "log", "rand", "rustix"],
+    ),
     row("node", WHOLE, &["crossbeam_channel", "log", "rand"]),
     row("manual", &[], &[]),
     // Only for tests.
     row("fuzz", &["election", "store", "transport"], &[]),
-    row("lib", &["clock", "config", "election", "error", "leadership", "node", "status", "store"], &[]),
+    row("lib", &["clock", "config", "election", "error", "leadership", "node", "state_lock", "status", "store"], &[]),
     row(
         "bin",
         &[],
@@ -107,6 +119,7 @@ pub(super) const ROWS: [Row; 26] = [
 const WHOLE: &[&str] = &[
     "clock",
     "config",
+    "death_witness",
     "driver",
     "election",
     "engine",
@@ -116,6 +129,7 @@ const WHOLE: &[&str] = &[
     "log_queue",
     "members",
     "recording",
+    "state_lock",
     "status",
     "store",
     "sync",

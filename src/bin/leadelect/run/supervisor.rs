@@ -350,8 +350,8 @@ impl<'a> Supervisor<'a> {
         CommandEnd::Killed(SIGKILL)
     }
 
-    /// The children of this process that belong to no command that runs, and are not `guard`: the death witness, a guard
-    /// that waits, one that is just being started, and those that have reported and have not quite ended.
+    /// The children of this process that belong to no command that runs, and are not `guard`: the death witness, a
+    /// guard that waits, one that is just being started, and those that have reported and have not quite ended.
     fn spared(&self, guard: Option<Pid>) -> Vec<Pid> {
         let own = fs::read("/proc/self/cmdline").unwrap_or_default();
         let witness = self.node.death_witness_id();
