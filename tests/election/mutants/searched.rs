@@ -35,6 +35,7 @@ const FOUND: &[&str] = &[
     "quarantine_left_out",
     "release_before_work_stopped",
     "pre_vote_postpones",
+    "obituary_ends_any_promise",
 ];
 
 /// A few clocks, two departures.
