@@ -174,6 +174,7 @@ impl Acceptor {
         outbox.look();
         let ends_at = Local::connection_ends(LONGEST_ACCEPTED, certificate_ends);
         let end = self.converse(stream, protocol, &session, ends_at);
+        session.ended(matches!(end, Err(LinkError::Gone(_))));
         outbox.look();
         end
     }

@@ -4,7 +4,8 @@
 //!   makes room for who comes next.
 //! - A process needs a [`Permit`] to speak for its node. Only one process has it at a time. Another process gets it
 //!   when the first is gone or silent, and no promise to it is left. A process that proves the death of all earlier
-//!   ones gets it when the first has no connection any more: then the promises to it are void (rule 15).
+//!   ones gets it when the connections of the first have ended by themselves: then the promises to it are void (rule
+//!   15).
 //! - A client needs a place while its request is answered.
 //!
 //! Each permit gives its place back when it is dropped. No socket is read or written here.
@@ -95,6 +96,9 @@ struct Session {
     /// A newer one, on which it has not spoken yet. Until it does, the older one stands: a process dials its next
     /// connection on the side before it gives up the last.
     next: Option<(u64, TcpStream)>,
+    /// Its last connection ended on its own side, as when the kernel closes those of a process that dies. If this node
+    /// has closed it, the process may live.
+    ended_there: bool,
     contested: Option<String>,
     tell_again_at: Instant,
     rival: Option<Rival>,
@@ -189,6 +193,7 @@ impl Admission {
             leads_until: Instant::ZERO,
             connection: None,
             next: None,
+            ended_there: false,
             contested: None,
             tell_again_at: Instant::ZERO,
             rival: None,
@@ -204,7 +209,8 @@ impl Admission {
                 }
                 return Err(session.refuse_rival(hello, now));
             }
-            if now < session.leads_until && hello.obituary.is_none() {
+            let died = hello.obituary.is_some() && session.ended_there;
+            if now < session.leads_until && !died {
                 return Err(another_process("led", id, session.addr, now.since(session.heard_at)));
             }
             close(&mut session.connection);
@@ -212,7 +218,7 @@ impl Admission {
             *session = fresh();
         }
         close(&mut session.next);
-        session.addr = addr;
+        (session.addr, session.ended_there) = (addr, false);
         if session.connection.is_none() {
             session.connection = Some((number, tcp));
             session.rival = None;
@@ -261,6 +267,11 @@ impl Places {
 }
 
 impl Session {
+    /// Whether it speaks, or may speak, on the connection with this number.
+    fn has(&self, number: u64) -> bool {
+        is(&self.connection, number) || is(&self.next, number)
+    }
+
     fn is_connected(&self) -> bool {
         self.connection.is_some() || self.next.is_some()
     }
@@ -349,12 +360,19 @@ pub(super) struct Permit<'a> {
 }
 
 impl Permit<'_> {
+    /// The connection has ended; `there` if on its other side, and not on this one.
+    pub(super) fn ended(&self, there: bool) {
+        let mut places = lock(&self.admission.places);
+        if let Some(session) = places.sessions.get_mut(&self.node).filter(|session| session.has(self.number)) {
+            session.ended_there = there;
+        }
+    }
+
     /// Notes what the process has said. The error is what to tell the process instead of an answer.
     pub(super) fn speak(&self, frame: &Frame) -> Result<(), String> {
         let mut places = lock(&self.admission.places);
         let session = places.sessions.get_mut(&self.node);
-        let own = |session: &&mut Session| is(&session.connection, self.number) || is(&session.next, self.number);
-        let Some(session) = session.filter(own) else {
+        let Some(session) = session.filter(|session| session.has(self.number)) else {
             return Err(format!("node {} has another connection", self.node));
         };
         if is(&session.next, self.number) {

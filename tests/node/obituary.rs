@@ -4,6 +4,7 @@
 //! kills as often, and prints how long nobody led. `LEADELECT_DEATHS_AT=5000` does so with this election timeout.
 
 use std::env;
+use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -12,14 +13,14 @@ use std::time::Duration;
 
 use leadelect::config::NodeConfig;
 use leadelect::death_witness::{Death, DeathWitness, WitnessProgram};
-use leadelect::{Config, Node, StartError};
+use leadelect::{Config, Node, StartError, Term};
 use rustix::process::Signal;
 
 use super::child::{self, boot_nanos};
 use super::cluster::{CALM, Cluster, Leader, example, free_port};
 use super::in_process::Local;
 use super::lease_log::Claims;
-use super::process::wait_for;
+use super::process::{Process, wait_for};
 
 const THREE: [&str; 3] = ["1", "2", "3"];
 
@@ -72,7 +73,9 @@ fn deaths(says: Says, count: u64, timeout: u64) -> Vec<f64> {
         if says != Says::Restart {
             start(&mut cluster, &leader.id);
         }
-        leader = cluster.settled();
+        leader = cluster.leader();
+        // Until the node that has just started may vote again.
+        cluster.stays(&leader, timeout + 500);
     }
     cluster.judge(Claims::Stand);
     gaps.sort_by(f64::total_cmp);
@@ -231,5 +234,56 @@ fn a_process_whose_election_thread_hangs_is_killed_and_buried_if_that_is_wanted(
     cluster.bury_killed(&leader.id, stopped_at);
     let next = wait_for("the next leader", || cluster.agreed().filter(|next| next.token > leader.token));
     assert_ne!(next.id, leader.id);
+    cluster.judge(Claims::Stand);
+}
+
+/// A broken assumption, such as a copy of a running host, may make somebody say what is not true.
+#[test]
+fn a_death_that_is_not_true_is_refused_while_the_process_has_its_connections() {
+    let local = Local::started(&["w9", "w10", "w11"], Duration::from_secs(1));
+    let leads = |node: &&Node| node.lease().is_some();
+    let leader = wait_for("a leader", || local.nodes.iter().find(leads));
+    let others = || leader.status().peers.iter().all(|peer| peer.connected);
+    wait_for("connections", || others().then_some(()));
+    let lease = leader.lease().unwrap();
+    let witness = DeathWitness::new(local.config.clone().for_node(leader.id().as_str()).unwrap()).unwrap();
+
+    let told = witness.tell(Term(1 << 20)).unwrap();
+
+    assert_eq!(told.len(), 2);
+    for (peer, outcome) in &told {
+        let error = outcome.as_ref().unwrap_err();
+        assert!(
+            error.contains("two processes run as node") || error.contains("another process spoke"),
+            "{peer}: {error}"
+        );
+    }
+    assert!(lease.is_valid(), "it was not disturbed");
+}
+
+/// It is seen to be a copy, whatever is done to its processes.
+#[test]
+fn a_copy_of_the_state_says_no_obituary_of_the_original() {
+    let mut cluster = Cluster::started(&THREE, CALM);
+    let leader = cluster.settled();
+    let mut plan = cluster.plan.clone();
+    let copied = cluster.folder().join("copied");
+    fs::create_dir(&copied).unwrap();
+    let file = format!("node-{}.vote", leader.id);
+    fs::copy(plan.state_dir.as_ref().unwrap().join(&file), copied.join(&file)).unwrap();
+    plan.state_dir = Some(copied);
+    plan.node(&leader.id).2 = free_port();
+    for _ in 0..5 {
+        let mut command = cluster.command(&leader.id, &plan);
+        command.env(child::WITNESS, example());
+        let mut copy = Process::start("copy", command);
+        copy.wait_until_it_mentions(&["ready"]);
+        copy.kill();
+    }
+    let config = cluster.write(&plan);
+    let config = Config::from_yaml_file(config).unwrap().for_node(&leader.id).unwrap();
+    let found = DeathWitness::new(config).unwrap().look().unwrap();
+    assert!(matches!(&found, Death::Unproved(why) if why.contains("is a copy")), "{found:?}");
+    cluster.stays(&leader, 500);
     cluster.judge(Claims::Stand);
 }

@@ -252,6 +252,7 @@ fn after_a_proved_death_another_process_need_not_wait_for_the_promise_to_the_dea
     let admission = admission();
     let dead = begin(&admission, 7).expect("the only one");
     dead.speak(&heartbeat()).expect("noted");
+    dead.ended(true);
     drop(dead);
     let error = begin(&admission, 8).err().expect("the promise may be in use");
     assert!(error.contains("another process led as node 2"), "{error}");
@@ -269,10 +270,17 @@ fn a_death_is_not_believed_of_a_process_that_has_a_connection() {
     lock(&admission.places).sessions.get_mut(&2.into()).expect("node 2").heard_at = Instant::ZERO;
     assert!(begin_after_a_death(&admission, 9).is_err(), "it is silent, and has a connection");
     let newer = begin(&admission, 7).expect("the same process");
+    lives.ended(true);
     drop(lives);
     assert!(begin_after_a_death(&admission, 10).is_err(), "it has a newer connection");
+    newer.speak(&heartbeat()).expect_err("two processes run");
+    newer.ended(false);
     drop(newer);
-    assert!(begin_after_a_death(&admission, 11).is_ok());
+    assert!(begin_after_a_death(&admission, 11).is_err(), "this node has closed it");
+    let again = begin(&admission, 7).expect("it does live");
+    again.ended(true);
+    drop(again);
+    assert!(begin_after_a_death(&admission, 12).is_ok());
 }
 
 #[test]
@@ -283,6 +291,7 @@ fn the_last_connection_of_the_dead_may_end_a_moment_after_the_death_is_told() {
         let told = scope.spawn(|| begin_after_a_death(&admission, 8).map(drop));
         // Most likely it waits by now; if not, it need not wait.
         std::thread::yield_now();
+        dead.ended(true);
         drop(dead);
         assert_eq!(told.join().expect("no panic"), Ok(()));
     });
