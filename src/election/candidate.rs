@@ -10,6 +10,10 @@ use serde::Serialize;
 
 use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
 
+/// After each candidacy in a row that has failed the next one lasts twice as long, up to four times: long enough for
+/// voters that write for two election timeouts.
+const MOST_FAILURES: u32 = 2;
+
 /// A node that asks whether it would win.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
@@ -47,23 +51,24 @@ impl PreCandidate {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Candidate {
-    pub(super) candidacy: u64,
-    pub(super) started: Instant,
+    /// When each request for votes was sent, as long as a vote that answers it can still count.
+    pub(super) asked: BTreeMap<u64, Instant>,
+    /// Never before the first request is sent.
     pub(super) ends_at: Instant,
     pub(super) votes: BTreeSet<NodeId>,
     /// The lease must be won by then. Later it would rest on a vote that its voter may have forgotten.
     pub(super) lease_won_by: Instant,
     /// The peers that will not vote for it in this term.
     pub(super) refusals: BTreeSet<NodeId>,
-    /// When to ask which peer again.
-    pub(super) ask_again: BTreeMap<NodeId, Instant>,
+    /// When to ask which peer, for the first time or again.
+    pub(super) ask_at: BTreeMap<NodeId, Instant>,
     /// After a hand-over: how soon to ask a peer again that has not yet heard of the release.
     pub(super) handover_retry: Option<Duration>,
 }
 
 impl Candidate {
     pub(super) fn wake_at(&self) -> Instant {
-        let next = self.ask_again.values().min();
+        let next = self.ask_at.values().min();
         next.map_or(self.ends_at, |next| self.ends_at.min(*next))
     }
 }
@@ -217,35 +222,32 @@ impl Election {
         }
     }
 
-    /// Campaigns in the next term.
+    /// Campaigns in the next term: the node's own vote becomes durable. The next tick, due at once, asks for the others.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. });
-        let timing = self.setup.timing;
         self.is_new = false;
         self.note_cap(now);
         self.hard.term = self.next_term();
         self.hard.voted_for = Some(me);
-        let candidacy = self.dice.next();
-        let again = now + timing.heartbeat_interval();
         let peers = self.setup.voters.keys().filter(|id| **id != me);
         self.state = State::Candidate(Candidate {
-            candidacy,
-            started: now,
-            ends_at: now + timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion()),
+            asked: BTreeMap::new(),
+            ends_at: Instant::NEVER,
             votes: BTreeSet::from([me]),
             lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
-            ask_again: peers.map(|id| (*id, again)).collect(),
-            handover_retry: handover.then(|| timing.stagger() / 16),
+            ask_at: peers.map(|id| (*id, now)).collect(),
+            handover_retry: handover.then(|| self.setup.timing.stagger() / 16),
         });
         self.tell(cause, out);
-        let term = self.hard.term;
-        self.broadcast(&Request::Vote { term, candidacy }, out);
-        self.count_votes(now, out);
+        if self.majority() == 1 {
+            self.count_votes(now, out);
+        }
     }
 
     pub(super) fn candidate_tick(&mut self, now: Instant, out: &mut Effects) {
+        let timing = self.setup.timing;
         let State::Candidate(candidate) = &mut self.state else {
             unreachable!("the caller knows that this node asks for votes");
         };
@@ -253,12 +255,23 @@ impl Election {
             self.lose(now, out);
             return;
         }
-        let request = Request::Vote { term: self.hard.term, candidacy: candidate.candidacy };
-        for (id, at) in &mut candidate.ask_again {
-            if now >= *at {
-                *at = now + self.setup.timing.heartbeat_interval();
-                out.messages.push((*id, request.clone()));
-            }
+        let due: Vec<_> = candidate.ask_at.iter().filter(|(_, at)| now >= **at).map(|(id, at)| (*id, *at)).collect();
+        let Some((_, first)) = due.first() else {
+            return;
+        };
+        if candidate.ends_at == Instant::NEVER {
+            // The first request waited for the write of this node's own vote. The votes may wait for as long a write.
+            let write = now.since(*first);
+            let patience = timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion());
+            candidate.ends_at = now + write + patience * (1 << self.failures);
+        }
+        // Every request has its own number, so that each answer tells how old it may be.
+        let (term, candidacy) = (self.hard.term, self.dice.next());
+        candidate.asked.retain(|_, asked| now < *asked + timing.election_timeout());
+        candidate.asked.insert(candidacy, now);
+        for (id, _) in due {
+            candidate.ask_at.insert(id, now + timing.heartbeat_interval());
+            out.messages.push((id, Request::Vote { term, candidacy }));
         }
     }
 
@@ -266,30 +279,35 @@ impl Election {
         &mut self,
         now: Instant,
         from: NodeId,
+        candidacy: u64,
         (term, verdict): (Term, Result<(), Refusal>),
         wait: Duration,
         out: &mut Effects,
     ) {
-        if term > self.hard.term {
-            self.adopt(now, term, Cause::HigherTerm { from }, out);
-            return;
-        }
         let timing = self.setup.timing;
         let State::Candidate(candidate) = &mut self.state else {
             unreachable!("the caller knows that this node asks for votes");
         };
+        let asked = candidate.asked.get(&candidacy).copied();
+        let Some(asked) = asked.filter(|asked| now < *asked + timing.election_timeout()) else {
+            return;
+        };
+        if term > self.hard.term {
+            self.adopt(now, term, Cause::HigherTerm { from }, out);
+            return;
+        }
         match verdict {
             // Rule 11: a grant counts only while its voter is certain to remember it.
-            Ok(()) if now < candidate.started + timing.lease(wait) => {
+            Ok(()) if now < asked + timing.lease(wait) => {
                 candidate.votes.insert(from);
-                let forgotten_at = candidate.started + timing.lease(wait) * 2;
+                let forgotten_at = asked + timing.lease(wait) * 2;
                 candidate.lease_won_by = candidate.lease_won_by.min(forgotten_at);
-                candidate.ask_again.remove(&from);
+                candidate.ask_at.remove(&from);
             }
             Ok(()) => {}
             Err(_) if wait.is_zero() => {
                 candidate.refusals.insert(from);
-                candidate.ask_again.remove(&from);
+                candidate.ask_at.remove(&from);
             }
             Err(_) => {
                 let mut wait = timing.wait_for(wait);
@@ -297,7 +315,7 @@ impl Election {
                     wait = wait.min(*retry);
                     *retry = (*retry * 2).min(timing.stagger());
                 }
-                candidate.ask_again.insert(from, now + wait);
+                candidate.ask_at.insert(from, now + wait);
             }
         }
         self.count_votes(now, out);
@@ -321,7 +339,7 @@ impl Election {
             unreachable!("the caller knows that this node asks for votes");
         };
         let votes = candidate.votes.iter().copied().collect();
-        self.failed = true;
+        self.failures = (self.failures + 1).min(MOST_FAILURES);
         self.follow(now, None, now, Cause::CandidacyLost { votes }, out);
         self.ask(now, out);
     }

@@ -5,6 +5,8 @@
 //! are replaced by names that the checker gives. Waits that are over are forgotten. From then on the node does the same
 //! as before; only the durations in its events may differ. Nothing else in the crate uses this.
 
+use std::time::Duration;
+
 use super::candidate::{Candidate, FreshHint, PreCandidate};
 use super::leader::{Backer, Leader, Preferred, SteppingDown};
 use super::takeover::{Takeover, Takeovers};
@@ -13,7 +15,8 @@ use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promi
 /// New names for numbers that only tell messages apart.
 #[doc(hidden)]
 pub trait Names {
-    /// The new name of the current candidacy. Candidacies are only compared for equality.
+    /// The new name of a round of pre-votes, or of a request for votes. Of several requests the oldest comes first. They
+    /// are only compared for equality.
     fn candidacy(&mut self, candidacy: u64) -> u64;
     /// The new number of a heartbeat in a term. Must keep the order.
     fn heartbeat(&self, term: Term, seq: u64) -> u64;
@@ -27,6 +30,7 @@ pub trait Names {
 struct Origin {
     now: Instant,
     origin: Instant,
+    timeout: Duration,
     /// A wait that ended by this moment is over. The node never asks again when it ended.
     over: Instant,
 }
@@ -76,7 +80,7 @@ impl Election {
             State::PreCandidate(asking) => now.before(asking.patience + timing.heartbeat_interval() * 2),
             State::Follower(_) | State::Candidate(_) | State::Leader(_) => now,
         };
-        let origin_of = Origin { now, origin, over };
+        let origin_of = Origin { now, origin, timeout: timing.election_timeout(), over };
         // Every field is named here and below, so that a field that is added later is not forgotten.
         let Election {
             setup: _,
@@ -96,7 +100,7 @@ impl Election {
             hold_off_until,
             takeovers: Takeovers { young, short: _ },
             succession: _,
-            failed: _,
+            failures: _,
             dice,
         } = self;
         // Only a new node counts from its start, until it cannot have forgotten anything any more.
@@ -175,20 +179,25 @@ impl State {
                 origin_of.hint(hint);
             }
             State::Candidate(Candidate {
-                candidacy,
-                started,
+                asked,
                 ends_at,
                 votes: _,
                 lease_won_by,
                 refusals: _,
-                ask_again,
+                ask_at,
                 handover_retry: _,
             }) => {
-                *candidacy = names.candidacy(*candidacy);
-                origin_of.moment(started);
+                let mut sent: Vec<(Instant, u64)> = std::mem::take(asked).into_iter().map(|(n, at)| (at, n)).collect();
+                sent.sort_unstable();
+                // An answer to an older one does not count.
+                sent.retain(|(at, _)| origin_of.now < *at + origin_of.timeout);
+                for (mut at, number) in sent {
+                    origin_of.moment(&mut at);
+                    asked.insert(names.candidacy(number), at);
+                }
                 origin_of.moment(ends_at);
                 origin_of.moment(lease_won_by);
-                ask_again.values_mut().for_each(|at| origin_of.moment(at));
+                ask_at.values_mut().for_each(|at| origin_of.moment(at));
             }
             State::Leader(Leader {
                 until,

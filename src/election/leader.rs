@@ -110,7 +110,7 @@ impl Election {
         self.note_takeover(now, self.setup.me, true);
         // Remembered after this leadership has ended: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
-        self.failed = false;
+        self.failures = 0;
         self.state = State::Leader(Leader {
             until: None,
             patience_ends: lease_won_by.min(now + self.setup.timing.election_timeout()),

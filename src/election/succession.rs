@@ -14,7 +14,7 @@ impl Election {
         } else {
             self.setup.timing.election_timeout()
         };
-        if self.failed {
+        if self.failures > 0 {
             // Rule 8: the line of succession has failed once, so chance breaks the tie.
             return last_resort + self.dice.below(stagger * 8);
         }

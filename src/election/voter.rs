@@ -290,7 +290,7 @@ impl Election {
         self.note_takeover(now, from, is_new_leader);
         let news = self.leader() != Some(from) || is_new_leader;
         self.succession = succession;
-        self.failed = false;
+        self.failures = 0;
         let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
         self.state = State::Follower(Follower { leader: Some(from), suspect_at, hint: None });
         if news {
@@ -327,7 +327,7 @@ impl Election {
             self.enter(now, term);
         }
         self.heard = Some(Heard { leader: from, term, at: now, released: true });
-        self.failed = false;
+        self.failures = 0;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();
         if named && now >= self.free_at(self.setup.me, self.next_term()).0 {

@@ -69,13 +69,12 @@ fn pre_candidate(now: Instant) -> State {
 
 fn candidate(now: Instant) -> State {
     State::Candidate(Candidate {
-        candidacy: now.as_nanos(),
-        started: now.before(MS * 5),
+        asked: BTreeMap::from([(now.as_nanos(), now.before(MS * 5))]),
         ends_at: now + MS * 100,
         votes: BTreeSet::from([id(1)]),
         lease_won_by: Instant::NEVER,
         refusals: BTreeSet::from([id(2)]),
-        ask_again: BTreeMap::from([(id(3), now + MS * 110)]),
+        ask_at: BTreeMap::from([(id(3), now + MS * 110)]),
         handover_retry: Some(MS),
     })
 }
@@ -209,7 +208,7 @@ fn whatever_matters_makes_a_difference() {
         ("a young takeover", |node| takeover(node).settled_at = NOW),
         ("short takeovers", |node| node.takeovers.short.clear()),
         ("succession", |node| node.succession.reverse()),
-        ("failed", |node| node.failed = true),
+        ("failures", |node| node.failures = 1),
     ];
     let of_states: [(Situation, &[Change]); 4] = [
         (
@@ -233,12 +232,13 @@ fn whatever_matters_makes_a_difference() {
         (
             candidate,
             &[
-                |node| stands(node).started = NOW,
+                |node| stands(node).asked.values_mut().for_each(|at| *at = NOW),
+                |node| stands(node).asked.clear(),
                 |node| stands(node).ends_at = NOW,
                 |node| stands(node).votes.clear(),
                 |node| stands(node).lease_won_by = NOW,
                 |node| stands(node).refusals.clear(),
-                |node| stands(node).ask_again.values_mut().for_each(|at| *at = NOW),
+                |node| stands(node).ask_at.values_mut().for_each(|at| *at = NOW),
                 |node| stands(node).handover_retry = None,
             ],
         ),

@@ -4,6 +4,7 @@
 
 mod node;
 mod peace;
+mod slow_disk;
 mod succession;
 
 use super::patched_copy::{Found, Mutant, Patch, patch};
@@ -257,7 +258,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "vote_of_another_candidacy",
         breaks: "an answer to an earlier candidacy counts",
         found: Found::Safety(60_000),
-        patches: &[patch(ELECTION, "hear", "candidate.candidacy == candidacy", "true")],
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "candidate.asked.get(&candidacy).copied()",
+            "candidate.asked.values().max().copied()",
+        )],
     },
     Mutant {
         name: "votes_twice",
@@ -293,7 +299,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "far_terms_apart",
         breaks: "a node does not move toward a term that is too far ahead",
         found: Found::Liveness(4_000),
-        patches: &[patch(VOTER, "is_too_far", "self.highest_heard = reached", "self.failed |= false")],
+        patches: &[patch(VOTER, "is_too_far", "self.highest_heard = reached", "self.failures += 0")],
     },
     Mutant {
         name: "far_term_taken",
@@ -445,7 +451,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         found: Found::Paper(
             "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
         ),
-        patches: &[patch(CANDIDATE, "vote_reply", "now < candidate.started + timing.lease(wait)", "true")],
+        patches: &[patch(CANDIDATE, "vote_reply", "now < asked + timing.lease(wait)", "true")],
     },
     Mutant {
         name: "lease_won_at_any_time",
@@ -533,7 +539,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
         found: Found::Liveness(10_000),
-        patches: &[patch(SUCCESSION, "patience", "self.failed", "false")],
+        patches: &[patch(SUCCESSION, "patience", "self.failures > 0", "false")],
     },
     Mutant {
         name: "stall_ignored",
@@ -551,10 +557,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
-            "candidate.ask_again.insert(from, now + wait)",
-            "candidate.ask_again.insert(from, Instant::NEVER)",
+            "candidate.ask_at.insert(from, now + wait)",
+            "candidate.ask_at.insert(from, Instant::NEVER)",
         )],
     },
+    slow_disk::VOTE_COUNTED_FROM_THE_FIRST_REQUEST,
+    slow_disk::CANDIDACY_WITHOUT_TIME_FOR_A_WRITE,
+    slow_disk::FAILED_CANDIDACIES_STAY_SHORT,
+    slow_disk::IMPATIENT_VOTER,
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
     succession::CANDIDATE_WITH_WORK,
     succession::HOLD_OFF_BARS,
