@@ -1,14 +1,15 @@
 //! What does a node do when it knows no leader? It asks its peers: first whether it would win, then for their votes.
 //!
 //! The pre-vote costs no time, because a node asks it while the promises to the old leader still run out. The answers
-//! say when a quorum will be free to vote, and the node asks for the votes exactly then.
+//! say when a quorum will be free to vote, and the node asks for the votes exactly then. Nor does the write of the node's
+//! own vote: it is done a little before that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
+use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term, Timing};
 
 /// After each candidacy in a row that has failed the next one lasts twice as long, up to four times: long enough for
 /// voters that write for two election timeouts.
@@ -19,7 +20,9 @@ const MOST_FAILURES: u32 = 2;
 #[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
-    /// The peers that would vote for it, and when each is free to do so.
+    /// When this round began.
+    pub(super) asked: Instant,
+    /// The peers that would vote for it, and from when on a request for the vote of each finds it free.
     pub(super) grants: BTreeMap<NodeId, Instant>,
     pub(super) patience: Duration,
     /// When to ask anew, if there was no quorum.
@@ -73,6 +76,14 @@ impl Candidate {
     }
 }
 
+/// When to ask a voter that was asked at `asked`, has answered by `now`, and was not free for another `wait` when it
+/// answered. So that the request arrives when the voter is free: it takes as long as the one before. Later by an eighth
+/// of the round trip, because no two take the same time. A voter that is asked too early only refuses.
+fn ask_when_free(timing: &Timing, asked: Instant, now: Instant, wait: Duration) -> Instant {
+    let round_trip = now.since(asked);
+    now.max(asked + round_trip / 8 + timing.wait_for(wait))
+}
+
 impl Election {
     /// Starts a round of pre-votes, or waits for others if this node never leads.
     pub(super) fn ask(&mut self, now: Instant, out: &mut Effects) {
@@ -100,6 +111,7 @@ impl Election {
         let candidacy = self.dice.next();
         self.state = State::PreCandidate(PreCandidate {
             candidacy,
+            asked: now,
             grants: BTreeMap::new(),
             patience,
             // Longer than the node's own patience. Otherwise it would ask for ever and never campaign.
@@ -129,8 +141,22 @@ impl Election {
         }
     }
 
-    /// When a quorum that would vote for this node is free to do so. The node itself is part of it.
+    /// When to campaign: when a quorum is free. The first in the line of succession campaigns a stagger earlier, so that
+    /// its own vote is durable by then. Another node that did so would be in its way. Not earlier than that, because a
+    /// leader that is only late loses its term by it.
     pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
+        let votes_at = self.votes_at(asking);
+        let first = asking.patience.is_zero() && self.failures == 0 && self.succession.first() == Some(&self.setup.me);
+        if !first || votes_at == Instant::NEVER {
+            return votes_at;
+        }
+        let hint_ends = asking.hint.map_or(Instant::ZERO, |hint| hint.until);
+        votes_at.before(self.setup.timing.stagger()).max(self.voting_from).max(hint_ends)
+    }
+
+    /// When to ask for votes: when a quorum that would vote for this node is free to do so. The node itself is part of
+    /// it.
+    fn votes_at(&self, asking: &PreCandidate) -> Instant {
         // While its last work may still run, the node must not begin another.
         if self.work.is_some() {
             return Instant::NEVER;
@@ -160,7 +186,8 @@ impl Election {
         if stalled && self.majority() > 1 {
             self.ask(now, out);
         } else if asking.patience.is_zero() {
-            self.campaign(now, Cause::PreVotesWon, out);
+            let votes_at = self.votes_at(asking).max(now);
+            self.campaign_and_ask(now, votes_at, Cause::PreVotesWon, out);
         } else {
             // Rule 8: a node earlier in line may be a candidate by now, and may wait for its disk before it can say so.
             self.ask_with(now, Duration::ZERO, out);
@@ -183,11 +210,11 @@ impl Election {
             self.note_past(now);
         }
         if verdict.is_ok() {
-            let free_at = now + self.setup.timing.wait_for(wait);
+            let timing = self.setup.timing;
             let State::PreCandidate(asking) = &mut self.state else {
                 unreachable!("the caller knows that this node asks for pre-votes");
             };
-            asking.grants.insert(from, free_at);
+            asking.grants.insert(from, ask_when_free(&timing, asking.asked, now, wait));
             self.campaign_when_due(now, out);
             return;
         }
@@ -224,6 +251,12 @@ impl Election {
 
     /// Campaigns in the next term: the node's own vote becomes durable. The next tick, due at once, asks for the others.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
+        self.campaign_and_ask(now, now, cause, out);
+    }
+
+    /// The same, but the other votes are asked for at `votes_at`. This node owes nothing by then. Until then its own vote
+    /// counts for nothing: no other node is told of it.
+    fn campaign_and_ask(&mut self, now: Instant, votes_at: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. });
         self.is_new = false;
@@ -237,7 +270,7 @@ impl Election {
             votes: BTreeSet::from([me]),
             lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
-            ask_at: peers.map(|id| (*id, now)).collect(),
+            ask_at: peers.map(|id| (*id, votes_at)).collect(),
             handover_retry: handover.then(|| self.setup.timing.stagger() / 16),
         });
         self.tell(cause, out);
@@ -310,12 +343,12 @@ impl Election {
                 candidate.ask_at.remove(&from);
             }
             Err(_) => {
-                let mut wait = timing.wait_for(wait);
+                let mut ask_at = ask_when_free(&timing, asked, now, wait);
                 if let Some(retry) = &mut candidate.handover_retry {
-                    wait = wait.min(*retry);
+                    ask_at = ask_at.min(now + *retry);
                     *retry = (*retry * 2).min(timing.stagger());
                 }
-                candidate.ask_at.insert(from, now + wait);
+                candidate.ask_at.insert(from, ask_at);
             }
         }
         self.count_votes(now, out);

@@ -172,7 +172,8 @@ impl State {
                 origin_of.moment(suspect_at);
                 origin_of.hint(hint);
             }
-            State::PreCandidate(PreCandidate { candidacy, grants, patience: _, round_ends, hint }) => {
+            State::PreCandidate(PreCandidate { candidacy, asked, grants, patience: _, round_ends, hint }) => {
+                origin_of.moment(asked);
                 *candidacy = names.candidacy(*candidacy);
                 grants.values_mut().for_each(|free_at| origin_of.moment(free_at));
                 origin_of.moment(round_ends);

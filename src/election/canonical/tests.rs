@@ -60,6 +60,7 @@ fn follower(now: Instant) -> State {
 fn pre_candidate(now: Instant) -> State {
     State::PreCandidate(PreCandidate {
         candidacy: now.as_nanos(),
+        asked: now.before(MS * 4),
         grants: BTreeMap::from([(id(3), now + MS * 80)]),
         patience: MS * 25,
         round_ends: now + MS * 90,
@@ -222,6 +223,7 @@ fn whatever_matters_makes_a_difference() {
         (
             pre_candidate,
             &[
+                |node| asks(node).asked = NOW,
                 |node| asks(node).grants.clear(),
                 |node| asks(node).grants.values_mut().for_each(|at| *at = NOW),
                 |node| asks(node).patience = MS,

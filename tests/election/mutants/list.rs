@@ -565,6 +565,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     slow_disk::CANDIDACY_WITHOUT_TIME_FOR_A_WRITE,
     slow_disk::FAILED_CANDIDACIES_STAY_SHORT,
     slow_disk::IMPATIENT_VOTER,
+    slow_disk::ASKS_WHEN_IT_WRITES,
+    slow_disk::OWN_VOTE_NOT_EARLY,
+    slow_disk::OWN_VOTE_EARLY_EVERYWHERE,
+    slow_disk::OWN_VOTE_IN_QUARANTINE,
+    slow_disk::ASKS_A_WAY_LATE,
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
     succession::CANDIDATE_WITH_WORK,
     succession::HOLD_OFF_BARS,

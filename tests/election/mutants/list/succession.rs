@@ -7,7 +7,7 @@ pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
     name: "candidate_with_work",
     breaks: "a node stands for election while its earlier work has not returned",
     found: Found::Safety(2_000),
-    patches: &[patch(CANDIDATE, "campaign_at", "self.work.is_some()", "false")],
+    patches: &[patch(CANDIDATE, "votes_at", "self.work.is_some()", "false")],
 };
 
 pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
@@ -16,7 +16,7 @@ pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
     found: Found::Paper("hold-offs of the simulation are shorter than what it waits for a leader"),
     patches: &[patch(
         CANDIDATE,
-        "campaign_at",
+        "votes_at",
         "quorum_free.max(own).max(hint_ends)",
         "quorum_free.max(own).max(hint_ends).max(self.hold_off_until)",
     )],
