@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Election, Instant, NodeId, State, Voter};
+use super::{Election, Instant, NodeId, State, Term, Voter};
 
 impl Election {
     /// How much later this node starts than the first in the line of succession.
@@ -21,7 +21,8 @@ impl Election {
         last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
     }
 
-    /// This node's place in the line of succession: by the last leader's list, or else by the configured order.
+    /// This node's place in the line of succession: by the last leader's list, or else by the configured order. A node
+    /// that has restarted and has heard no leader has no list: it comes after those that have one.
     fn rank(&self) -> usize {
         let me = self.setup.me;
         if !self.succession.is_empty() {
@@ -32,7 +33,9 @@ impl Election {
         let ahead = |(id, voter): &(&NodeId, &Voter)| {
             !voter.witness && (voter.priority > own || (voter.priority == own && **id < me))
         };
-        self.setup.voters.iter().filter(ahead).count()
+        let restarted = self.heard.is_none() && self.hard.term > Term::default();
+        let behind = if restarted { self.setup.voters.len() - 1 } else { 0 };
+        behind + self.setup.voters.iter().filter(ahead).count()
     }
 
     pub(super) fn best_backer(&self, now: Instant) -> Option<NodeId> {

@@ -572,6 +572,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     slow_disk::ASKS_A_WAY_LATE,
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
     succession::CANDIDATE_WITH_WORK,
+    succession::RESTARTED_IN_FRONT,
     succession::HOLD_OFF_BARS,
     succession::NEVER_YIELDS,
     succession::YIELDS_AT_ONCE,

@@ -7,8 +7,10 @@ use super::*;
 #[test]
 fn a_candidate_enters_the_next_term_votes_for_itself_and_asks_everybody_else() {
     let mut node = Node::start(cluster(3), restored(4, Some(3), Duration::ZERO));
-    node.tick(START);
-    let effects = node.gets_pre_vote(START, 3, Duration::ZERO);
+    node.heartbeat(START, 3, 4, 1);
+    node.tick(START + S);
+    node.gets_pre_vote(START + S, 3, Duration::ZERO);
+    let effects = node.tick(START + D);
     assert_eq!(node.election.role(), Role::Candidate);
     assert_eq!(asks_votes(&effects), Some(5));
     assert_eq!(receivers(&effects), [id(2), id(3)]);
@@ -206,8 +208,10 @@ fn a_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
     assert_eq!(node.election.role(), Role::Follower);
     assert_eq!(node.election.leader(), None);
     assert_eq!(node.election.term(), Term(6));
-    assert_eq!(receivers(&node.tick((START + STAGGER).before(NS))), []);
-    assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(7));
+    // It has no list, and waits for those that may have one.
+    let later = START + STAGGER * 3;
+    assert_eq!(receivers(&node.tick(later.before(NS))), []);
+    assert_eq!(asks_pre_votes(&node.tick(later)), Some(7));
 }
 
 /// leadelect rule 2: a vote that was refused only because of a promise is asked for again in the same term. That is

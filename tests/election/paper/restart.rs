@@ -97,7 +97,7 @@ fn a_node_that_forgot_its_vote_does_not_vote_against_the_leader_of_that_term() {
 #[test]
 fn a_node_in_quarantine_does_not_vote_for_itself() {
     let mut node = Node::start(cluster(3), restored(4, None, D));
-    assert_eq!(node.campaigns_at(), START + D);
+    assert_eq!(node.campaigns_at(), START + D + STAGGER * 2);
     let mut node = Node::start(cluster(1), restored(4, None, D));
     assert_eq!(node.tick(START).lease, None);
     assert!(node.tick(START + D).lease.is_some());

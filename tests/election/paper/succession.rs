@@ -103,6 +103,22 @@ fn without_a_line_of_succession_priority_and_id_order_the_nodes() {
     assert_eq!(last.election.wake_at(), START + S + STAGGER * 2);
 }
 
+/// leadelect rule 8: a node that has restarted and has heard no leader since has no list. It comes after all that have
+/// one. A node in its first term, and one that has led, know that there is none.
+#[test]
+fn a_restarted_node_that_has_heard_no_leader_comes_after_those_that_have_a_list() {
+    let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
+    assert_eq!(node.campaigns_at(), START + STAGGER * 2);
+    let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
+    node.heartbeat(START, 2, 5, 1);
+    assert_eq!(node.campaigns_at(), START + D);
+    assert_eq!(node_of(3).campaigns_at(), START);
+    let mut node = leader_of(3);
+    node.tick(START + LEASE);
+    node.work_ended(START + LEASE, 1);
+    assert_eq!(asks_votes(&node.gets_pre_vote(START + LEASE, 2, Duration::ZERO)), Some(2));
+}
+
 /// leadelect rule 8: heartbeats carry a list ranked by health, then ack freshness, then priority.
 #[test]
 fn a_leader_ranks_by_health_then_freshness_then_priority() {

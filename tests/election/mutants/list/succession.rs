@@ -1,13 +1,20 @@
 //! The rules about whose work goes on, who holds off, and who leads in the end.
 
 use super::super::patched_copy::{Found, Mutant, patch};
-use super::{CANDIDATE, LEADER, TAKEOVER};
+use super::{CANDIDATE, LEADER, SUCCESSION, TAKEOVER};
 
 pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
     name: "candidate_with_work",
     breaks: "a node stands for election while its earlier work has not returned",
     found: Found::Safety(2_000),
     patches: &[patch(CANDIDATE, "votes_at", "self.work.is_some()", "false")],
+};
+
+pub(super) const RESTARTED_IN_FRONT: Mutant = Mutant {
+    name: "restarted_in_front",
+    breaks: "a node that has restarted and knows no list takes its configured place among those that have one",
+    found: Found::Paper("costs an election now and then"),
+    patches: &[patch(SUCCESSION, "rank", "self.heard.is_none()", "false")],
 };
 
 pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
