@@ -232,6 +232,9 @@ impl Election {
     ) {
         // Chosen now: the work may end late, and by then all promises may have run out.
         let successor = successor.or_else(|| self.best_backer(now));
+        // If this node will be a last resort for longer than the others wait, one of them may as well lead at once.
+        let stays_away = hold_off > self.setup.timing.election_timeout();
+        let successor = successor.or_else(|| self.best_last_resort(now).filter(|_| stays_away));
         self.begin_step_down(now, successor, hold_off, reason, out);
     }
 

@@ -8,17 +8,28 @@ use super::{Election, Instant, NodeId, State, Term, Voter};
 impl Election {
     /// How much later this node starts than the first in the line of succession.
     pub(super) fn patience(&mut self, now: Instant) -> Duration {
+        self.last_resort(now) + self.turn()
+    }
+
+    /// Rule 12: how much later a last resort starts than all others. The time counts that has passed since a leader gave
+    /// leadership up: nobody else has led in it.
+    pub(super) fn last_resort(&self, now: Instant) -> Duration {
+        if self.eligible && now >= self.hold_off_until {
+            return Duration::ZERO;
+        }
+        let released = self.heard.as_ref().filter(|heard| heard.released && heard.leader != self.setup.me);
+        let passed = released.map_or(Duration::ZERO, |heard| now.since(heard.at));
+        self.setup.timing.election_timeout().saturating_sub(passed)
+    }
+
+    /// How much later than the first this node starts, because of its place in the line of succession.
+    pub(super) fn turn(&mut self) -> Duration {
         let stagger = self.setup.timing.stagger();
-        let last_resort = if self.eligible && now >= self.hold_off_until {
-            Duration::ZERO
-        } else {
-            self.setup.timing.election_timeout()
-        };
         if self.failures > 0 {
             // Rule 8: the line of succession has failed once, so chance breaks the tie.
-            return last_resort + self.dice.below(stagger * 8);
+            return self.dice.below(stagger * 8);
         }
-        last_resort + stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
+        stagger * u32::try_from(self.rank()).unwrap_or(u32::MAX)
     }
 
     /// This node's place in the line of succession: by the last leader's list, or else by the configured order. A node
@@ -44,6 +55,15 @@ impl Election {
         };
         let best = self.succession_list(now).into_iter().next()?;
         leader.backers.get(&best).filter(|backer| backer.eligible && now < backer.until).map(|_| best)
+    }
+
+    /// The best backer, eligible or not.
+    pub(super) fn best_last_resort(&self, now: Instant) -> Option<NodeId> {
+        let backers = self.backers(now);
+        let State::Leader(_) = &self.state else {
+            return None;
+        };
+        self.succession_list(now).into_iter().find(|id| backers.contains_key(id))
     }
 
     /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then the rest;

@@ -321,6 +321,13 @@ impl Election {
         reply
     }
 
+    /// How long this node leaves to others after a release: δ, and four times that if it is a last resort, so that it is
+    /// not in the way of the old leader when that may lead again.
+    fn head_start(&self, now: Instant) -> Duration {
+        let stagger = self.setup.timing.stagger();
+        if self.last_resort(now).is_zero() { stagger } else { stagger * 4 }
+    }
+
     /// The leader of this node's term, or of a higher one, has stepped down and has said who should lead next.
     fn succeed(&mut self, now: Instant, from: NodeId, term: Term, successor: Option<NodeId>, out: &mut Effects) {
         if term > self.hard.term {
@@ -334,7 +341,10 @@ impl Election {
             self.campaign(now, Cause::NamedSuccessor { by: from }, out);
             return;
         }
-        let patience = if named { Duration::ZERO } else { self.setup.timing.stagger() + self.patience(now) };
+        let patience = match named {
+            true => Duration::ZERO,
+            false => self.head_start(now) + self.last_resort(now) + self.turn(),
+        };
         self.follow(now, None, now + patience, Cause::LeaderReleased { by: from }, out);
     }
 }

@@ -42,15 +42,17 @@ enum Cause {
     TwoInARow,
     SuccessorDead,
     OthersHoldOff,
+    AllHoldOff,
 }
 
-const CAUSES: [(Cause, &str); 6] = [
+const CAUSES: [(Cause, &str); 7] = [
     (Cause::Crash, "the leader crashes"),
     (Cause::HandOver, "hand-over"),
     (Cause::RestartThenCrash, "a follower restarts, then the leader crashes"),
     (Cause::TwoInARow, "the next leader crashes within a heartbeat interval"),
     (Cause::SuccessorDead, "hand-over to a successor that has just crashed"),
     (Cause::OthersHoldOff, "hand-over while all others hold off"),
+    (Cause::AllHoldOff, "the same, and the leader holds off for long"),
 ];
 
 const NETWORKS: [(&str, Link); 4] = [
@@ -133,8 +135,16 @@ impl Run {
         chance(&mut self.dice, Timing::default().heartbeat_interval())
     }
 
-    fn hand_over(&mut self) {
-        self.world.call(self.leader, Call::HandOver { successor: None, hold_off: Duration::ZERO });
+    fn hand_over(&mut self, hold_off: Duration) {
+        self.world.call(self.leader, Call::HandOver { successor: None, hold_off });
+    }
+
+    /// No other node is eligible, and the leader knows.
+    fn others_hold_off(&mut self) {
+        for id in self.others() {
+            self.world.set_eligible(id, false);
+        }
+        self.pass(Timing::default().election_timeout());
     }
 
     /// Crashes the leader, and returns when a quorum of the others has kept its promises. `restarted` gives no vote for
@@ -171,7 +181,7 @@ impl Run {
         match cause {
             Cause::Crash => self.crash_leader(None),
             Cause::HandOver => {
-                self.hand_over();
+                self.hand_over(Duration::ZERO);
                 self.world.now
             }
             Cause::RestartThenCrash => {
@@ -195,15 +205,17 @@ impl Run {
             Cause::SuccessorDead => {
                 let first = self.others()[0];
                 self.world.crash(first);
-                self.hand_over();
+                self.hand_over(Duration::ZERO);
                 self.world.now
             }
             Cause::OthersHoldOff => {
-                for id in self.others() {
-                    self.world.set_eligible(id, false);
-                }
-                self.pass(Timing::default().election_timeout());
-                self.hand_over();
+                self.others_hold_off();
+                self.hand_over(Duration::ZERO);
+                self.world.now
+            }
+            Cause::AllHoldOff => {
+                self.others_hold_off();
+                self.hand_over(PATIENCE);
                 self.world.now
             }
         }

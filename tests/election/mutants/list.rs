@@ -574,6 +574,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     succession::CANDIDATE_WITH_WORK,
     succession::RESTARTED_IN_FRONT,
     succession::HOLD_OFF_BARS,
+    succession::LAST_RESORT_NOT_NAMED,
+    succession::LAST_RESORT_WAITS_TWICE,
     succession::NEVER_YIELDS,
     succession::YIELDS_AT_ONCE,
     succession::FLAPPING_FORGIVEN,

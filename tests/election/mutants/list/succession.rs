@@ -29,6 +29,25 @@ pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
     )],
 };
 
+pub(super) const LAST_RESORT_NOT_NAMED: Mutant = Mutant {
+    name: "last_resort_not_named",
+    breaks: "a leader that stays away names nobody if nobody is eligible",
+    found: Found::Paper("costs time until the next leader"),
+    patches: &[patch(LEADER, "step_down", "self.best_last_resort(now)", "None::<NodeId>")],
+};
+
+pub(super) const LAST_RESORT_WAITS_TWICE: Mutant = Mutant {
+    name: "last_resort_waits_twice",
+    breaks: "a last resort waits once more when it has waited since the release",
+    found: Found::Paper("costs time until the next leader"),
+    patches: &[patch(
+        SUCCESSION,
+        "last_resort",
+        "self.setup.timing.election_timeout().saturating_sub(passed)",
+        "self.setup.timing.election_timeout()",
+    )],
+};
+
 pub(super) const NEVER_YIELDS: Mutant = Mutant {
     name: "never_yields",
     breaks: "a leader leads on although a better one is there",
