@@ -83,7 +83,7 @@ impl Election {
         let origin_of = Origin { now, origin, timeout: timing.election_timeout(), over };
         // Every field is named here and below, so that a field that is added later is not forgotten.
         let Election {
-            setup: _,
+            setup,
             started,
             hard: HardState { term, voted_for: _, cap: _, in_doubt: _ },
             saved: _,
@@ -115,7 +115,10 @@ impl Election {
             origin_of.end(until);
         }
         if let Some(heard) = heard {
-            let Heard { leader: _, term: _, at, released: _ } = heard;
+            let Heard { leader, term, seq, at, released: _ } = heard;
+            if *leader != setup.me {
+                *seq = names.heartbeat(*term, *seq);
+            }
             match *at + timing.suspicion() <= now {
                 true => *at = Instant::ZERO,
                 false => origin_of.moment(at),
@@ -141,7 +144,8 @@ impl Election {
         self.hard
     }
 
-    /// The heartbeats that the node knows by number: the last one it sent, and the last one it promised on.
+    /// The heartbeats that the node knows by number: the last one it sent, the last one it promised on, and the last one
+    /// it heard.
     #[doc(hidden)]
     pub fn heartbeats(&self) -> impl Iterator<Item = (Term, u64)> {
         let sent = match &self.state {
@@ -150,7 +154,9 @@ impl Election {
         };
         let promised = self.promise.as_ref();
         let promised = promised.map(|promise| (promise.term, promise.seq));
-        sent.into_iter().chain(promised)
+        let heard = self.heard.as_ref().filter(|heard| heard.leader != self.setup.me);
+        let heard = heard.map(|heard| (heard.term, heard.seq));
+        sent.into_iter().chain(promised).chain(heard)
     }
 
     /// The heartbeats whose answers the node waits for.

@@ -109,7 +109,7 @@ impl Election {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_takeover(now, self.setup.me, true);
         // Remembered after this leadership has ended: a second leader of the same term is a violation then, too.
-        self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
+        self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, seq: 0, at: now, released: true });
         self.failures = 0;
         self.state = State::Leader(Leader {
             until: None,

@@ -26,6 +26,8 @@ pub(super) struct Promise {
 pub(super) struct Heard {
     pub(super) leader: NodeId,
     pub(super) term: Term,
+    /// The latest heartbeat of that term, or the one that its release names. Zero if it was this node.
+    pub(super) seq: u64,
     pub(super) at: Instant,
     pub(super) released: bool,
 }
@@ -217,11 +219,30 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let accepted = self.accepts(now, from, term, out);
-        let granted = if accepted { self.promise(now, from, (term, seq), asked) } else { Duration::ZERO };
-        if accepted {
-            self.follow_heard(now, from, term, succession, out);
-        }
+        let granted = match accepted {
+            true if self.has_heard(from, (term, seq)) => self.has_promised(now, from, (term, seq), asked),
+            true => {
+                let granted = self.promise(now, from, (term, seq), asked);
+                self.follow_heard(now, from, (term, seq), succession, out);
+                granted
+            }
+            false => Duration::ZERO,
+        };
         Reply::Heartbeat { term: self.hard.term, seq, granted, eligible: self.able_to_lead(now) }
+    }
+
+    /// Rule 4: whether this heartbeat, or a later one of the term, was heard before. Then it is no news.
+    fn has_heard(&self, from: NodeId, (term, seq): (Term, u64)) -> bool {
+        let heard = self.heard.as_ref().filter(|heard| (heard.leader, heard.term) == (from, term));
+        heard.is_some_and(|heard| seq <= heard.seq)
+    }
+
+    /// What was promised on this heartbeat or on a later one. The leader counts it from when it sent this one, and so
+    /// from no later moment than that from which the promise lasts.
+    fn has_promised(&self, now: Instant, leader: NodeId, heartbeat: (Term, u64), asked: Duration) -> Duration {
+        let promise = self.promise.as_ref().filter(|promise| promise.holder == leader && now < promise.until);
+        let covers = promise.is_some_and(|promise| (promise.term, promise.seq) >= heartbeat);
+        if covers { asked.min(self.setup.timing.election_timeout()) } else { Duration::ZERO }
     }
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
@@ -275,17 +296,23 @@ impl Election {
         }
         let granted = asked.min(self.setup.timing.election_timeout());
         let old = self.promise.take().filter(|old| old.holder == leader);
-        let (mut newest, mut until) = ((term, seq), now + granted);
+        let mut until = now + granted;
         if let Some(old) = old {
-            newest = newest.max((old.term, old.seq));
             until = until.max(old.until); // a promise never gets shorter
         }
-        self.promise = Some(Promise { holder: leader, term: newest.0, seq: newest.1, until });
+        self.promise = Some(Promise { holder: leader, term, seq, until });
         granted
     }
 
-    fn follow_heard(&mut self, now: Instant, from: NodeId, term: Term, succession: Vec<NodeId>, out: &mut Effects) {
-        let known = self.heard.replace(Heard { leader: from, term, at: now, released: false });
+    fn follow_heard(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        succession: Vec<NodeId>,
+        out: &mut Effects,
+    ) {
+        let known = self.heard.replace(Heard { leader: from, term, seq, at: now, released: false });
         let is_new_leader = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
         self.note_takeover(now, from, is_new_leader);
         let news = self.leader() != Some(from) || is_new_leader;
@@ -316,7 +343,7 @@ impl Election {
             self.promise = None;
         }
         if self.accepts(now, from, term, out) {
-            self.succeed(now, from, term, successor, out);
+            self.succeed(now, from, (term, seq), successor, out);
         }
         reply
     }
@@ -329,11 +356,18 @@ impl Election {
     }
 
     /// The leader of this node's term, or of a higher one, has stepped down and has said who should lead next.
-    fn succeed(&mut self, now: Instant, from: NodeId, term: Term, successor: Option<NodeId>, out: &mut Effects) {
+    fn succeed(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        successor: Option<NodeId>,
+        out: &mut Effects,
+    ) {
         if term > self.hard.term {
             self.enter(now, term);
         }
-        self.heard = Some(Heard { leader: from, term, at: now, released: true });
+        self.heard = Some(Heard { leader: from, term, seq, at: now, released: true });
         self.failures = 0;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();

@@ -43,7 +43,7 @@ fn busy(now: Instant, state: State) -> Election {
     node.hard.term = Term(4);
     node.state = state;
     node.promise = Some(Promise { holder: id(2), term: Term(3), seq: 44, until: now + MS * 30 });
-    node.heard = Some(Heard { leader: id(2), term: Term(3), at: now.before(MS * 10), released: false });
+    node.heard = Some(Heard { leader: id(2), term: Term(3), seq: 45, at: now.before(MS * 10), released: false });
     node.voting_from = now + MS * 40;
     node.work = Some(Deadline { token: Term(2), until: now + MS * 50 });
     node.hold_off_until = now + MS * 60;
@@ -176,7 +176,7 @@ fn a_wait_that_has_ended_matters_while_patience_is_counted_from_it() {
 fn whatever_matters_makes_a_difference() {
     type Change = fn(&mut Election);
     type Situation = fn(Instant) -> State;
-    let everywhere: [(&str, Change); 31] = [
+    let everywhere: [(&str, Change); 32] = [
         ("me", |node| node.setup.me = id(3)),
         ("voters", |node| {
             node.setup.voters.remove(&id(3));
@@ -198,6 +198,7 @@ fn whatever_matters_makes_a_difference() {
         ("nothing heard", |node| node.heard = None),
         ("heard whom", |node| heard(node).leader = id(3)),
         ("heard term", |node| heard(node).term = Term(2)),
+        ("heard seq", |node| heard(node).seq = 42),
         ("heard when", |node| heard(node).at = NOW),
         ("heard release", |node| heard(node).released = true),
         ("voting from", |node| node.voting_from = NOW + MS * 41),

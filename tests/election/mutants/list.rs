@@ -134,6 +134,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(VOTER, "promise", "until.max(old.until)", "until")],
     },
     Mutant {
+        name: "old_heartbeat_is_news",
+        breaks: "a heartbeat counts that was heard before, or that a later one has overtaken",
+        found: Found::Paper("only makes a promise longer"),
+        patches: &[patch(VOTER, "has_heard", "seq <= heard.seq", "false")],
+    },
+    Mutant {
+        name: "promise_of_an_old_heartbeat_invented",
+        breaks: "a heartbeat that was heard before is answered with a promise although none was given",
+        found: Found::Paper("needs a promise refused to its own holder, and the same heartbeat again"),
+        patches: &[patch(VOTER, "has_promised", "(promise.term, promise.seq) >= heartbeat", "true")],
+    },
+    Mutant {
         name: "promise_cleared_by_term",
         breaks: "a higher term ends a promise",
         found: Found::Safety(2_000),

@@ -249,8 +249,8 @@ fn a_node_without_state_campaigns_in_no_term_that_it_knows_to_be_over() {
 #[test]
 fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
     let mut node = stateless();
-    for at in [START, START + D * 2] {
-        let reply = node.answer(at, 2, heartbeat(5, 1, D));
+    for (at, seq) in [(START, 1), (START + D * 2, 2)] {
+        let reply = node.answer(at, 2, heartbeat(5, seq, D));
         assert_eq!(reply.term(), Term(5));
         assert_eq!(node.election.leader(), Some(id(2)));
         let reply = node.answer(at, 3, pre_vote(6));

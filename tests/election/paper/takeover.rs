@@ -155,8 +155,10 @@ fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
         now = now + D;
         term += 2;
         let end = now + *led_for;
+        let mut seq = 0;
         while now <= end {
-            node.heartbeat(now, 5, term, 1);
+            seq += 1;
+            node.heartbeat(now, 5, term, seq);
             now = now + ETA;
         }
         now = now + D;
