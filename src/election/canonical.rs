@@ -98,7 +98,7 @@ impl Election {
             highest_heard: _,
             work,
             hold_off_until,
-            takeovers: Takeovers { young, short: _ },
+            takeovers: Takeovers { young, short: _, named: _ },
             succession: _,
             failures: _,
             dice,

@@ -111,12 +111,15 @@ impl Election {
         // Remembered after this leadership has ended: a second leader of the same term is a violation then, too.
         self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, seq: 0, at: now, released: true });
         self.failures = 0;
+        // They have promised nothing yet, but they are there: the first line of succession begins with them.
+        let voters = votes.iter().filter(|id| **id != self.setup.me);
+        let backers = voters.map(|id| (*id, Backer { until: Instant::ZERO, eligible: false })).collect();
         self.state = State::Leader(Leader {
             until: None,
             patience_ends: lease_won_by.min(now + self.setup.timing.election_timeout()),
             seq: 0,
             sent: BTreeMap::new(),
-            backers: BTreeMap::new(),
+            backers,
             next_heartbeat: now,
             stepping_down: None,
             preferred: None,
@@ -282,6 +285,7 @@ impl Election {
         let seq = leader.seq;
         let request = Request::Release { term: self.hard.term, seq, successor };
         self.broadcast(&request, out);
+        self.takeovers.named = successor;
         let suspect_at = now + self.setup.timing.election_timeout();
         self.follow(now, None, suspect_at, Cause::Released { successor }, out);
     }

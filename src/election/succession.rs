@@ -66,8 +66,8 @@ impl Election {
         self.succession_list(now).into_iter().find(|id| backers.contains_key(id))
     }
 
-    /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then the rest;
-    /// each group by priority. The list only orders, it never forbids.
+    /// Rule 8: first the eligible nodes whose promises last, then the other nodes whose promises last, then those that
+    /// were heard in this term, then the rest; each group by priority. The list only orders, it never forbids.
     pub(super) fn succession_list(&self, now: Instant) -> Vec<NodeId> {
         let State::Leader(leader) = &self.state else {
             unreachable!("the caller knows that this node leads");
@@ -78,7 +78,7 @@ impl Election {
                 let backer = leader.backers.get(id);
                 let able = backer.is_some_and(|backer| backer.eligible);
                 let fresh = backer.is_some_and(|backer| now < backer.until);
-                (Reverse(able && fresh), Reverse(fresh), Reverse(voter.priority), *id)
+                (Reverse(able && fresh), Reverse(fresh), Reverse(backer.is_some()), Reverse(voter.priority), *id)
             })
             .collect();
         list.sort_unstable();

@@ -201,7 +201,11 @@ impl Election {
         }
         self.is_new = false;
         self.note_cap(now);
-        let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
+        let timing = self.setup.timing;
+        // After a release nobody owes a promise, and there is nothing to wait for.
+        let released = self.heard.as_ref().is_some_and(|heard| heard.released);
+        let wait = if released { timing.head_start() } else { timing.suspicion() };
+        let suspect_at = now + wait + self.patience(now);
         self.leave_leadership(now);
         self.hard.term = term;
         self.hard.voted_for = Some(candidate);
@@ -348,11 +352,12 @@ impl Election {
         reply
     }
 
-    /// How long this node leaves to others after a release: δ, and four times that if it is a last resort, so that it is
-    /// not in the way of the old leader when that may lead again.
-    fn head_start(&self, now: Instant) -> Duration {
-        let stagger = self.setup.timing.stagger();
-        if self.last_resort(now).is_zero() { stagger } else { stagger * 4 }
+    /// How long this node leaves to others after a release. A named successor gets the time of its write. A last resort
+    /// is not in the way of the old leader when that may lead again.
+    fn head_start(&self, now: Instant, successor: Option<NodeId>) -> Duration {
+        let timing = self.setup.timing;
+        let waits = successor.is_some() || !self.last_resort(now).is_zero();
+        if waits { timing.head_start() } else { timing.stagger() }
     }
 
     /// The leader of this node's term, or of a higher one, has stepped down and has said who should lead next.
@@ -369,6 +374,7 @@ impl Election {
         }
         self.heard = Some(Heard { leader: from, term, seq, at: now, released: true });
         self.failures = 0;
+        self.takeovers.named = successor;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();
         if named && now >= self.free_at(self.setup.me, self.next_term()).0 {
@@ -377,7 +383,7 @@ impl Election {
         }
         let patience = match named {
             true => Duration::ZERO,
-            false => self.head_start(now) + self.last_resort(now) + self.turn(),
+            false => self.head_start(now, successor) + self.last_resort(now) + self.turn(),
         };
         self.follow(now, None, now + patience, Cause::LeaderReleased { by: from }, out);
     }

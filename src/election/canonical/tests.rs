@@ -176,7 +176,7 @@ fn a_wait_that_has_ended_matters_while_patience_is_counted_from_it() {
 fn whatever_matters_makes_a_difference() {
     type Change = fn(&mut Election);
     type Situation = fn(Instant) -> State;
-    let everywhere: [(&str, Change); 32] = [
+    let everywhere: [(&str, Change); 33] = [
         ("me", |node| node.setup.me = id(3)),
         ("voters", |node| {
             node.setup.voters.remove(&id(3));
@@ -198,6 +198,7 @@ fn whatever_matters_makes_a_difference() {
         ("nothing heard", |node| node.heard = None),
         ("heard whom", |node| heard(node).leader = id(3)),
         ("heard term", |node| heard(node).term = Term(2)),
+        ("named", |node| node.takeovers.named = Some(id(3))),
         ("heard seq", |node| heard(node).seq = 42),
         ("heard when", |node| heard(node).at = NOW),
         ("heard release", |node| heard(node).released = true),

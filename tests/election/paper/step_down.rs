@@ -221,13 +221,25 @@ fn a_named_successor_campaigns_at_once_without_pre_vote() {
     assert_eq!(causes(&effects), [Cause::NamedSuccessor { by: id(2) }]);
 }
 
-/// leadelect rule 6: all other nodes give it a head start of δ, and may vote for it at once.
+/// leadelect rule 6: all other nodes give it a head start of 4 δ, and may vote for it at once.
 #[test]
 fn a_follower_that_is_not_named_votes_for_the_successor_and_waits() {
     let mut node = follower_released_to(3);
     assert_eq!(node.election.leader(), None);
-    assert_eq!(node.election.wake_at(), NOW + STAGGER);
+    assert_eq!(node.election.wake_at(), NOW + STAGGER * 4);
     assert_eq!(node.vote(NOW, 3, 2), Ok(()));
+}
+
+/// leadelect rule 6: a node that has voted for the successor waits for it as long, and not until it would suspect a
+/// leader. Nobody owes a promise.
+#[test]
+fn a_voter_of_a_successor_waits_for_it_no_longer_than_for_the_named_one() {
+    let mut node = follower_released_to(3);
+    assert_eq!(node.vote(NOW + ms(1), 3, 2), Ok(()));
+    assert_eq!(node.election.wake_at(), NOW + ms(1) + STAGGER * 4);
+    let mut node = follower();
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+    assert_eq!(node.election.wake_at(), START + D + S, "without a release");
 }
 
 /// leadelect rule 6: if the successor fails, another node is elected without a wait for the promise that was given

@@ -125,7 +125,7 @@ fn a_leader_ranks_by_health_then_freshness_then_priority() {
     let mut setup = cluster(5);
     setup.voters = (1..).map(id).zip([9, 0, 1, 2, 3].map(priority)).collect();
     let (mut node, first) = elected(Node::start(setup, restored(0, None, Duration::ZERO)));
-    assert_eq!(succession(&first), [5, 4, 3, 2].map(id), "by priority");
+    assert_eq!(succession(&first), [3, 2, 5, 4].map(id), "those that voted, and then by priority");
 
     node.gets_ack(START, 2, 1);
     node.reply(START, 3, ineligible(ack(1, 1, D)));

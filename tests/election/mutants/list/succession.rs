@@ -1,7 +1,7 @@
 //! The rules about whose work goes on, who holds off, and who leads in the end.
 
 use super::super::patched_copy::{Found, Mutant, patch};
-use super::{CANDIDATE, LEADER, SUCCESSION, TAKEOVER};
+use super::{CANDIDATE, LEADER, SUCCESSION, TAKEOVER, VOTER};
 
 pub(super) const CANDIDATE_WITH_WORK: Mutant = Mutant {
     name: "candidate_with_work",
@@ -27,6 +27,34 @@ pub(super) const HOLD_OFF_BARS: Mutant = Mutant {
         "quorum_free.max(own).max(hint_ends)",
         "quorum_free.max(own).max(hint_ends).max(self.hold_off_until)",
     )],
+};
+
+pub(super) const NAMED_NODE_NOT_WAITED_FOR: Mutant = Mutant {
+    name: "named_node_not_waited_for",
+    breaks: "a named successor gets no time for its write",
+    found: Found::Paper("costs a change of leader"),
+    patches: &[patch(VOTER, "head_start", "successor.is_some()", "false")],
+};
+
+pub(super) const MISSED_TAKEOVER_FORGOTTEN: Mutant = Mutant {
+    name: "missed_takeover_forgotten",
+    breaks: "a takeover that ended with another node does not count as failed",
+    found: Found::Paper("is not unsafe, and the simulation does not count changes of leader"),
+    patches: &[patch(TAKEOVER, "note_takeover", "*named != leader && self.prefers(*named)", "false")],
+};
+
+pub(super) const FIRST_LINE_BLIND: Mutant = Mutant {
+    name: "first_line_blind",
+    breaks: "the first line of succession does not begin with those that have voted",
+    found: Found::Paper("costs time until the next leader"),
+    patches: &[patch(SUCCESSION, "succession_list", "backer.is_some()", "false")],
+};
+
+pub(super) const SUCCESSOR_SUSPECTED_LATE: Mutant = Mutant {
+    name: "successor_suspected_late",
+    breaks: "a node waits for a successor that it has voted for until it would suspect a leader",
+    found: Found::Paper("costs time until the next leader"),
+    patches: &[patch(VOTER, "grant", "heard.released", "false")],
 };
 
 pub(super) const LAST_RESORT_NOT_NAMED: Mutant = Mutant {
