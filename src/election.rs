@@ -108,8 +108,8 @@ pub struct Election {
     hold_off_until: Instant,
     takeovers: Takeovers,
     succession: Vec<NodeId>,
-    /// Whether the last candidacy failed. Then the line of succession has failed too, and chance decides.
-    failed: bool,
+    /// How many candidacies in a row have failed. Then the line of succession has failed too, and chance decides.
+    failures: u32,
     dice: Dice,
 }
 
@@ -184,7 +184,7 @@ impl Election {
             hold_off_until: Instant::ZERO,
             takeovers: Takeovers::default(),
             succession: Vec::new(),
-            failed: false,
+            failures: 0,
             dice: Dice::new(seed),
             setup,
         }
@@ -294,7 +294,9 @@ impl Election {
             State::Follower(follower) if now >= follower.suspect_at => {
                 // Rule 10: this node wakes late, and a heartbeat may be waiting unread.
                 let stalled = now > follower.suspect_at + self.setup.timing.heartbeat_interval();
-                if stalled && follower.leader.is_some() {
+                // It may also have voted for somebody, and its write has taken long.
+                let voted = self.hard.voted_for.is_some_and(|id| id != self.setup.me);
+                if stalled && (follower.leader.is_some() || voted) {
                     follower.suspect_at = now + self.setup.timing.stagger();
                 } else {
                     self.ask(now, out);
@@ -318,10 +320,8 @@ impl Election {
             {
                 self.pre_vote_reply(now, from, (term, verdict), wait, leader, out)
             }
-            (State::Candidate(candidate), Reply::Vote { term, candidacy, verdict, wait })
-                if candidate.candidacy == candidacy =>
-            {
-                self.vote_reply(now, from, (term, verdict), wait, out)
+            (State::Candidate(_), Reply::Vote { term, candidacy, verdict, wait }) => {
+                self.vote_reply(now, from, candidacy, (term, verdict), wait, out)
             }
             (State::Leader(_), Reply::Heartbeat { term, seq, granted, eligible }) => {
                 self.heartbeat_reply(now, from, (term, seq), granted, eligible, out)

@@ -1,21 +1,28 @@
 //! What does a node do when it knows no leader? It asks its peers: first whether it would win, then for their votes.
 //!
 //! The pre-vote costs no time, because a node asks it while the promises to the old leader still run out. The answers
-//! say when a quorum will be free to vote, and the node asks for the votes exactly then.
+//! say when a quorum will be free to vote, and the node asks for the votes exactly then. Nor does the write of the node's
+//! own vote: it is done a little before that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term};
+use super::{Cause, Effects, Election, Follower, Hint, Instant, NodeId, Refusal, Request, State, Term, Timing};
+
+/// After each candidacy in a row that has failed the next one lasts twice as long, up to four times: long enough for
+/// voters that write for two election timeouts.
+const MOST_FAILURES: u32 = 2;
 
 /// A node that asks whether it would win.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
-    /// The peers that would vote for it, and when each is free to do so.
+    /// When this round began.
+    pub(super) asked: Instant,
+    /// The peers that would vote for it, and from when on a request for the vote of each finds it free.
     pub(super) grants: BTreeMap<NodeId, Instant>,
     pub(super) patience: Duration,
     /// When to ask anew, if there was no quorum.
@@ -47,25 +54,34 @@ impl PreCandidate {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "checkers", derive(serde::Deserialize))]
 pub(super) struct Candidate {
-    pub(super) candidacy: u64,
-    pub(super) started: Instant,
+    /// When each request for votes was sent, as long as a vote that answers it can still count.
+    pub(super) asked: BTreeMap<u64, Instant>,
+    /// Never before the first request is sent.
     pub(super) ends_at: Instant,
     pub(super) votes: BTreeSet<NodeId>,
     /// The lease must be won by then. Later it would rest on a vote that its voter may have forgotten.
     pub(super) lease_won_by: Instant,
     /// The peers that will not vote for it in this term.
     pub(super) refusals: BTreeSet<NodeId>,
-    /// When to ask which peer again.
-    pub(super) ask_again: BTreeMap<NodeId, Instant>,
+    /// When to ask which peer, for the first time or again.
+    pub(super) ask_at: BTreeMap<NodeId, Instant>,
     /// After a release or an obituary: how soon to ask a peer again that has not yet heard of it.
     pub(super) handover_retry: Option<Duration>,
 }
 
 impl Candidate {
     pub(super) fn wake_at(&self) -> Instant {
-        let next = self.ask_again.values().min();
+        let next = self.ask_at.values().min();
         next.map_or(self.ends_at, |next| self.ends_at.min(*next))
     }
+}
+
+/// When to ask a voter that was asked at `asked`, has answered by `now`, and was not free for another `wait` when it
+/// answered. So that the request arrives when the voter is free: it takes as long as the one before. Later by an eighth
+/// of the round trip, because no two take the same time. A voter that is asked too early only refuses.
+fn ask_when_free(timing: &Timing, asked: Instant, now: Instant, wait: Duration) -> Instant {
+    let round_trip = now.since(asked);
+    now.max(asked + round_trip / 8 + timing.wait_for(wait))
 }
 
 impl Election {
@@ -95,6 +111,7 @@ impl Election {
         let candidacy = self.dice.next();
         self.state = State::PreCandidate(PreCandidate {
             candidacy,
+            asked: now,
             grants: BTreeMap::new(),
             patience,
             // Longer than the node's own patience. Otherwise it would ask for ever and never campaign.
@@ -124,8 +141,22 @@ impl Election {
         }
     }
 
-    /// When a quorum that would vote for this node is free to do so. The node itself is part of it.
+    /// When to campaign: when a quorum is free. The first in the line of succession campaigns a stagger earlier, so that
+    /// its own vote is durable by then. Another node that did so would be in its way. Not earlier than that, because a
+    /// leader that is only late loses its term by it.
     pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
+        let votes_at = self.votes_at(asking);
+        let first = asking.patience.is_zero() && self.failures == 0 && self.succession.first() == Some(&self.setup.me);
+        if !first || votes_at == Instant::NEVER {
+            return votes_at;
+        }
+        let hint_ends = asking.hint.map_or(Instant::ZERO, |hint| hint.until);
+        votes_at.before(self.setup.timing.stagger()).max(self.voting_from).max(hint_ends)
+    }
+
+    /// When to ask for votes: when a quorum that would vote for this node is free to do so. The node itself is part of
+    /// it.
+    fn votes_at(&self, asking: &PreCandidate) -> Instant {
         // While its last work may still run, the node must not begin another.
         if self.work.is_some() {
             return Instant::NEVER;
@@ -155,7 +186,8 @@ impl Election {
         if stalled && self.majority() > 1 {
             self.ask(now, out);
         } else if asking.patience.is_zero() {
-            self.campaign(now, Cause::PreVotesWon, out);
+            let votes_at = self.votes_at(asking).max(now);
+            self.campaign_and_ask(now, votes_at, Cause::PreVotesWon, out);
         } else {
             // Rule 8: a node earlier in line may be a candidate by now, and may wait for its disk before it can say so.
             self.ask_with(now, Duration::ZERO, out);
@@ -178,11 +210,11 @@ impl Election {
             self.note_past(now);
         }
         if verdict.is_ok() {
-            let free_at = now + self.setup.timing.wait_for(wait);
+            let timing = self.setup.timing;
             let State::PreCandidate(asking) = &mut self.state else {
                 unreachable!("the caller knows that this node asks for pre-votes");
             };
-            asking.grants.insert(from, free_at);
+            asking.grants.insert(from, ask_when_free(&timing, asking.asked, now, wait));
             self.campaign_when_due(now, out);
             return;
         }
@@ -217,35 +249,38 @@ impl Election {
         }
     }
 
-    /// Campaigns in the next term.
+    /// Campaigns in the next term: the node's own vote becomes durable. The next tick, due at once, asks for the others.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
+        self.campaign_and_ask(now, now, cause, out);
+    }
+
+    /// The same, but the other votes are asked for at `votes_at`. This node owes nothing by then. Until then its own vote
+    /// counts for nothing: no other node is told of it.
+    fn campaign_and_ask(&mut self, now: Instant, votes_at: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. } | Cause::LeaderDied { .. });
-        let timing = self.setup.timing;
         self.is_new = false;
         self.note_cap(now);
         self.hard.term = self.next_term();
         self.hard.voted_for = Some(me);
-        let candidacy = self.dice.next();
-        let again = now + timing.heartbeat_interval();
         let peers = self.setup.voters.keys().filter(|id| **id != me);
         self.state = State::Candidate(Candidate {
-            candidacy,
-            started: now,
-            ends_at: now + timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion()),
+            asked: BTreeMap::new(),
+            ends_at: Instant::NEVER,
             votes: BTreeSet::from([me]),
             lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
-            ask_again: peers.map(|id| (*id, again)).collect(),
-            handover_retry: handover.then(|| timing.stagger() / 16),
+            ask_at: peers.map(|id| (*id, votes_at)).collect(),
+            handover_retry: handover.then(|| self.setup.timing.stagger() / 16),
         });
         self.tell(cause, out);
-        let term = self.hard.term;
-        self.broadcast(&Request::Vote { term, candidacy }, out);
-        self.count_votes(now, out);
+        if self.majority() == 1 {
+            self.count_votes(now, out);
+        }
     }
 
     pub(super) fn candidate_tick(&mut self, now: Instant, out: &mut Effects) {
+        let timing = self.setup.timing;
         let State::Candidate(candidate) = &mut self.state else {
             unreachable!("the caller knows that this node asks for votes");
         };
@@ -253,12 +288,23 @@ impl Election {
             self.lose(now, out);
             return;
         }
-        let request = Request::Vote { term: self.hard.term, candidacy: candidate.candidacy };
-        for (id, at) in &mut candidate.ask_again {
-            if now >= *at {
-                *at = now + self.setup.timing.heartbeat_interval();
-                out.messages.push((*id, request.clone()));
-            }
+        let due: Vec<_> = candidate.ask_at.iter().filter(|(_, at)| now >= **at).map(|(id, at)| (*id, *at)).collect();
+        let Some((_, first)) = due.first() else {
+            return;
+        };
+        if candidate.ends_at == Instant::NEVER {
+            // The first request waited for the write of this node's own vote. The votes may wait for as long a write.
+            let write = now.since(*first);
+            let patience = timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion());
+            candidate.ends_at = now + write + patience * (1 << self.failures);
+        }
+        // Every request has its own number, so that each answer tells how old it may be.
+        let (term, candidacy) = (self.hard.term, self.dice.next());
+        candidate.asked.retain(|_, asked| now < *asked + timing.election_timeout());
+        candidate.asked.insert(candidacy, now);
+        for (id, _) in due {
+            candidate.ask_at.insert(id, now + timing.heartbeat_interval());
+            out.messages.push((id, Request::Vote { term, candidacy }));
         }
     }
 
@@ -266,38 +312,43 @@ impl Election {
         &mut self,
         now: Instant,
         from: NodeId,
+        candidacy: u64,
         (term, verdict): (Term, Result<(), Refusal>),
         wait: Duration,
         out: &mut Effects,
     ) {
-        if term > self.hard.term {
-            self.adopt(now, term, Cause::HigherTerm { from }, out);
-            return;
-        }
         let timing = self.setup.timing;
         let State::Candidate(candidate) = &mut self.state else {
             unreachable!("the caller knows that this node asks for votes");
         };
+        let asked = candidate.asked.get(&candidacy).copied();
+        let Some(asked) = asked.filter(|asked| now < *asked + timing.election_timeout()) else {
+            return;
+        };
+        if term > self.hard.term {
+            self.adopt(now, term, Cause::HigherTerm { from }, out);
+            return;
+        }
         match verdict {
             // Rule 11: a grant counts only while its voter is certain to remember it.
-            Ok(()) if now < candidate.started + timing.lease(wait) => {
+            Ok(()) if now < asked + timing.lease(wait) => {
                 candidate.votes.insert(from);
-                let forgotten_at = candidate.started + timing.lease(wait) * 2;
+                let forgotten_at = asked + timing.lease(wait) * 2;
                 candidate.lease_won_by = candidate.lease_won_by.min(forgotten_at);
-                candidate.ask_again.remove(&from);
+                candidate.ask_at.remove(&from);
             }
             Ok(()) => {}
             Err(_) if wait.is_zero() => {
                 candidate.refusals.insert(from);
-                candidate.ask_again.remove(&from);
+                candidate.ask_at.remove(&from);
             }
             Err(_) => {
-                let mut wait = timing.wait_for(wait);
+                let mut ask_at = ask_when_free(&timing, asked, now, wait);
                 if let Some(retry) = &mut candidate.handover_retry {
-                    wait = wait.min(*retry);
+                    ask_at = ask_at.min(now + *retry);
                     *retry = (*retry * 2).min(timing.stagger());
                 }
-                candidate.ask_again.insert(from, now + wait);
+                candidate.ask_at.insert(from, ask_at);
             }
         }
         self.count_votes(now, out);
@@ -321,7 +372,7 @@ impl Election {
             unreachable!("the caller knows that this node asks for votes");
         };
         let votes = candidate.votes.iter().copied().collect();
-        self.failed = true;
+        self.failures = (self.failures + 1).min(MOST_FAILURES);
         self.follow(now, None, now, Cause::CandidacyLost { votes }, out);
         self.ask(now, out);
     }

@@ -5,6 +5,8 @@
 //! are replaced by names that the checker gives. Waits that are over are forgotten. From then on the node does the same
 //! as before; only the durations in its events may differ. Nothing else in the crate uses this.
 
+use std::time::Duration;
+
 use super::candidate::{Candidate, FreshHint, PreCandidate};
 use super::leader::{Backer, Leader, Preferred, SteppingDown};
 use super::takeover::{Takeover, Takeovers};
@@ -13,7 +15,8 @@ use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promi
 /// New names for numbers that only tell messages apart.
 #[doc(hidden)]
 pub trait Names {
-    /// The new name of the current candidacy. Candidacies are only compared for equality.
+    /// The new name of a round of pre-votes, or of a request for votes. Of several requests the oldest comes first. They
+    /// are only compared for equality.
     fn candidacy(&mut self, candidacy: u64) -> u64;
     /// The new number of a heartbeat in a term. Must keep the order.
     fn heartbeat(&self, term: Term, seq: u64) -> u64;
@@ -27,6 +30,7 @@ pub trait Names {
 struct Origin {
     now: Instant,
     origin: Instant,
+    timeout: Duration,
     /// A wait that ended by this moment is over. The node never asks again when it ended.
     over: Instant,
 }
@@ -76,10 +80,10 @@ impl Election {
             State::PreCandidate(asking) => now.before(asking.patience + timing.heartbeat_interval() * 2),
             State::Follower(_) | State::Candidate(_) | State::Leader(_) => now,
         };
-        let origin_of = Origin { now, origin, over };
+        let origin_of = Origin { now, origin, timeout: timing.election_timeout(), over };
         // Every field is named here and below, so that a field that is added later is not forgotten.
         let Election {
-            setup: _,
+            setup,
             started,
             hard: HardState { term, voted_for: _, cap: _, in_doubt: _ },
             saved: _,
@@ -94,9 +98,9 @@ impl Election {
             highest_heard: _,
             work,
             hold_off_until,
-            takeovers: Takeovers { young, short: _ },
+            takeovers: Takeovers { young, short: _, named: _ },
             succession: _,
-            failed: _,
+            failures: _,
             dice,
         } = self;
         // Only a new node counts from its start, until it cannot have forgotten anything any more.
@@ -111,7 +115,10 @@ impl Election {
             origin_of.end(until);
         }
         if let Some(heard) = heard {
-            let Heard { leader: _, term: _, at, released: _ } = heard;
+            let Heard { leader, term, seq, at, released: _ } = heard;
+            if *leader != setup.me {
+                *seq = names.heartbeat(*term, *seq);
+            }
             match *at + timing.suspicion() <= now {
                 true => *at = Instant::ZERO,
                 false => origin_of.moment(at),
@@ -137,7 +144,8 @@ impl Election {
         self.hard
     }
 
-    /// The heartbeats that the node knows by number: the last one it sent, and the last one it promised on.
+    /// The heartbeats that the node knows by number: the last one it sent, the last one it promised on, and the last one
+    /// it heard.
     #[doc(hidden)]
     pub fn heartbeats(&self) -> impl Iterator<Item = (Term, u64)> {
         let sent = match &self.state {
@@ -146,7 +154,9 @@ impl Election {
         };
         let promised = self.promise.as_ref();
         let promised = promised.map(|promise| (promise.term, promise.seq));
-        sent.into_iter().chain(promised)
+        let heard = self.heard.as_ref().filter(|heard| heard.leader != self.setup.me);
+        let heard = heard.map(|heard| (heard.term, heard.seq));
+        sent.into_iter().chain(promised).chain(heard)
     }
 
     /// The heartbeats whose answers the node waits for.
@@ -168,27 +178,33 @@ impl State {
                 origin_of.moment(suspect_at);
                 origin_of.hint(hint);
             }
-            State::PreCandidate(PreCandidate { candidacy, grants, patience: _, round_ends, hint }) => {
+            State::PreCandidate(PreCandidate { candidacy, asked, grants, patience: _, round_ends, hint }) => {
+                origin_of.moment(asked);
                 *candidacy = names.candidacy(*candidacy);
                 grants.values_mut().for_each(|free_at| origin_of.moment(free_at));
                 origin_of.moment(round_ends);
                 origin_of.hint(hint);
             }
             State::Candidate(Candidate {
-                candidacy,
-                started,
+                asked,
                 ends_at,
                 votes: _,
                 lease_won_by,
                 refusals: _,
-                ask_again,
+                ask_at,
                 handover_retry: _,
             }) => {
-                *candidacy = names.candidacy(*candidacy);
-                origin_of.moment(started);
+                let mut sent: Vec<(Instant, u64)> = std::mem::take(asked).into_iter().map(|(n, at)| (at, n)).collect();
+                sent.sort_unstable();
+                // An answer to an older one does not count.
+                sent.retain(|(at, _)| origin_of.now < *at + origin_of.timeout);
+                for (mut at, number) in sent {
+                    origin_of.moment(&mut at);
+                    asked.insert(names.candidacy(number), at);
+                }
                 origin_of.moment(ends_at);
                 origin_of.moment(lease_won_by);
-                ask_again.values_mut().for_each(|at| origin_of.moment(at));
+                ask_at.values_mut().for_each(|at| origin_of.moment(at));
             }
             State::Leader(Leader {
                 until,

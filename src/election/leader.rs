@@ -109,14 +109,17 @@ impl Election {
         let last_led = self.heard.as_ref().map_or(self.started, |heard| heard.at);
         self.note_takeover(now, self.setup.me, true);
         // Remembered after this leadership has ended: a second leader of the same term is a violation then, too.
-        self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, at: now, released: true });
-        self.failed = false;
+        self.heard = Some(Heard { leader: self.setup.me, term: self.hard.term, seq: 0, at: now, released: true });
+        self.failures = 0;
+        // They have promised nothing yet, but they are there: the first line of succession begins with them.
+        let voters = votes.iter().filter(|id| **id != self.setup.me);
+        let backers = voters.map(|id| (*id, Backer { until: Instant::ZERO, eligible: false })).collect();
         self.state = State::Leader(Leader {
             until: None,
             patience_ends: lease_won_by.min(now + self.setup.timing.election_timeout()),
             seq: 0,
             sent: BTreeMap::new(),
-            backers: BTreeMap::new(),
+            backers,
             next_heartbeat: now,
             stepping_down: None,
             preferred: None,
@@ -232,6 +235,9 @@ impl Election {
     ) {
         // Chosen now: the work may end late, and by then all promises may have run out.
         let successor = successor.or_else(|| self.best_backer(now));
+        // If this node will be a last resort for longer than the others wait, one of them may as well lead at once.
+        let stays_away = hold_off > self.setup.timing.election_timeout();
+        let successor = successor.or_else(|| self.best_last_resort(now).filter(|_| stays_away));
         self.begin_step_down(now, successor, hold_off, reason, out);
     }
 
@@ -279,6 +285,7 @@ impl Election {
         let seq = leader.seq;
         let request = Request::Release { term: self.hard.term, seq, successor };
         self.broadcast(&request, out);
+        self.takeovers.named = successor;
         let suspect_at = now + self.setup.timing.election_timeout();
         self.follow(now, None, suspect_at, Cause::Released { successor }, out);
     }

@@ -23,16 +23,18 @@ impl Election {
         // As after a release: a heartbeat of the dead that still comes gets no promise.
         heard.released = true;
         let suspected_at = heard.at + self.setup.timing.suspicion();
+        let (free_at, _) = self.free_at(self.setup.me, self.hard.term);
         match &mut self.state {
             State::Follower(follower) if follower.leader == Some(of) && follower.hint.is_none() => {
                 self.inherit(now, of, suspected_at, out);
             }
             State::PreCandidate(_) => self.ask_the_free(now, out),
-            State::Candidate(candidate) => {
-                candidate.ask_again.values_mut().for_each(|at| *at = now);
+            // If it may ask at all by now.
+            State::Candidate(candidate) if now >= free_at => {
+                candidate.ask_at.values_mut().for_each(|at| *at = now);
                 self.candidate_tick(now, out);
             }
-            State::Follower(_) | State::Leader(_) => {}
+            State::Follower(_) | State::Candidate(_) | State::Leader(_) => {}
         }
     }
 
@@ -50,7 +52,7 @@ impl Election {
     /// This node has not heard the dead for long? Then it comes late to this news, another leader may be elected, and
     /// it asks for pre-votes first.
     fn inherit(&mut self, now: Instant, from: NodeId, suspected_at: Instant, out: &mut Effects) {
-        self.failed = false;
+        self.failures = 0;
         let patience = self.patience(now);
         let is_free = self.may_lead() && self.work.is_none() && now >= self.free_at(self.setup.me, self.next_term()).0;
         if patience.is_zero() && is_free && now < suspected_at {

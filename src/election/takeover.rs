@@ -5,8 +5,8 @@
 //! The node that is elected first need not be that one: the best node may have been away, or not eligible. So the
 //! leader watches for a preferred node. When one has backed the leader for a while without a gap, and was eligible all
 //! the time, the leader hands over to it. The wait is long, so that a preferred node that comes and goes costs the
-//! cluster little. The wait doubles each time that node leads only for a short time after a takeover, so that a node
-//! that fails soon after each takeover does not disturb the cluster for ever.
+//! cluster little. The wait doubles each time that node leads only for a short time after a takeover, or another node
+//! leads although that one was named. So a node that fails at each takeover does not disturb the cluster for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,8 +26,10 @@ const MOST_FAILURES: u32 = 6;
 pub(super) struct Takeovers {
     /// The present leader, if it is preferred, until it has led for long enough.
     pub(super) young: Option<Takeover>,
-    /// For each node: how many of its takeovers in a row were short.
+    /// For each node: how many of its takeovers in a row were short, or failed.
     pub(super) short: BTreeMap<NodeId, u32>,
+    /// The successor that the last leader named, until some node leads.
+    pub(super) named: Option<NodeId>,
 }
 
 /// A takeover that has not yet lasted as long as [`Timing::settling`](super::Timing::settling).
@@ -42,10 +44,12 @@ impl Election {
     /// Notes that `leader` leads; it may be this node. `is_new_leader` says that its leadership has just begun.
     pub(super) fn note_takeover(&mut self, now: Instant, leader: NodeId, is_new_leader: bool) {
         let prefers = self.prefers(leader);
-        let Takeovers { young, short } = &mut self.takeovers;
+        let missed = self.takeovers.named.filter(|named| *named != leader && self.prefers(*named));
+        let Takeovers { young, short, named } = &mut self.takeovers;
         if is_new_leader {
-            if let Some(takeover) = young.take() {
-                let failures = short.entry(takeover.leader).or_insert(0);
+            *named = None;
+            for failed in young.take().map(|takeover| takeover.leader).into_iter().chain(missed) {
+                let failures = short.entry(failed).or_insert(0);
                 *failures = (*failures + 1).min(MOST_FAILURES);
             }
             let settled_at = now + self.setup.timing.settling();

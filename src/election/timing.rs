@@ -141,6 +141,13 @@ impl Timing {
         self.election_timeout / 20
     }
 
+    /// How long the others wait for a node that a leader has named: 4 δ, which is a write and two round trips on a slow
+    /// host. Nobody owes a promise then, so they need not wait until a leader would be suspected.
+    #[must_use]
+    pub fn head_start(&self) -> Duration {
+        self.stagger() * 4
+    }
+
     /// How long a backer of higher priority must be there and eligible before the leader hands over to it: 20 D. So at
     /// default timing, a preference ends at most one leadership in ten seconds.
     #[must_use]

@@ -26,6 +26,8 @@ pub(super) struct Promise {
 pub(super) struct Heard {
     pub(super) leader: NodeId,
     pub(super) term: Term,
+    /// The latest heartbeat of that term, or the one that its release names. Zero if it was this node.
+    pub(super) seq: u64,
     pub(super) at: Instant,
     pub(super) released: bool,
 }
@@ -199,7 +201,11 @@ impl Election {
         }
         self.is_new = false;
         self.note_cap(now);
-        let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
+        let timing = self.setup.timing;
+        // After a release nobody owes a promise, and there is nothing to wait for.
+        let released = self.heard.as_ref().is_some_and(|heard| heard.released);
+        let wait = if released { timing.head_start() } else { timing.suspicion() };
+        let suspect_at = now + wait + self.patience(now);
         self.leave_leadership(now);
         self.hard.term = term;
         self.hard.voted_for = Some(candidate);
@@ -217,11 +223,30 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let accepted = self.accepts(now, from, term, out);
-        let granted = if accepted { self.promise(now, from, (term, seq), asked) } else { Duration::ZERO };
-        if accepted {
-            self.follow_heard(now, from, term, succession, out);
-        }
+        let granted = match accepted {
+            true if self.has_heard(from, (term, seq)) => self.has_promised(now, from, (term, seq), asked),
+            true => {
+                let granted = self.promise(now, from, (term, seq), asked);
+                self.follow_heard(now, from, (term, seq), succession, out);
+                granted
+            }
+            false => Duration::ZERO,
+        };
         Reply::Heartbeat { term: self.hard.term, seq, granted, eligible: self.able_to_lead(now) }
+    }
+
+    /// Rule 4: whether this heartbeat, or a later one of the term, was heard before. Then it is no news.
+    fn has_heard(&self, from: NodeId, (term, seq): (Term, u64)) -> bool {
+        let heard = self.heard.as_ref().filter(|heard| (heard.leader, heard.term) == (from, term));
+        heard.is_some_and(|heard| seq <= heard.seq)
+    }
+
+    /// What was promised on this heartbeat or on a later one. The leader counts it from when it sent this one, and so
+    /// from no later moment than that from which the promise lasts.
+    fn has_promised(&self, now: Instant, leader: NodeId, heartbeat: (Term, u64), asked: Duration) -> Duration {
+        let promise = self.promise.as_ref().filter(|promise| promise.holder == leader && now < promise.until);
+        let covers = promise.is_some_and(|promise| (promise.term, promise.seq) >= heartbeat);
+        if covers { asked.min(self.setup.timing.election_timeout()) } else { Duration::ZERO }
     }
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.
@@ -275,22 +300,28 @@ impl Election {
         }
         let granted = asked.min(self.setup.timing.election_timeout());
         let old = self.promise.take().filter(|old| old.holder == leader);
-        let (mut newest, mut until) = ((term, seq), now + granted);
+        let mut until = now + granted;
         if let Some(old) = old {
-            newest = newest.max((old.term, old.seq));
             until = until.max(old.until); // a promise never gets shorter
         }
-        self.promise = Some(Promise { holder: leader, term: newest.0, seq: newest.1, until });
+        self.promise = Some(Promise { holder: leader, term, seq, until });
         granted
     }
 
-    fn follow_heard(&mut self, now: Instant, from: NodeId, term: Term, succession: Vec<NodeId>, out: &mut Effects) {
-        let known = self.heard.replace(Heard { leader: from, term, at: now, released: false });
+    fn follow_heard(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        succession: Vec<NodeId>,
+        out: &mut Effects,
+    ) {
+        let known = self.heard.replace(Heard { leader: from, term, seq, at: now, released: false });
         let is_new_leader = known.is_none_or(|heard| (heard.leader, heard.term) != (from, term));
         self.note_takeover(now, from, is_new_leader);
         let news = self.leader() != Some(from) || is_new_leader;
         self.succession = succession;
-        self.failed = false;
+        self.failures = 0;
         let suspect_at = now + self.setup.timing.suspicion() + self.patience(now);
         self.state = State::Follower(Follower { leader: Some(from), suspect_at, hint: None });
         if news {
@@ -316,25 +347,44 @@ impl Election {
             self.promise = None;
         }
         if self.accepts(now, from, term, out) {
-            self.succeed(now, from, term, successor, out);
+            self.succeed(now, from, (term, seq), successor, out);
         }
         reply
     }
 
+    /// How long this node leaves to others after a release. A named successor gets the time of its write. A last resort
+    /// is not in the way of the old leader when that may lead again.
+    fn head_start(&self, now: Instant, successor: Option<NodeId>) -> Duration {
+        let timing = self.setup.timing;
+        let waits = successor.is_some() || !self.last_resort(now).is_zero();
+        if waits { timing.head_start() } else { timing.stagger() }
+    }
+
     /// The leader of this node's term, or of a higher one, has stepped down and has said who should lead next.
-    fn succeed(&mut self, now: Instant, from: NodeId, term: Term, successor: Option<NodeId>, out: &mut Effects) {
+    fn succeed(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, seq): (Term, u64),
+        successor: Option<NodeId>,
+        out: &mut Effects,
+    ) {
         if term > self.hard.term {
             self.enter(now, term);
         }
-        self.heard = Some(Heard { leader: from, term, at: now, released: true });
-        self.failed = false;
+        self.heard = Some(Heard { leader: from, term, seq, at: now, released: true });
+        self.failures = 0;
+        self.takeovers.named = successor;
         self.succession.retain(|id| Some(*id) != successor);
         let named = successor == Some(self.setup.me) && self.may_lead() && self.work.is_none();
         if named && now >= self.free_at(self.setup.me, self.next_term()).0 {
             self.campaign(now, Cause::NamedSuccessor { by: from }, out);
             return;
         }
-        let patience = if named { Duration::ZERO } else { self.setup.timing.stagger() + self.patience(now) };
+        let patience = match named {
+            true => Duration::ZERO,
+            false => self.head_start(now, successor) + self.last_resort(now) + self.turn(),
+        };
         self.follow(now, None, now + patience, Cause::LeaderReleased { by: from }, out);
     }
 }

@@ -30,8 +30,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use leadelect::election::{
-    Cause, Deadline, Effects, Election, EndReason, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal, Reply,
-    Request, Role, Setup, Store, Term, Timing, TimingSpec, Voter,
+    Cause, Deadline, Effects, Election, EndReason, Event, HardState, Hint, Input, Instant, NodeId, Recovery, Refusal,
+    Reply, Request, Role, Setup, Store, Term, Timing, TimingSpec, Voter,
 };
 
 /// When node 1 starts. Not the start of its clock, so that a moment that was never set shows.
@@ -190,7 +190,26 @@ impl Node {
         }
     }
 
+    /// Steps `input`, and what a candidate does at once when its own vote is durable.
     fn step(&mut self, now: Instant, input: Input) -> Effects {
+        let (writes, mut effects) = (self.disk.saved.len(), self.step_once(now, input));
+        let entered = |event: &Event| matches!(event.cause, Cause::PreVotesWon | Cause::NamedSuccessor { .. });
+        if effects.events.iter().any(entered) && self.election.role() == Role::Candidate && self.is_due(now) {
+            assert!(self.disk.saved.len() > writes, "its own vote is durable before it asks for others");
+            assert_eq!(asks_votes(&effects), None, "its clock starts when it asks, and that is after the write");
+            let more = self.step_once(now, Input::Tick);
+            assert_eq!(self.disk.saved.len(), writes + 1, "to ask takes no write");
+            effects.messages.extend(more.messages);
+            effects.events.extend(more.events);
+        }
+        effects
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.election.wake_at() <= now
+    }
+
+    fn step_once(&mut self, now: Instant, input: Input) -> Effects {
         let Ok(effects) = self.election.step(now, input).store(&mut self.disk);
         assert_eq!(effects.lease, self.election.lease(), "the whole truth about the lease");
         for (_, request) in &effects.messages {

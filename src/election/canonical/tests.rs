@@ -43,7 +43,7 @@ fn busy(now: Instant, state: State) -> Election {
     node.hard.term = Term(4);
     node.state = state;
     node.promise = Some(Promise { holder: id(2), term: Term(3), seq: 44, until: now + MS * 30 });
-    node.heard = Some(Heard { leader: id(2), term: Term(3), at: now.before(MS * 10), released: false });
+    node.heard = Some(Heard { leader: id(2), term: Term(3), seq: 45, at: now.before(MS * 10), released: false });
     node.voting_from = now + MS * 40;
     node.work = Some(Deadline { token: Term(2), until: now + MS * 50 });
     node.hold_off_until = now + MS * 60;
@@ -60,6 +60,7 @@ fn follower(now: Instant) -> State {
 fn pre_candidate(now: Instant) -> State {
     State::PreCandidate(PreCandidate {
         candidacy: now.as_nanos(),
+        asked: now.before(MS * 4),
         grants: BTreeMap::from([(id(3), now + MS * 80)]),
         patience: MS * 25,
         round_ends: now + MS * 90,
@@ -69,13 +70,12 @@ fn pre_candidate(now: Instant) -> State {
 
 fn candidate(now: Instant) -> State {
     State::Candidate(Candidate {
-        candidacy: now.as_nanos(),
-        started: now.before(MS * 5),
+        asked: BTreeMap::from([(now.as_nanos(), now.before(MS * 5))]),
         ends_at: now + MS * 100,
         votes: BTreeSet::from([id(1)]),
         lease_won_by: Instant::NEVER,
         refusals: BTreeSet::from([id(2)]),
-        ask_again: BTreeMap::from([(id(3), now + MS * 110)]),
+        ask_at: BTreeMap::from([(id(3), now + MS * 110)]),
         handover_retry: Some(MS),
     })
 }
@@ -176,7 +176,7 @@ fn a_wait_that_has_ended_matters_while_patience_is_counted_from_it() {
 fn whatever_matters_makes_a_difference() {
     type Change = fn(&mut Election);
     type Situation = fn(Instant) -> State;
-    let everywhere: [(&str, Change); 31] = [
+    let everywhere: [(&str, Change); 33] = [
         ("me", |node| node.setup.me = id(3)),
         ("voters", |node| {
             node.setup.voters.remove(&id(3));
@@ -198,6 +198,8 @@ fn whatever_matters_makes_a_difference() {
         ("nothing heard", |node| node.heard = None),
         ("heard whom", |node| heard(node).leader = id(3)),
         ("heard term", |node| heard(node).term = Term(2)),
+        ("named", |node| node.takeovers.named = Some(id(3))),
+        ("heard seq", |node| heard(node).seq = 42),
         ("heard when", |node| heard(node).at = NOW),
         ("heard release", |node| heard(node).released = true),
         ("voting from", |node| node.voting_from = NOW + MS * 41),
@@ -209,7 +211,7 @@ fn whatever_matters_makes_a_difference() {
         ("a young takeover", |node| takeover(node).settled_at = NOW),
         ("short takeovers", |node| node.takeovers.short.clear()),
         ("succession", |node| node.succession.reverse()),
-        ("failed", |node| node.failed = true),
+        ("failures", |node| node.failures = 1),
     ];
     let of_states: [(Situation, &[Change]); 4] = [
         (
@@ -223,6 +225,7 @@ fn whatever_matters_makes_a_difference() {
         (
             pre_candidate,
             &[
+                |node| asks(node).asked = NOW,
                 |node| asks(node).grants.clear(),
                 |node| asks(node).grants.values_mut().for_each(|at| *at = NOW),
                 |node| asks(node).patience = MS,
@@ -233,12 +236,13 @@ fn whatever_matters_makes_a_difference() {
         (
             candidate,
             &[
-                |node| stands(node).started = NOW,
+                |node| stands(node).asked.values_mut().for_each(|at| *at = NOW),
+                |node| stands(node).asked.clear(),
                 |node| stands(node).ends_at = NOW,
                 |node| stands(node).votes.clear(),
                 |node| stands(node).lease_won_by = NOW,
                 |node| stands(node).refusals.clear(),
-                |node| stands(node).ask_again.values_mut().for_each(|at| *at = NOW),
+                |node| stands(node).ask_at.values_mut().for_each(|at| *at = NOW),
                 |node| stands(node).handover_retry = None,
             ],
         ),

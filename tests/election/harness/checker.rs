@@ -210,6 +210,11 @@ impl Checker {
         }
     }
 
+    /// Until when a node owes its promises.
+    pub(crate) fn owes_until(&self, node: NodeId) -> Real {
+        self.owed.get(&node).map_or(Real::ZERO, |owed| owed.until)
+    }
+
     /// A node takes a request: a release may free it from its promise.
     pub(crate) fn hears(&mut self, node: NodeId, (from, life): (NodeId, u64), request: &Request) {
         if let Request::Release { term, seq, .. } = request {

@@ -145,11 +145,6 @@ impl World {
         Some((node.setup.me, node.work?.token))
     }
 
-    /// Until when the program of this node may act, if it acts now.
-    pub(crate) fn acts_until(&self, id: NodeId) -> Option<Real> {
-        self.node(id).work.map(|work| work.until).filter(|until| self.now < *until)
-    }
-
     /// Those that are able to lead, as far as they know themselves.
     pub(crate) fn able(&self) -> impl Iterator<Item = NodeId> {
         let able = |node: &&Node| {

@@ -275,8 +275,8 @@ impl<'a> Change<'a> {
         }
         let names = names::rename(&mut driven.engine, place);
         node.engine = Some(driven);
-        names.mark_stale(place, &mut self.cluster.letters);
-        names.mark_stale(place, &mut self.cluster.late);
+        names.rename(place, &mut self.cluster.letters);
+        names.rename(place, &mut self.cluster.late);
         self.cluster.late.sort_by_key(|letter| letter.print);
         if survives == Survives::Yes || early {
             for effects in done {
@@ -396,8 +396,8 @@ impl<'a> Change<'a> {
         self.checker.stops(step.node);
         self.checker.calls_end(step.node);
         self.checker.published(&step, None);
-        names::Candidacy::NONE.mark_stale(place, &mut self.cluster.letters);
-        names::Candidacy::NONE.mark_stale(place, &mut self.cluster.late);
+        names::Candidacy::NONE.rename(place, &mut self.cluster.letters);
+        names::Candidacy::NONE.rename(place, &mut self.cluster.late);
         self.cluster.late.sort_by_key(|letter| letter.print);
     }
 
@@ -480,9 +480,8 @@ impl<'a> Change<'a> {
                 *letter = Shared::new(Letter { old: true, ..Letter::clone(letter) });
             }
         }
-        self.cluster.late.sort_by_key(|letter| letter.print);
         for (place, passed) in spans.iter().enumerate() {
-            self.change(place, |node| {
+            let names = self.change(place, |node| {
                 if let Some(work) = &mut node.work {
                     work.until = Real(work.until.0.saturating_sub(later.0 - NOW.0));
                 }
@@ -490,12 +489,16 @@ impl<'a> Change<'a> {
                 if let Some(left) = &mut node.stalled {
                     *left = left.saturating_sub(1);
                 }
-                if let Some(driven) = &mut node.engine {
-                    names::move_to_now(&mut driven.engine, LOCAL_NOW + *passed);
-                }
+                let driven = node.engine.as_mut();
+                driven.map(|driven| names::move_to_now(&mut driven.engine, LOCAL_NOW + *passed))
             });
+            if let Some(names) = names {
+                names.rename(place, &mut self.cluster.letters);
+                names.rename(place, &mut self.cluster.late);
+            }
             self.sleeps(place, span);
         }
+        self.cluster.late.sort_by_key(|letter| letter.print);
     }
 
     /// Planted: what a host that slept may do by its clock, it may do later by everybody else's.

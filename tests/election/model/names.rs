@@ -7,26 +7,24 @@ use super::cluster::{Cluster, LOCAL_NOW, Letter, NOW, Node, Says};
 use super::fingerprint::Shared;
 use crate::harness::checker::Checker;
 
-/// The name of every current candidacy: a node has one at most.
-const CURRENT: u64 = 0;
-/// The name of all others. Nobody asks which.
-const STALE: u64 = 1;
+/// The name of a request for votes or pre-votes that its sender takes no answer to any more. Nobody asks which.
+const STALE: u64 = 0;
 
 /// What became of a node's candidacy in one step.
 pub(super) struct Candidacy {
-    /// The number that it has drawn, or [`CURRENT`] if it goes on.
-    now: Option<u64>,
+    /// The number of each request that may still be answered. The names of the requests are their places, from 1 on.
+    asked: Vec<u64>,
 }
 
 struct Renaming {
-    candidacy: Option<u64>,
+    asked: Vec<u64>,
     seed: Option<u64>,
 }
 
 impl Names for Renaming {
     fn candidacy(&mut self, candidacy: u64) -> u64 {
-        self.candidacy = Some(candidacy);
-        CURRENT
+        self.asked.push(candidacy);
+        self.asked.len() as u64
     }
 
     fn heartbeat(&self, _: Term, seq: u64) -> u64 {
@@ -45,50 +43,53 @@ impl Names for Renaming {
 /// Names the candidacy anew. No time passes. Chance begins anew, too: differently on each node, or they would draw the
 /// same waits for ever.
 pub(super) fn rename(engine: &mut Engine<()>, place: usize) -> Candidacy {
-    let mut names = Renaming { candidacy: None, seed: Some(1 + place as u64) };
+    let mut names = Renaming { asked: Vec::new(), seed: Some(1 + place as u64) };
     engine.canonicalize(LOCAL_NOW, LOCAL_NOW, &mut names);
-    Candidacy { now: names.candidacy }
+    Candidacy { asked: names.asked }
 }
 
 /// `now` becomes [`LOCAL_NOW`].
-pub(super) fn move_to_now(engine: &mut Engine<()>, now: Instant) {
-    let mut names = Renaming { candidacy: None, seed: None };
+pub(super) fn move_to_now(engine: &mut Engine<()>, now: Instant) -> Candidacy {
+    let mut names = Renaming { asked: Vec::new(), seed: None };
     engine.canonicalize(now, LOCAL_NOW, &mut names);
+    Candidacy { asked: names.asked }
 }
 
 impl Candidacy {
-    pub(super) const NONE: Candidacy = Candidacy { now: None };
+    pub(super) const NONE: Candidacy = Candidacy { asked: Vec::new() };
+
+    fn name(&self, number: u64) -> u64 {
+        let place = self.asked.iter().position(|asked| *asked == number);
+        place.map_or(STALE, |place| place as u64 + 1)
+    }
 
     pub(super) fn in_request(&self, request: Request) -> Request {
-        let name = |candidacy| match Some(candidacy) == self.now {
-            true => CURRENT,
-            false => STALE,
-        };
         match request {
-            Request::PreVote { term, candidacy } => Request::PreVote { term, candidacy: name(candidacy) },
-            Request::Vote { term, candidacy } => Request::Vote { term, candidacy: name(candidacy) },
+            Request::PreVote { term, candidacy } => Request::PreVote { term, candidacy: self.name(candidacy) },
+            Request::Vote { term, candidacy } => Request::Vote { term, candidacy: self.name(candidacy) },
             Request::Heartbeat { .. } | Request::Release { .. } => request,
         }
     }
 
-    /// What was asked in another candidacy than the current one is from now on known as such.
-    pub(super) fn mark_stale(&self, asker: usize, letters: &mut [Shared<Letter>]) {
-        if self.now == Some(CURRENT) {
-            return;
-        }
+    /// Names anew what the node has asked. What it takes no answer to any more is from now on known as such.
+    pub(super) fn rename(&self, asker: usize, letters: &mut [Shared<Letter>]) {
         for letter in letters {
             let asked_by = match &letter.says {
                 Says::Request(_) | Says::Obituary(_) => letter.from,
                 Says::Reply(_) => letter.to,
             };
-            if usize::from(asked_by) != asker || candidacy(&letter.says) != Some(CURRENT) {
+            let Some(number) = candidacy(&letter.says).filter(|_| usize::from(asked_by) == asker) else {
+                continue;
+            };
+            let name = if number == STALE { STALE } else { self.name(number) };
+            if name == number {
                 continue;
             }
             let mut renamed = Letter::clone(letter);
             match &mut renamed.says {
                 Says::Request(Request::PreVote { candidacy, .. } | Request::Vote { candidacy, .. })
                 | Says::Reply(Reply::PreVote { candidacy, .. } | Reply::Vote { candidacy, .. }) => {
-                    *candidacy = STALE;
+                    *candidacy = name;
                 }
                 Says::Request(_) | Says::Reply(_) | Says::Obituary(_) => {}
             }

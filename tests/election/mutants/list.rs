@@ -5,6 +5,7 @@
 mod node;
 mod obituary;
 mod peace;
+mod slow_disk;
 mod succession;
 
 use super::patched_copy::{Found, Mutant, Patch, patch};
@@ -135,6 +136,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(VOTER, "promise", "until.max(old.until)", "until")],
     },
     Mutant {
+        name: "old_heartbeat_is_news",
+        breaks: "a heartbeat counts that was heard before, or that a later one has overtaken",
+        found: Found::Paper("only makes a promise longer"),
+        patches: &[patch(VOTER, "has_heard", "seq <= heard.seq", "false")],
+    },
+    Mutant {
+        name: "promise_of_an_old_heartbeat_invented",
+        breaks: "a heartbeat that was heard before is answered with a promise although none was given",
+        found: Found::Paper("needs a promise refused to its own holder, and the same heartbeat again"),
+        patches: &[patch(VOTER, "has_promised", "(promise.term, promise.seq) >= heartbeat", "true")],
+    },
+    Mutant {
         name: "promise_cleared_by_term",
         breaks: "a higher term ends a promise",
         found: Found::Safety(2_000),
@@ -259,7 +272,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "vote_of_another_candidacy",
         breaks: "an answer to an earlier candidacy counts",
         found: Found::Safety(60_000),
-        patches: &[patch(ELECTION, "hear", "candidate.candidacy == candidacy", "true")],
+        patches: &[patch(
+            CANDIDATE,
+            "vote_reply",
+            "candidate.asked.get(&candidacy).copied()",
+            "candidate.asked.values().max().copied()",
+        )],
     },
     Mutant {
         name: "votes_twice",
@@ -295,7 +313,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "far_terms_apart",
         breaks: "a node does not move toward a term that is too far ahead",
         found: Found::Liveness(4_000),
-        patches: &[patch(VOTER, "is_too_far", "self.highest_heard = reached", "self.failed |= false")],
+        patches: &[patch(VOTER, "is_too_far", "self.highest_heard = reached", "self.failures += 0")],
     },
     Mutant {
         name: "far_term_taken",
@@ -447,7 +465,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         found: Found::Paper(
             "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
         ),
-        patches: &[patch(CANDIDATE, "vote_reply", "now < candidate.started + timing.lease(wait)", "true")],
+        patches: &[patch(CANDIDATE, "vote_reply", "now < asked + timing.lease(wait)", "true")],
     },
     Mutant {
         name: "lease_won_at_any_time",
@@ -535,7 +553,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
         found: Found::Liveness(10_000),
-        patches: &[patch(SUCCESSION, "patience", "self.failed", "false")],
+        patches: &[patch(SUCCESSION, "patience", "self.failures > 0", "false")],
     },
     Mutant {
         name: "stall_ignored",
@@ -553,13 +571,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
-            "candidate.ask_again.insert(from, now + wait)",
-            "candidate.ask_again.insert(from, Instant::NEVER)",
+            "candidate.ask_at.insert(from, now + wait)",
+            "candidate.ask_at.insert(from, Instant::NEVER)",
         )],
     },
+    slow_disk::VOTE_COUNTED_FROM_THE_FIRST_REQUEST,
+    slow_disk::CANDIDACY_WITHOUT_TIME_FOR_A_WRITE,
+    slow_disk::FAILED_CANDIDACIES_STAY_SHORT,
+    slow_disk::IMPATIENT_VOTER,
+    slow_disk::ASKS_WHEN_IT_WRITES,
+    slow_disk::OWN_VOTE_NOT_EARLY,
+    slow_disk::OWN_VOTE_EARLY_EVERYWHERE,
+    slow_disk::OWN_VOTE_IN_QUARANTINE,
+    slow_disk::ASKS_A_WAY_LATE,
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
     succession::CANDIDATE_WITH_WORK,
+    succession::RESTARTED_IN_FRONT,
     succession::HOLD_OFF_BARS,
+    succession::NAMED_NODE_NOT_WAITED_FOR,
+    succession::MISSED_TAKEOVER_FORGOTTEN,
+    succession::FIRST_LINE_BLIND,
+    succession::SUCCESSOR_SUSPECTED_LATE,
+    succession::LAST_RESORT_NOT_NAMED,
+    succession::LAST_RESORT_WAITS_TWICE,
     succession::NEVER_YIELDS,
     succession::YIELDS_AT_ONCE,
     succession::FLAPPING_FORGIVEN,

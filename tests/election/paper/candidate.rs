@@ -7,8 +7,10 @@ use super::*;
 #[test]
 fn a_candidate_enters_the_next_term_votes_for_itself_and_asks_everybody_else() {
     let mut node = Node::start(cluster(3), restored(4, Some(3), Duration::ZERO));
-    node.tick(START);
-    let effects = node.gets_pre_vote(START, 3, Duration::ZERO);
+    node.heartbeat(START, 3, 4, 1);
+    node.tick(START + S);
+    node.gets_pre_vote(START + S, 3, Duration::ZERO);
+    let effects = node.tick(START + D);
     assert_eq!(node.election.role(), Role::Candidate);
     assert_eq!(asks_votes(&effects), Some(5));
     assert_eq!(receivers(&effects), [id(2), id(3)]);
@@ -105,6 +107,54 @@ fn a_vote_older_than_its_wait_does_not_count() {
     }
 }
 
+/// leadelect rule 11: that is the moment of the very request that is answered. A voter that writes for long answers
+/// several requests when it has written, and the latest of these answers is young enough.
+#[test]
+fn the_age_of_a_vote_is_counted_from_the_request_that_it_answers() {
+    let mut node = candidate_of(3);
+    let first = node.candidacy;
+    node.tick(START + ETA);
+    let second = node.candidacy;
+    assert_ne!(first, second);
+    let lease = Timing::default().lease(ms(200));
+    let at = START + lease;
+    node.reply(at, 2, vote_reply(Term(1), first, Ok(()), ms(200)));
+    assert_eq!(node.election.role(), Role::Candidate);
+    let mut late = node.clone();
+    late.reply(at + ETA, 2, vote_reply(Term(1), second, Ok(()), ms(200)));
+    assert_eq!(late.election.role(), Role::Candidate);
+    node.reply((at + ETA).before(NS), 2, vote_reply(Term(1), second, Ok(()), ms(200)));
+    assert_eq!(node.election.role(), Role::Leader);
+}
+
+/// leadelect rule 11: a request is sent, and its clock starts, only when the candidate's own vote is durable. The first
+/// candidacy gives its voters time for as long a write.
+#[test]
+fn a_candidate_asks_when_its_own_vote_is_durable_and_waits_for_as_long_a_write() {
+    for write in [Duration::ZERO, D * 2] {
+        let mut node = pre_candidate_of(3);
+        let reply = Reply::PreVote {
+            term: Term(0),
+            candidacy: node.candidacy,
+            verdict: Ok(()),
+            wait: Duration::ZERO,
+            leader: None,
+        };
+        let effects = node.step_once(START, Input::Reply { from: id(2), reply });
+        assert_eq!(receivers(&effects), []);
+        assert_eq!(node.election.wake_at(), START);
+        let asked = START + write;
+        assert_eq!(asks_votes(&node.tick(asked)), Some(1));
+        let (mut counts, mut at) = (node.clone(), asked);
+        counts.gets_vote((asked + LEASE).before(NS), 2);
+        assert_eq!(counts.election.role(), Role::Leader);
+        while asks_pre_votes(&node.tick(at)).is_none() {
+            at = node.election.wake_at();
+        }
+        assert!((asked + write + S..asked + write + D).contains(&at), "{at:?} after {write:?}");
+    }
+}
+
 /// leadelect rule 11: nor does a lease begin once a voter may have forgotten its vote and promised to another node. A
 /// node that forgets gives its first promise after twice that time.
 #[test]
@@ -158,8 +208,10 @@ fn a_candidate_that_learns_of_a_higher_term_follows_and_asks_only_later() {
     assert_eq!(node.election.role(), Role::Follower);
     assert_eq!(node.election.leader(), None);
     assert_eq!(node.election.term(), Term(6));
-    assert_eq!(receivers(&node.tick((START + STAGGER).before(NS))), []);
-    assert_eq!(asks_pre_votes(&node.tick(START + STAGGER)), Some(7));
+    // It has no list, and waits for those that may have one.
+    let later = START + STAGGER * 3;
+    assert_eq!(receivers(&node.tick(later.before(NS))), []);
+    assert_eq!(asks_pre_votes(&node.tick(later)), Some(7));
 }
 
 /// leadelect rule 2: a vote that was refused only because of a promise is asked for again in the same term. That is
@@ -228,6 +280,22 @@ fn a_candidacy_that_nobody_decides_ends_at_a_random_moment() {
     ends.sort_unstable();
     ends.dedup();
     assert!(ends.len() > 28, "{} different of 32", ends.len());
+}
+
+/// leadelect rule 8: after each candidacy in a row that has failed the next one lasts twice as long, up to four times.
+/// So it outlasts the write of a voter whose disk is slower than its own.
+#[test]
+fn a_candidacy_lasts_longer_after_each_that_has_failed() {
+    let mut node = candidate_of(3);
+    let mut began = START;
+    for times in [1, 2, 4, 4] {
+        let mut at = began;
+        while asks_pre_votes(&node.tick(at)).is_none() {
+            at = node.election.wake_at();
+        }
+        assert!((began + S * times..began + D * times).contains(&at), "{at:?} after {began:?}");
+        began = node.campaigns_at();
+    }
 }
 
 fn end_of_undecided_candidacy(seed: u64) -> Instant {

@@ -64,6 +64,7 @@ fn leading() -> Whole {
     let candidacy = node.candidacy;
     let term = Term(0);
     node.reply(START, Reply::PreVote { term, candidacy, verdict: Ok(()), wait: Duration::ZERO, leader: None });
+    node.step(START, Mail::Wake);
     let vote = vote_reply(Term(1), node.candidacy, Ok(()), D);
     node.reply(START, vote);
     let effects = node.reply(START, ack(1, 1, D));

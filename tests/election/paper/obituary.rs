@@ -84,10 +84,13 @@ fn an_obituary_ends_no_quarantine() {
 fn the_first_in_line_campaigns_at_once_when_its_leader_has_died() {
     let mut node = heir(3, &[1, 3]);
     let effects = node.buries(NOW, 2, 3);
-    assert_eq!(asks_votes(&effects), Some(4));
-    assert_eq!(asks_pre_votes(&effects), None);
-    assert_eq!(receivers(&effects), [id(2), id(3)]);
     assert_eq!(causes(&effects), [Cause::LeaderDied { leader: id(2) }]);
+    assert_eq!(asks_pre_votes(&effects), None);
+    // When its own vote is durable, it asks for the others.
+    assert_eq!(node.election.wake_at(), NOW);
+    let effects = node.tick(NOW);
+    assert_eq!(asks_votes(&effects), Some(4));
+    assert_eq!(receivers(&effects), [id(2), id(3)]);
 }
 
 /// leadelect rule 15: rank k waits k·δ and asks for pre-votes first. It hears no leader that it would have to wait for.
@@ -108,6 +111,7 @@ fn the_next_in_line_waits_a_stagger_for_each_before_it() {
 fn an_heir_asks_again_soon_who_still_owes_a_promise_to_the_dead() {
     let mut node = heir(3, &[1, 3]);
     node.buries(NOW, 2, 3);
+    node.tick(NOW);
     node.gets_no_vote(NOW, 3, D);
     let at = NOW + STAGGER / 16;
     assert_eq!(node.election.wake_at(), at);
@@ -145,7 +149,10 @@ fn an_heir_that_is_not_free_does_not_campaign() {
 #[test]
 fn a_late_heir_asks_for_pre_votes_first() {
     let mut node = heir(3, &[1, 3]);
-    assert!(asks_votes(&node.clone().buries((START + S).before(NS), 2, 3)).is_some());
+    let just_in_time = (START + S).before(NS);
+    let mut other = node.clone();
+    other.buries(just_in_time, 2, 3);
+    assert!(asks_votes(&other.tick(just_in_time)).is_some());
     let effects = node.buries(START + S, 2, 3);
     assert_eq!(effects.messages, []);
     assert_eq!(node.election.wake_at(), START + S);

@@ -139,6 +139,71 @@ fn a_pre_candidate_waits_for_the_promises_of_its_voters() {
     assert_eq!(asks_votes(&node.tick(free)), Some(1));
 }
 
+/// leadelect rule 2: a request arrives when the voter is free, and not a way later: its wait began when it answered,
+/// which was after it was asked. An eighth of the round trip is added.
+#[test]
+fn a_vote_is_asked_for_so_that_it_arrives_when_the_voter_is_free() {
+    let mut node = pre_candidate_of(3);
+    node.gets_pre_vote(START + ms(80), 2, ms(150));
+    let free = START + ms(10) + Timing::default().wait_for(ms(150));
+    assert_eq!(asks_votes(&node.tick(free.before(NS))), None);
+    assert_eq!(asks_votes(&node.tick(free)), Some(1));
+    node.gets_no_vote(free, 3, Duration::ZERO);
+    node.gets_no_vote(free + ms(80), 2, ms(5));
+    assert_eq!(node.election.wake_at(), free + ms(80), "its answer took longer than that");
+    node.tick(free + ms(80));
+    node.gets_no_vote(free + ms(88), 2, ms(20));
+    assert_eq!(node.election.wake_at(), free + ms(81) + Timing::default().wait_for(ms(20)));
+}
+
+/// leadelect rule 2: the first in line makes its own vote durable δ before a quorum is free, and says nothing until
+/// then. Another node does not.
+#[test]
+fn the_first_in_line_writes_its_own_vote_a_stagger_before_a_quorum_is_free() {
+    let mut node = node_of(3);
+    node.request(START, 2, heartbeat_with(&[1, 3]));
+    node.tick(START + S);
+    node.gets_pre_vote(START + S, 3, ms(100));
+    let early = (START + D).before(STAGGER);
+    assert_eq!(node.election.wake_at(), early);
+    let writes = node.disk.saved.len();
+    let effects = node.tick(early);
+    assert_eq!((receivers(&effects), causes(&effects)), (vec![], vec![Cause::PreVotesWon]));
+    let saved = node.disk.saved.last().expect("saved");
+    assert_eq!((saved.term, saved.voted_for), (Term(2), Some(id(1))));
+    assert_eq!(node.election.wake_at(), START + D);
+    let mut refuses = node.clone();
+    assert_eq!(refuses.vote(early, 3, 2), Err(Refusal::AlreadyVoted(id(1))));
+    assert_eq!(refuses.heartbeat(early, 2, 1, 2), Duration::ZERO);
+    assert_eq!(asks_votes(&node.tick(START + D)), Some(2));
+    assert_eq!(node.disk.saved.len(), writes + 1);
+}
+
+/// leadelect rules 2, 7 and 9: but not while it is in quarantine, and not while a hint is fresh.
+#[test]
+fn a_node_in_quarantine_or_with_a_hint_does_not_write_its_vote_early() {
+    let mut node = Node::start(cluster(3), restored(1, None, D * 2));
+    node.request(START, 2, heartbeat_with(&[1, 3]));
+    node.tick(START + S);
+    let last = (START + D * 2).before(NS);
+    node.tick(last);
+    node.gets_pre_vote(last, 3, Duration::ZERO);
+    assert_eq!(node.election.term(), Term(1));
+    assert_eq!(node.election.wake_at(), START + D * 2);
+
+    let mut node = node_of(3);
+    node.request(START, 2, heartbeat_with(&[1, 3]));
+    let late = START + D * 2;
+    node.tick(late);
+    node.tick(late + STAGGER);
+    node.gets_hint(late + STAGGER, 3, 2, S - STAGGER * 2);
+    let again = node.election.wake_at();
+    node.tick(again);
+    node.gets_pre_vote(again, 3, Duration::ZERO);
+    assert_eq!(node.election.wake_at(), late + STAGGER * 3, "the end of the hint");
+    assert_eq!(node.election.term(), Term(1));
+}
+
 /// leadelect rule 2: it waits for the quorum that is free first, and for no other node.
 #[test]
 fn a_pre_candidate_waits_for_no_more_than_a_quorum() {

@@ -45,10 +45,47 @@ fn a_promise_is_no_longer_than_the_voters_own_timeout() {
 #[test]
 fn a_late_heartbeat_does_not_shorten_a_promise() {
     let mut node = node_of(3);
-    node.request(START, 2, heartbeat(1, 2, D));
-    node.request(START + ms(10), 2, heartbeat(1, 1, ms(50)));
+    node.request(START, 2, heartbeat(1, 1, D));
+    node.request(START + ms(10), 2, heartbeat(1, 2, ms(50)));
     assert!(node.vote((START + D).before(NS), 3, 2).is_err());
     assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+}
+
+/// leadelect rule 4: a heartbeat counts only if its number grows in its term. One that comes twice, or that a later one
+/// has overtaken, is no news of the leader and renews no promise. What was promised on it, or on the later one, is told.
+#[test]
+fn a_heartbeat_that_was_heard_before_or_overtaken_renews_nothing() {
+    for old in [2, 1] {
+        let mut node = node_of(3);
+        assert_eq!(node.heartbeat(START, 2, 1, 2), D);
+        assert_eq!(node.heartbeat(START + ms(250), 2, 1, old), D);
+        assert_eq!(node.election.wake_at(), START + S);
+        assert!(node.vote((START + D).before(NS), 3, 2).is_err());
+        assert_eq!(node.heartbeat(START + D, 2, 1, old), Duration::ZERO, "that promise has run out");
+        assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+    }
+    let mut node = node_of(3);
+    node.heartbeat(START, 2, 1, 2);
+    assert_eq!(node.heartbeat(START + ms(250), 2, 2, 1), D, "in another term it begins anew");
+    assert_eq!(node.election.wake_at(), START + ms(250) + S);
+}
+
+/// leadelect rule 4: a heartbeat on which nothing was promised brings no promise when it comes again.
+#[test]
+fn a_heartbeat_without_a_promise_gets_none_later() {
+    let mut node = follower();
+    assert_eq!(node.heartbeat(START + ms(10), 3, 2, 1), Duration::ZERO);
+    assert_eq!(node.heartbeat(START + D, 3, 2, 1), Duration::ZERO);
+    assert_eq!(node.heartbeat(START + D, 3, 2, 2), D);
+    let mut node = follower();
+    node.step(START, Input::StorageFailed);
+    for _ in 0..2 {
+        assert_eq!(
+            node.heartbeat(START + ms(10), 2, 1, 2),
+            Duration::ZERO,
+            "the promise on the first one is no answer"
+        );
+    }
 }
 
 /// leadelect, promise: it is never given to two at once, so that two leases would need a common voter (PaxosLease,

@@ -97,7 +97,7 @@ fn a_node_that_forgot_its_vote_does_not_vote_against_the_leader_of_that_term() {
 #[test]
 fn a_node_in_quarantine_does_not_vote_for_itself() {
     let mut node = Node::start(cluster(3), restored(4, None, D));
-    assert_eq!(node.campaigns_at(), START + D);
+    assert_eq!(node.campaigns_at(), START + D + STAGGER * 2);
     let mut node = Node::start(cluster(1), restored(4, None, D));
     assert_eq!(node.tick(START).lease, None);
     assert!(node.tick(START + D).lease.is_some());
@@ -249,8 +249,8 @@ fn a_node_without_state_campaigns_in_no_term_that_it_knows_to_be_over() {
 #[test]
 fn a_node_without_state_follows_the_leader_of_an_earlier_term() {
     let mut node = stateless();
-    for at in [START, START + D * 2] {
-        let reply = node.answer(at, 2, heartbeat(5, 1, D));
+    for (at, seq) in [(START, 1), (START + D * 2, 2)] {
+        let reply = node.answer(at, 2, heartbeat(5, seq, D));
         assert_eq!(reply.term(), Term(5));
         assert_eq!(node.election.leader(), Some(id(2)));
         let reply = node.answer(at, 3, pre_vote(6));

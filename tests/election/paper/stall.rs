@@ -39,6 +39,19 @@ fn a_node_without_a_leader_that_woke_late_asks_at_once() {
     assert_eq!(asks_pre_votes(&node.tick(START + D * 9)), Some(1));
 }
 
+/// leadelect rule 10: a node that has just voted, and whose write took long, gives its candidate another moment.
+#[test]
+fn a_voter_that_wrote_for_long_gives_its_candidate_another_moment() {
+    let mut node = node_of(3);
+    assert_eq!(node.vote(START, 2, 1), Ok(()));
+    let due = node.election.wake_at();
+    let mut in_time = node.clone();
+    assert_eq!(asks_pre_votes(&in_time.tick(due + ETA)), Some(2));
+    let late = due + ETA + NS;
+    assert_eq!(receivers(&node.tick(late)), []);
+    assert_eq!(asks_pre_votes(&node.tick(late + STAGGER)), Some(2));
+}
+
 /// leadelect rule 10: after a stall the pre-votes are old. The node asks for them again.
 #[test]
 fn a_pre_candidate_that_woke_late_asks_again() {

@@ -161,6 +161,29 @@ fn a_release_names_the_best_backer_unless_told_otherwise() {
     }
 }
 
+/// leadelect rule 6: if no backer is eligible, and the leader holds off for longer than D, it names one all the same.
+/// Nobody else would lead sooner.
+#[test]
+fn a_leader_that_stays_away_names_a_last_resort_if_nobody_is_eligible() {
+    for (hold_off, named) in [(D, None), (D + NS, Some(id(2)))] {
+        let mut node = elected_of(3);
+        node.reply(START, 2, ineligible(ack(1, 1, D)));
+        let (reason, successor) = (EndReason::Stopped, None);
+        let effects = node.step(NOW, Input::StepDown { reason, successor, hold_off });
+        assert_eq!(causes(&effects), [Cause::SteppingDown { reason, successor: named }]);
+    }
+}
+
+/// leadelect rules 6 and 12: a last resort waits for D after a release, and not twice. It leaves 4 δ to the old leader.
+#[test]
+fn a_last_resort_counts_its_wait_from_the_release() {
+    let mut node = follower();
+    node.step(START, Input::Eligible(false));
+    node.request(NOW, 2, release(1, 1, None));
+    assert_eq!(node.election.wake_at(), NOW + D + STAGGER * 4);
+    assert_eq!(node.campaigns_at(), NOW + D + STAGGER * 4);
+}
+
 /// leadelect rule 6: it names the best backer of the moment when it stepped down. If its work ends late, no node backs
 /// it any more by then.
 #[test]
@@ -198,13 +221,25 @@ fn a_named_successor_campaigns_at_once_without_pre_vote() {
     assert_eq!(causes(&effects), [Cause::NamedSuccessor { by: id(2) }]);
 }
 
-/// leadelect rule 6: all other nodes give it a head start of δ, and may vote for it at once.
+/// leadelect rule 6: all other nodes give it a head start of 4 δ, and may vote for it at once.
 #[test]
 fn a_follower_that_is_not_named_votes_for_the_successor_and_waits() {
     let mut node = follower_released_to(3);
     assert_eq!(node.election.leader(), None);
-    assert_eq!(node.election.wake_at(), NOW + STAGGER);
+    assert_eq!(node.election.wake_at(), NOW + STAGGER * 4);
     assert_eq!(node.vote(NOW, 3, 2), Ok(()));
+}
+
+/// leadelect rule 6: a node that has voted for the successor waits for it as long, and not until it would suspect a
+/// leader. Nobody owes a promise.
+#[test]
+fn a_voter_of_a_successor_waits_for_it_no_longer_than_for_the_named_one() {
+    let mut node = follower_released_to(3);
+    assert_eq!(node.vote(NOW + ms(1), 3, 2), Ok(()));
+    assert_eq!(node.election.wake_at(), NOW + ms(1) + STAGGER * 4);
+    let mut node = follower();
+    assert_eq!(node.vote(START + D, 3, 2), Ok(()));
+    assert_eq!(node.election.wake_at(), START + D + S, "without a release");
 }
 
 /// leadelect rule 6: if the successor fails, another node is elected without a wait for the promise that was given

@@ -103,13 +103,29 @@ fn without_a_line_of_succession_priority_and_id_order_the_nodes() {
     assert_eq!(last.election.wake_at(), START + S + STAGGER * 2);
 }
 
+/// leadelect rule 8: a node that has restarted and has heard no leader since has no list. It comes after all that have
+/// one. A node in its first term, and one that has led, know that there is none.
+#[test]
+fn a_restarted_node_that_has_heard_no_leader_comes_after_those_that_have_a_list() {
+    let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
+    assert_eq!(node.campaigns_at(), START + STAGGER * 2);
+    let mut node = Node::start(cluster(3), restored(4, None, Duration::ZERO));
+    node.heartbeat(START, 2, 5, 1);
+    assert_eq!(node.campaigns_at(), START + D);
+    assert_eq!(node_of(3).campaigns_at(), START);
+    let mut node = leader_of(3);
+    node.tick(START + LEASE);
+    node.work_ended(START + LEASE, 1);
+    assert_eq!(asks_votes(&node.gets_pre_vote(START + LEASE, 2, Duration::ZERO)), Some(2));
+}
+
 /// leadelect rule 8: heartbeats carry a list ranked by health, then ack freshness, then priority.
 #[test]
 fn a_leader_ranks_by_health_then_freshness_then_priority() {
     let mut setup = cluster(5);
     setup.voters = (1..).map(id).zip([9, 0, 1, 2, 3].map(priority)).collect();
     let (mut node, first) = elected(Node::start(setup, restored(0, None, Duration::ZERO)));
-    assert_eq!(succession(&first), [5, 4, 3, 2].map(id), "by priority");
+    assert_eq!(succession(&first), [3, 2, 5, 4].map(id), "those that voted, and then by priority");
 
     node.gets_ack(START, 2, 1);
     node.reply(START, 3, ineligible(ack(1, 1, D)));

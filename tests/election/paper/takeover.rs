@@ -155,8 +155,10 @@ fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
         now = now + D;
         term += 2;
         let end = now + *led_for;
+        let mut seq = 0;
         while now <= end {
-            node.heartbeat(now, 5, term, 1);
+            seq += 1;
+            node.heartbeat(now, 5, term, seq);
             now = now + ETA;
         }
         now = now + D;
@@ -166,6 +168,49 @@ fn after_takeovers(takeovers: &[Duration]) -> (Node, Instant) {
         node.gets_ack(now, voter, 1);
     }
     (node, now)
+}
+
+/// leadelect rule 14: a takeover has failed, too, if another node leads than the one that was named. Then the wait for
+/// that one doubles. A node that was named and leads has not failed.
+#[test]
+fn a_takeover_that_did_not_end_with_the_named_node_doubles_the_wait() {
+    let cases: [(&[u16], &[u16], u32); 4] = [(&[5], &[3], 2), (&[5, 5], &[3, 3], 4), (&[5], &[5], 1), (&[4], &[3], 1)];
+    for (named_nodes, leaders, times) in cases {
+        let mut node = Node::start(setup(), restored(0, None, Duration::ZERO));
+        let (mut now, mut term) = (START, 1);
+        for (successor, leader) in named_nodes.iter().zip(leaders) {
+            node.heartbeat(now, 2, term, 1);
+            node.request(now, 2, release(term, 1, Some(*successor)));
+            for seq in 1..150 {
+                node.heartbeat(now, *leader, term + 1, seq);
+                now = now + ETA;
+            }
+            (now, term) = (now + D, term + 2);
+        }
+        let mut node = named(node, now);
+        for voter in [2, 3] {
+            node.gets_ack(now, voter, 1);
+        }
+        let (at, _) = backed(&mut node, &[5], now, now + SETTLING * times * 2).expect("it yields");
+        let waited = at.since(now);
+        assert!(waited >= SETTLING * times && waited < SETTLING * times + D, "{waited:?} for {named_nodes:?}");
+    }
+}
+
+/// leadelect rule 14: the same when the node itself has named it, and leads again after another.
+#[test]
+fn a_leader_whose_named_successor_did_not_follow_waits_longer_for_it() {
+    let mut node = leader();
+    first_ack(&mut node);
+    let (at, to) = backed(&mut node, &[5], START, START + SETTLING * 2).expect("it yields");
+    assert_eq!(to, id(5));
+    node.work_ended(at, 2);
+    let mut node = named(node, at + D);
+    for voter in [2, 3] {
+        node.gets_ack(at + D, voter, 1);
+    }
+    let again = backed(&mut node, &[5], at + D, at + D + SETTLING * 3).expect("it yields").0;
+    assert!(again >= at + D + SETTLING * 2, "{again:?}");
 }
 
 /// leadelect rule 14: after each short leadership of a preferred node the wait for it doubles, up to a bound. Once it

@@ -7,13 +7,16 @@ pub(super) const PRE_VOTE_LEFT_OUT: Mutant = Mutant {
     name: "pre_vote_left_out",
     breaks: "a node campaigns without a quorum of pre-votes",
     found: Found::Liveness(2_000),
-    patches: &[patch(
-        CANDIDATE,
-        "campaign_when_due",
-        "self.campaign_at(asking)",
-        "if self.work.is_some() { Instant::NEVER } else { \
-             now.max(self.free_at(self.setup.me, self.next_term()).0) }",
-    )],
+    patches: &[
+        patch(
+            CANDIDATE,
+            "campaign_when_due",
+            "self.campaign_at(asking)",
+            "if self.work.is_some() { Instant::NEVER } else { \
+                 now.max(self.free_at(self.setup.me, self.next_term()).0) }",
+        ),
+        patch(CANDIDATE, "campaign_when_due", "self.votes_at(asking).max(now)", "now"),
+    ],
 };
 
 pub(super) const NEVER_SLEEPS: Mutant = Mutant {
