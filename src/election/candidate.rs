@@ -22,6 +22,8 @@ pub(super) struct PreCandidate {
     pub(super) candidacy: u64,
     /// When this round began.
     pub(super) asked: Instant,
+    /// The longest time that a peer took to grant it.
+    pub(super) round_trip: Duration,
     /// The peers that would vote for it, and from when on a request for the vote of each finds it free.
     pub(super) grants: BTreeMap<NodeId, Instant>,
     pub(super) patience: Duration,
@@ -65,6 +67,9 @@ pub(super) struct Candidate {
     pub(super) refusals: BTreeSet<NodeId>,
     /// When to ask which peer, for the first time or again.
     pub(super) ask_at: BTreeMap<NodeId, Instant>,
+    /// How long to wait for an answer before a peer is asked again. Longer than a round trip: a connection carries one
+    /// request at a time, and the first heartbeat would have to wait for the answer to a vote that is not needed.
+    pub(super) repeat: Duration,
     /// After a release or an obituary: how soon to ask a peer again that has not yet heard of it.
     pub(super) handover_retry: Option<Duration>,
 }
@@ -112,6 +117,7 @@ impl Election {
         self.state = State::PreCandidate(PreCandidate {
             candidacy,
             asked: now,
+            round_trip: Duration::ZERO,
             grants: BTreeMap::new(),
             patience,
             // Longer than the node's own patience. Otherwise it would ask for ever and never campaign.
@@ -214,6 +220,7 @@ impl Election {
             let State::PreCandidate(asking) = &mut self.state else {
                 unreachable!("the caller knows that this node asks for pre-votes");
             };
+            asking.round_trip = asking.round_trip.max(now.since(asking.asked));
             asking.grants.insert(from, ask_when_free(&timing, asking.asked, now, wait));
             self.campaign_when_due(now, out);
             return;
@@ -259,6 +266,12 @@ impl Election {
     fn campaign_and_ask(&mut self, now: Instant, votes_at: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. } | Cause::LeaderDied { .. });
+        let interval = self.setup.timing.heartbeat_interval();
+        let repeat = match &self.state {
+            State::PreCandidate(asking) => interval.max(asking.round_trip * 2),
+            // It has not measured any round trip.
+            State::Follower(_) | State::Candidate(_) | State::Leader(_) => interval * 2,
+        };
         self.is_new = false;
         self.note_cap(now);
         self.hard.term = self.next_term();
@@ -271,6 +284,7 @@ impl Election {
             lease_won_by: Instant::NEVER,
             refusals: BTreeSet::new(),
             ask_at: peers.map(|id| (*id, votes_at)).collect(),
+            repeat,
             handover_retry: handover.then(|| self.setup.timing.stagger() / 16),
         });
         self.tell(cause, out);
@@ -303,7 +317,7 @@ impl Election {
         candidate.asked.retain(|_, asked| now < *asked + timing.election_timeout());
         candidate.asked.insert(candidacy, now);
         for (id, _) in due {
-            candidate.ask_at.insert(id, now + timing.heartbeat_interval());
+            candidate.ask_at.insert(id, now + candidate.repeat);
             out.messages.push((id, Request::Vote { term, candidacy }));
         }
     }

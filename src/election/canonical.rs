@@ -178,7 +178,15 @@ impl State {
                 origin_of.moment(suspect_at);
                 origin_of.hint(hint);
             }
-            State::PreCandidate(PreCandidate { candidacy, asked, grants, patience: _, round_ends, hint }) => {
+            State::PreCandidate(PreCandidate {
+                candidacy,
+                asked,
+                round_trip: _,
+                grants,
+                patience: _,
+                round_ends,
+                hint,
+            }) => {
                 origin_of.moment(asked);
                 *candidacy = names.candidacy(*candidacy);
                 grants.values_mut().for_each(|free_at| origin_of.moment(free_at));
@@ -192,6 +200,7 @@ impl State {
                 lease_won_by,
                 refusals: _,
                 ask_at,
+                repeat: _,
                 handover_retry: _,
             }) => {
                 let mut sent: Vec<(Instant, u64)> = std::mem::take(asked).into_iter().map(|(n, at)| (at, n)).collect();

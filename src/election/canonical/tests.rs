@@ -61,6 +61,7 @@ fn pre_candidate(now: Instant) -> State {
     State::PreCandidate(PreCandidate {
         candidacy: now.as_nanos(),
         asked: now.before(MS * 4),
+        round_trip: MS,
         grants: BTreeMap::from([(id(3), now + MS * 80)]),
         patience: MS * 25,
         round_ends: now + MS * 90,
@@ -76,6 +77,7 @@ fn candidate(now: Instant) -> State {
         lease_won_by: Instant::NEVER,
         refusals: BTreeSet::from([id(2)]),
         ask_at: BTreeMap::from([(id(3), now + MS * 110)]),
+        repeat: MS * 100,
         handover_retry: Some(MS),
     })
 }
@@ -226,6 +228,7 @@ fn whatever_matters_makes_a_difference() {
             pre_candidate,
             &[
                 |node| asks(node).asked = NOW,
+                |node| asks(node).round_trip = MS * 2,
                 |node| asks(node).grants.clear(),
                 |node| asks(node).grants.values_mut().for_each(|at| *at = NOW),
                 |node| asks(node).patience = MS,
@@ -243,6 +246,7 @@ fn whatever_matters_makes_a_difference() {
                 |node| stands(node).lease_won_by = NOW,
                 |node| stands(node).refusals.clear(),
                 |node| stands(node).ask_at.values_mut().for_each(|at| *at = NOW),
+                |node| stands(node).repeat = MS,
                 |node| stands(node).handover_retry = None,
             ],
         ),

@@ -584,6 +584,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     slow_disk::OWN_VOTE_EARLY_EVERYWHERE,
     slow_disk::OWN_VOTE_IN_QUARANTINE,
     slow_disk::ASKS_A_WAY_LATE,
+    slow_disk::ASKS_AGAIN_TOO_SOON,
     // ---- Whose work goes on, who holds off, and who leads in the end. ----
     succession::CANDIDATE_WITH_WORK,
     succession::RESTARTED_IN_FRONT,

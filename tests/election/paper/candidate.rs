@@ -240,6 +240,22 @@ fn a_candidate_asks_silent_voters_again_after_a_heartbeat_interval() {
     assert_eq!(receivers(&effects), [id(4), id(5)]);
 }
 
+/// leadelect rule 2: but not before two round trips have passed, as the pre-vote has measured them. A named successor has
+/// not measured any, and waits for two heartbeat intervals.
+#[test]
+fn a_candidate_on_a_slow_network_asks_silent_voters_again_after_two_round_trips() {
+    for (round_trip, again) in [(ms(50), ms(100)), (ms(50) + NS, (ms(50) + NS) * 2), (ms(120), ms(240))] {
+        let mut node = pre_candidate_of(3);
+        let asked = START + round_trip;
+        assert_eq!(asks_votes(&node.gets_pre_vote(asked, 2, Duration::ZERO)), Some(1));
+        assert_eq!(node.election.wake_at(), asked + again);
+        assert_eq!(asks_votes(&node.tick(asked + again)), Some(1));
+    }
+    let mut node = follower();
+    node.request(START, 2, release(1, 1, Some(1)));
+    assert_eq!(node.election.wake_at(), START + ETA * 2);
+}
+
 /// leadelect rule 3: a candidacy ends when too many voters have refused for it to be won. Then the node asks for
 /// pre-votes, and does not campaign again at once.
 #[test]

@@ -69,6 +69,13 @@ pub(super) const ASKS_A_WAY_LATE: Mutant = Mutant {
     patches: &[patch(CANDIDATE, "ask_when_free", "asked + round_trip / 8", "now")],
 };
 
+pub(super) const ASKS_AGAIN_TOO_SOON: Mutant = Mutant {
+    name: "asks_again_too_soon",
+    breaks: "a vote is asked for again before its answer can have come",
+    found: Found::Paper("costs a round trip until the next leader"),
+    patches: &[patch(CANDIDATE, "campaign_and_ask", "interval.max(asking.round_trip * 2)", "interval")],
+};
+
 pub(super) const IMPATIENT_VOTER: Mutant = Mutant {
     name: "impatient_voter",
     breaks: "a voter whose write took long gives its candidate no time",
