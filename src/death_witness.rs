@@ -150,7 +150,7 @@ impl DeathWitness {
         })
     }
 
-    /// Tells all peers that no process of the node can act in a term up to `up_to`. Tries for two election timeouts at
+    /// Tells all peers that no process of the node can act in a term up to `up_to`. Tries for one election timeout at
     /// those that cannot be reached: then every promise to the node has run out.
     ///
     /// # Errors
@@ -159,6 +159,7 @@ impl DeathWitness {
     pub fn tell(&self, up_to: Term) -> Result<BTreeMap<NodeId, Result<(), String>>, WitnessError> {
         let config = &self.config;
         let random = SysRng.try_next_u64();
+        let give_up_at = clock::now() + config.timing().election_timeout();
         let local = Local {
             cluster: config.cluster.clone(),
             members: config.members.clone(),
@@ -168,6 +169,7 @@ impl DeathWitness {
             instance: random.map_err(|error| WitnessError::System(io::Error::other(error.to_string())))?,
             speaks: Protocols::of_this_build(),
             obituary: Some(up_to),
+            silent_from: give_up_at,
             last_problem: Mutex::default(),
             complaints: Complaints::default(),
             board: Arc::new(Board::new(config.id(), [])),
@@ -176,7 +178,6 @@ impl DeathWitness {
             inbox: Inbox::new().0,
             log: self.log.clone(),
         };
-        let give_up_at = clock::now() + config.timing().election_timeout() * 2;
         transport::announce(local, give_up_at).map_err(WitnessError::System)
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Local {
     pub(crate) instance: u64,
     /// See [`Hello`].
     pub(crate) obituary: Option<Term>,
+    /// No hello is said from then on.
+    pub(crate) silent_from: Instant,
     /// Why certificates could not be renewed, as last logged; empty if they could.
     pub(crate) last_problem: Mutex<String>,
     pub(crate) complaints: Complaints,
@@ -241,6 +243,7 @@ mod tests {
             identity: None,
             instance: 1,
             obituary: None,
+            silent_from: Instant::NEVER,
             last_problem: Mutex::default(),
             complaints: Complaints::default(),
             board: Arc::new(Board::new(1.into(), [])),

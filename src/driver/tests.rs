@@ -31,6 +31,7 @@ fn alone(storage: Storage) -> (Driver, Arc<Leadership>, Arc<Board>) {
         identity: None,
         instance: 1,
         obituary: None,
+        silent_from: Instant::NEVER,
         last_problem: Mutex::default(),
         complaints: Complaints::default(),
         board: board.clone(),

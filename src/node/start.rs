@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::NodeConfig;
 use crate::death_witness::WitnessChild;
 use crate::driver::{Driver, Storage};
-use crate::election::{Election, Recovery, Setup, Term};
+use crate::election::{Election, Instant, Recovery, Setup, Term};
 use crate::engine::{Engine, Mail};
 use crate::inbox::{Inbox, Post};
 use crate::leadership::{Leadership, NodeHandle, Nudge};
@@ -81,6 +81,7 @@ impl Node {
             identity: config.identity.clone(),
             instance,
             obituary: storage.obituary().filter(|_| config.says_obituary),
+            silent_from: Instant::NEVER,
             last_problem: Mutex::default(),
             complaints: Complaints::default(),
             board: board.clone(),

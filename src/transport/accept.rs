@@ -100,6 +100,8 @@ impl Acceptor {
         addr: IpAddr,
         (registration, handshake): (Registration, Handshake),
     ) -> (About, Result<(), LinkError>) {
+        // The process that connects lived at this moment, or later.
+        let accepted_at = clock::now();
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.shake_hands(tcp, &handshake, deadline) {
             Ok(stream) => stream,
@@ -111,7 +113,7 @@ impl Acceptor {
             }
         };
         let mut about = About::Stranger;
-        let end = self.talk(&mut stream, addr, (handshake, deadline), &mut about);
+        let end = self.talk(&mut stream, addr, (handshake, accepted_at, deadline), &mut about);
         if let Err(LinkError::Refused(reason)) = &end {
             self.local.board.refused();
             // It is refused even if it can no longer be told.
@@ -140,7 +142,7 @@ impl Acceptor {
         &self,
         stream: &mut Stream,
         addr: IpAddr,
-        (handshake, deadline): (Handshake, Instant),
+        (handshake, accepted_at, deadline): (Handshake, Instant, Instant),
         about: &mut About,
     ) -> Result<(), LinkError> {
         let (frame, protocol) = receive_first(stream, "a hello", deadline, self.local.speaks)?;
@@ -159,13 +161,10 @@ impl Acceptor {
         }
         let session = self.check(&hello).and(certificate).and_then(|()| {
             // The last, because it takes the place of the node.
-            self.admission.session(&hello, addr, stream.tcp())
+            let tell = |up_to| self.local.inbox.mail(Mail::Obituary { of: hello.from, up_to });
+            self.admission.session(&hello, addr, stream.tcp(), (accepted_at, &tell))
         });
         let session = session.map_err(LinkError::Refused)?;
-        if let Some(up_to) = hello.obituary {
-            // Before the first request of the process that says it.
-            self.local.inbox.mail(Mail::Obituary { of: hello.from, up_to });
-        }
         send(stream, &Frame::Welcome(self.local.speaks, protocol, self.local.hello(hello.from)), protocol)?;
         drop(handshake);
         let certificate_ends = stream.certificate_ends();

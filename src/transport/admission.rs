@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::PROBE_INTERVAL;
 use super::wire::{Frame, Hello};
 use crate::clock;
-use crate::election::{Instant, NodeId, Request, Timing};
+use crate::election::{Instant, NodeId, Request, Term, Timing};
 use crate::members::Members;
 use crate::sync::lock;
 use crate::tls::Rank;
@@ -175,15 +175,27 @@ impl Admission {
 
     /// Lets a process speak for its node, unless another process does. The connection that it had before ends when it
     /// speaks on the new one. The error is what to tell the process.
-    pub(super) fn session(&self, hello: &Hello, addr: IpAddr, tcp: &TcpStream) -> Result<Permit<'_>, String> {
+    ///
+    /// An obituary in its hello is told before anything else that the process says. It is not believed if the hello came
+    /// long after the connection: a node that has lost its state meanwhile may lead again in such a term, two election
+    /// timeouts after its start at the earliest.
+    pub(super) fn session(
+        &self,
+        hello: &Hello,
+        addr: IpAddr,
+        tcp: &TcpStream,
+        (accepted_at, tell): (Instant, &dyn Fn(Term)),
+    ) -> Result<Permit<'_>, String> {
         let tcp = tcp.try_clone().map_err(|error| format!("cannot keep the connection: {error}"))?;
-        let (id, now) = (hello.from, clock::now());
+        let id = hello.from;
         let mut places = lock(&self.places);
         if hello.obituary.is_some() {
             let others_speak = |places: &mut Places| places.is_another_connected(hello);
             let waited = self.parted.wait_timeout_while(places, LAST_BREATH, others_speak);
             (places, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        let now = clock::now();
+        let obituary = hello.obituary.filter(|_| now < accepted_at + self.promise);
         places.connections += 1;
         let number = places.connections;
         let fresh = || Session {
@@ -201,7 +213,7 @@ impl Admission {
         let session = places.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
             // The kernel has closed the connections of a dead process, so the one that still has one may live.
-            let may_live = hello.obituary.is_some() || now.since(session.heard_at) < TWO_PROCESSES;
+            let may_live = obituary.is_some() || now.since(session.heard_at) < TWO_PROCESSES;
             if session.is_connected() && may_live {
                 if now >= session.tell_again_at {
                     session.tell_again_at = now + TELL_INTERVAL;
@@ -209,7 +221,7 @@ impl Admission {
                 }
                 return Err(session.refuse_rival(hello, now));
             }
-            let died = hello.obituary.is_some() && session.ended_there;
+            let died = obituary.is_some() && session.ended_there;
             if now < session.leads_until && !died {
                 return Err(another_process("led", id, session.addr, now.since(session.heard_at)));
             }
@@ -224,6 +236,9 @@ impl Admission {
             session.rival = None;
         } else {
             session.next = Some((number, tcp));
+        }
+        if let Some(up_to) = obituary {
+            tell(up_to);
         }
         Ok(Permit { admission: self, node: id, number })
     }

@@ -212,7 +212,7 @@ impl Dialler {
         }
         let tcp = self.connect()?;
         let registration = self.connections.register(&tcp)?;
-        let deadline = handshake_deadline(self.local.timing);
+        let deadline = handshake_deadline(self.local.timing).min(self.local.silent_from);
         let shown = self.local.credentials();
         let mut stream = match &shown {
             Some(credentials) => tls::connect(tcp, self.member.name(), credentials, &self.connections.turns, deadline)?,

@@ -22,14 +22,26 @@ fn connection() -> TcpStream {
 /// Node 2, as the process `instance` says it, asks to speak.
 fn begin(admission: &Admission, instance: u64) -> Result<Permit<'_>, String> {
     let hello = local(["one.example", "two.example"]).hello(1.into());
-    admission.session(&Hello { from: 2.into(), instance, ..hello }, HERE, &connection())
+    let tell = |_| panic!("it says nothing of a death");
+    let news: (Instant, &dyn Fn(Term)) = (clock::now(), &tell);
+    admission.session(&Hello { from: 2.into(), instance, ..hello }, HERE, &connection(), news)
 }
 
 /// The same for a process that has proved the death of all earlier ones.
 fn begin_after_a_death(admission: &Admission, instance: u64) -> Result<Permit<'_>, String> {
+    begin_late_after_a_death(admission, instance, clock::now() + Duration::from_secs(3600))
+}
+
+/// The same on a connection that was accepted at this moment.
+fn begin_late_after_a_death(admission: &Admission, instance: u64, accepted_at: Instant) -> Result<Permit<'_>, String> {
     let hello = local(["one.example", "two.example"]).hello(1.into());
     let hello = Hello { from: 2.into(), instance, obituary: Some(Term(1)), ..hello };
-    admission.session(&hello, HERE, &connection())
+    let told = AtomicU64::new(0);
+    let tell = |up_to: Term| assert_eq!(told.swap(up_to.0, Ordering::SeqCst), 0, "told once");
+    let session = admission.session(&hello, HERE, &connection(), (accepted_at, &tell));
+    let is_news = accepted_at + Timing::default().election_timeout() > clock::now();
+    assert_eq!(told.load(Ordering::SeqCst) == 1, session.is_ok() && is_news);
+    session
 }
 
 /// A place for one more connection from `addr`.
@@ -295,4 +307,18 @@ fn the_last_connection_of_the_dead_may_end_a_moment_after_the_death_is_told() {
         drop(dead);
         assert_eq!(told.join().expect("no panic"), Ok(()));
     });
+}
+
+#[test]
+fn an_obituary_that_was_long_on_its_way_is_not_believed() {
+    let admission = admission();
+    let timeout = Timing::default().election_timeout();
+    let long_ago = Instant::from_nanos((clock::now().as_nanos()).saturating_sub(2 * timeout.as_nanos() as u64));
+    // It may speak, as any process, but what it says of a death is not told.
+    let first = begin_late_after_a_death(&admission, 7, long_ago).expect("the only one");
+    first.speak(&heartbeat()).expect("noted");
+    first.ended(true);
+    drop(first);
+    assert!(begin_late_after_a_death(&admission, 8, long_ago).is_err(), "the promise may be in use");
+    assert!(begin_after_a_death(&admission, 9).is_ok());
 }
