@@ -144,8 +144,8 @@ impl Election {
         self.hard
     }
 
-    /// The heartbeats that the node knows by number: the last one it sent, the last one it promised on, and the last one
-    /// it heard.
+    /// The heartbeats that the node knows by number: the last one it sent, the last one it promised on, and the last
+    /// one it heard.
     #[doc(hidden)]
     pub fn heartbeats(&self) -> impl Iterator<Item = (Term, u64)> {
         let sent = match &self.state {

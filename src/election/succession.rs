@@ -11,8 +11,8 @@ impl Election {
         self.last_resort(now) + self.turn()
     }
 
-    /// Rule 12: how much later a last resort starts than all others. The time counts that has passed since a leader gave
-    /// leadership up: nobody else has led in it.
+    /// Rule 12: how much later a last resort starts than all others. The time counts that has passed since a leader
+    /// gave leadership up: nobody else has led in it.
     pub(super) fn last_resort(&self, now: Instant) -> Duration {
         if self.eligible && now >= self.hold_off_until {
             return Duration::ZERO;

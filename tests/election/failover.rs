@@ -292,8 +292,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The best node has a slow disk, and the others have fast ones. Returns how often the leader changes in ten minutes, and
-/// who leads in the end.
+/// The best node has a slow disk, and the others have fast ones. Returns how often the leader changes in ten minutes,
+/// and who leads in the end.
 fn favourite_with_a_slow_disk(seed: u64) -> (u64, Option<NodeId>) {
     let priority = |id: u16| if id == 1 { 1 } else { 0 };
     let voter = |id| (NodeId::from(id), Voter { priority: priority(id), witness: false });

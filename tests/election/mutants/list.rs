@@ -553,7 +553,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "no_chance",
         breaks: "after a failed candidacy nobody waits at random",
         found: Found::Liveness(10_000),
-        patches: &[patch(SUCCESSION, "patience", "self.failures > 0", "false")],
+        patches: &[patch(SUCCESSION, "turn", "self.failures > 0", "false")],
     },
     Mutant {
         name: "stall_ignored",
@@ -571,7 +571,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(
             CANDIDATE,
             "vote_reply",
-            "candidate.ask_at.insert(from, now + wait)",
+            "candidate.ask_at.insert(from, ask_at)",
             "candidate.ask_at.insert(from, Instant::NEVER)",
         )],
     },

@@ -240,8 +240,8 @@ fn a_candidate_asks_silent_voters_again_after_a_heartbeat_interval() {
     assert_eq!(receivers(&effects), [id(4), id(5)]);
 }
 
-/// leadelect rule 2: but not before two round trips have passed, as the pre-vote has measured them. A named successor has
-/// not measured any, and waits for two heartbeat intervals.
+/// leadelect rule 2: but not before two round trips have passed, as the pre-vote has measured them. A named successor
+/// has not measured any, and waits for two heartbeat intervals.
 #[test]
 fn a_candidate_on_a_slow_network_asks_silent_voters_again_after_two_round_trips() {
     for (round_trip, again) in [(ms(50), ms(100)), (ms(50) + NS, (ms(50) + NS) * 2), (ms(120), ms(240))] {

@@ -52,7 +52,8 @@ fn a_late_heartbeat_does_not_shorten_a_promise() {
 }
 
 /// leadelect rule 4: a heartbeat counts only if its number grows in its term. One that comes twice, or that a later one
-/// has overtaken, is no news of the leader and renews no promise. What was promised on it, or on the later one, is told.
+/// has overtaken, is no news of the leader and renews no promise. What was promised on it, or on the later one, is
+/// told.
 #[test]
 fn a_heartbeat_that_was_heard_before_or_overtaken_renews_nothing() {
     for old in [2, 1] {
