@@ -1,8 +1,8 @@
 //! What does a node do when it knows no leader? It asks its peers: first whether it would win, then for their votes.
 //!
 //! The pre-vote costs no time, because a node asks it while the promises to the old leader still run out. The answers
-//! say when a quorum will be free to vote, and the node asks for the votes exactly then. Nor does the write of the node's
-//! own vote: it is done a little before that moment.
+//! say when a quorum will be free to vote, and the node asks for the votes exactly then. Nor does the write of the
+//! node's own vote: it is done a little before that moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -147,9 +147,9 @@ impl Election {
         }
     }
 
-    /// When to campaign: when a quorum is free. The first in the line of succession campaigns a stagger earlier, so that
-    /// its own vote is durable by then. Another node that did so would be in its way. Not earlier than that, because a
-    /// leader that is only late loses its term by it.
+    /// When to campaign: when a quorum is free. The first in the line of succession campaigns a stagger earlier, so
+    /// that its own vote is durable by then. Another node that did so would be in its way. Not earlier than that,
+    /// because a leader that is only late loses its term by it.
     pub(super) fn campaign_at(&self, asking: &PreCandidate) -> Instant {
         let votes_at = self.votes_at(asking);
         let first = asking.patience.is_zero() && self.failures == 0 && self.succession.first() == Some(&self.setup.me);
@@ -256,13 +256,14 @@ impl Election {
         }
     }
 
-    /// Campaigns in the next term: the node's own vote becomes durable. The next tick, due at once, asks for the others.
+    /// Campaigns in the next term: the node's own vote becomes durable. The next tick, due at once, asks for the
+    /// others.
     pub(super) fn campaign(&mut self, now: Instant, cause: Cause, out: &mut Effects) {
         self.campaign_and_ask(now, now, cause, out);
     }
 
-    /// The same, but the other votes are asked for at `votes_at`. This node owes nothing by then. Until then its own vote
-    /// counts for nothing: no other node is told of it.
+    /// The same, but the other votes are asked for at `votes_at`. This node owes nothing by then. Until then its own
+    /// vote counts for nothing: no other node is told of it.
     fn campaign_and_ask(&mut self, now: Instant, votes_at: Instant, cause: Cause, out: &mut Effects) {
         let me = self.setup.me;
         let handover = matches!(cause, Cause::NamedSuccessor { .. } | Cause::LeaderDied { .. });

@@ -15,8 +15,8 @@ use super::{Deadline, Dice, Election, Follower, HardState, Heard, Instant, Promi
 /// New names for numbers that only tell messages apart.
 #[doc(hidden)]
 pub trait Names {
-    /// The new name of a round of pre-votes, or of a request for votes. Of several requests the oldest comes first. They
-    /// are only compared for equality.
+    /// The new name of a round of pre-votes, or of a request for votes. Of several requests the oldest comes first.
+    /// They are only compared for equality.
     fn candidacy(&mut self, candidacy: u64) -> u64;
     /// The new number of a heartbeat in a term. Must keep the order.
     fn heartbeat(&self, term: Term, seq: u64) -> u64;

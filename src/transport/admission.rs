@@ -176,8 +176,8 @@ impl Admission {
     /// Lets a process speak for its node, unless another process does. The connection that it had before ends when it
     /// speaks on the new one. The error is what to tell the process.
     ///
-    /// An obituary in its hello is told before anything else that the process says. It is not believed if the hello came
-    /// long after the connection: a node that has lost its state meanwhile may lead again in such a term, two election
+    /// An obituary in its hello is told before anything else that the process says. It is not believed if the hello
+    /// came long after the connection: a node that has lost its state meanwhile may lead again in such a term, two election
     /// timeouts after its start at the earliest.
     pub(super) fn session(
         &self,
