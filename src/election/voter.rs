@@ -223,15 +223,11 @@ impl Election {
         out: &mut Effects,
     ) -> Reply {
         let accepted = self.accepts(now, from, term, out);
-        let granted = match accepted {
-            true if self.has_heard(from, (term, seq)) => self.has_promised(now, from, (term, seq), asked),
-            true => {
-                let granted = self.promise(now, from, (term, seq), asked);
-                self.follow_heard(now, from, (term, seq), succession, out);
-                granted
-            }
-            false => Duration::ZERO,
-        };
+        let accepted = accepted && !self.has_heard(from, (term, seq));
+        let granted = if accepted { self.promise(now, from, (term, seq), asked) } else { Duration::ZERO };
+        if accepted {
+            self.follow_heard(now, from, (term, seq), succession, out);
+        }
         Reply::Heartbeat { term: self.hard.term, seq, granted, eligible: self.able_to_lead(now) }
     }
 
@@ -239,14 +235,6 @@ impl Election {
     fn has_heard(&self, from: NodeId, (term, seq): (Term, u64)) -> bool {
         let heard = self.heard.as_ref().filter(|heard| (heard.leader, heard.term) == (from, term));
         heard.is_some_and(|heard| seq <= heard.seq)
-    }
-
-    /// What was promised on this heartbeat or on a later one. The leader counts it from when it sent this one, and so
-    /// from no later moment than that from which the promise lasts.
-    fn has_promised(&self, now: Instant, leader: NodeId, heartbeat: (Term, u64), asked: Duration) -> Duration {
-        let promise = self.promise.as_ref().filter(|promise| promise.holder == leader && now < promise.until);
-        let covers = promise.is_some_and(|promise| (promise.term, promise.seq) >= heartbeat);
-        if covers { asked.min(self.setup.timing.election_timeout()) } else { Duration::ZERO }
     }
 
     /// Rule 4: not the heartbeat of a lower term, nor of a second leader of the same term.

@@ -177,8 +177,8 @@ impl Admission {
     /// speaks on the new one. The error is what to tell the process.
     ///
     /// An obituary in its hello is told before anything else that the process says. It is not believed if the hello
-    /// came long after the connection: a node that has lost its state meanwhile may lead again in such a term, two election
-    /// timeouts after its start at the earliest.
+    /// came long after the connection: a node that has lost its state meanwhile may lead again in such a term, two
+    /// election timeouts after its start at the earliest.
     pub(super) fn session(
         &self,
         hello: &Hello,

@@ -187,16 +187,8 @@ impl Checker {
             }
             Reply::Heartbeat { term, seq, granted, .. } if !granted.is_zero() => {
                 self.promise_exclusive(step, to);
+                let until = step.clock.reaches(step.local() + *granted);
                 let old = self.owed.get(&step.node);
-                // It tells of the promise that was given on this heartbeat, or on one that has overtaken it.
-                let repeats = old.is_some_and(|old| {
-                    let same = (old.holder, old.life, old.own_life) == (to, life, step.life);
-                    same && (old.term, old.seq) >= (*term, *seq)
-                });
-                let until = match repeats {
-                    true => Real::ZERO,
-                    false => step.clock.reaches(step.local() + *granted),
-                };
                 let in_own_life =
                     old.filter(|old| old.own_life == step.life).map_or(until, |old| old.in_own_life.max(until));
                 let newest = old

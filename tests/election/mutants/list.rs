@@ -142,12 +142,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         patches: &[patch(VOTER, "has_heard", "seq <= heard.seq", "false")],
     },
     Mutant {
-        name: "promise_of_an_old_heartbeat_invented",
-        breaks: "a heartbeat that was heard before is answered with a promise although none was given",
-        found: Found::Paper("needs a promise refused to its own holder, and the same heartbeat again"),
-        patches: &[patch(VOTER, "has_promised", "(promise.term, promise.seq) >= heartbeat", "true")],
-    },
-    Mutant {
         name: "promise_cleared_by_term",
         breaks: "a higher term ends a promise",
         found: Found::Safety(2_000),
