@@ -98,7 +98,7 @@ impl VoteFile {
 
     fn open_on(host: Host, state_dir: &Path, node: NodeId, cluster: &str) -> Result<(VoteFile, Recovery), StoreError> {
         let (path, owner) = place(state_dir, node, cluster)?;
-        let (file, created) = open_locked(&path)?;
+        let (file, locked, created) = open_locked(&path)?;
         let found = read(&file, &path, &owner)?;
         match found {
             None => fill(&file, &path).map_err(StoreError::io("create", &path))?,
@@ -111,7 +111,7 @@ impl VoteFile {
         let state = found.map_or(new, |found| found.record.state);
         let place = Place::of(&file, &path)?;
         let obituary = obituary::obituary(place, &host, found.as_ref());
-        let lock = StateLock::of(file.try_clone().map_err(StoreError::io("lock", &path))?);
+        let lock = StateLock::of(locked);
         let mut vote_file = VoteFile {
             warning: warning(&path, found.as_ref(), state),
             path,
@@ -237,9 +237,10 @@ fn read(file: &File, path: &Path, owner: &Owner) -> Result<Option<Found>, StoreE
     }
 }
 
-/// The file, and whether it is a new one. The lock is on the vote file itself, which is never replaced. The lock ends
-/// with the process, in whatever way that ends.
-fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
+/// The file, the lock, and whether the file is a new one. The lock is on the vote file itself, which is never replaced.
+/// The lock ends with the process, in whatever way that ends. It is a file of its own, which may be handed to other
+/// processes: nobody can write votes through it.
+fn open_locked(path: &Path) -> Result<(File, File, bool), StoreError> {
     let (file, created) = match open_existing(path)? {
         Some(file) => (file, false),
         None => {
@@ -248,8 +249,16 @@ fn open_locked(path: &Path) -> Result<(File, bool), StoreError> {
             (made.map_err(StoreError::io("create", path))?, true)
         }
     };
-    lock(&file, path)?;
-    Ok((file, created))
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32);
+    let locked = options.open(path).map_err(StoreError::io("open", path))?;
+    lock(&locked, path)?;
+    if Place::of(&locked, path)? != Place::of(&file, path)? {
+        let shown = path.display();
+        let text = format!("{shown} was replaced just now: stop whatever does that, and start the node again");
+        return Err(StoreError::unusable(text));
+    }
+    Ok((file, locked, created))
 }
 
 pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
@@ -302,8 +311,9 @@ fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             let shown = path.display();
             let text = format!(
-                "another process uses this state: {shown}: stop it, or give this node a state folder of its own; a \
-                 program that starts its node again must first drop every `Lease` of the last one"
+                "another process uses this state: {shown}: if it is another node, stop it or correct the config; if this \
+                 node has just ended, end what its program has started, and drop every `Lease` of the last node in a \
+                 program that starts its node again"
             );
             Err(StoreError { problem: StateProblem::Locked, text, source: None })
         }

@@ -106,7 +106,8 @@ impl Local {
             from: self.me(),
             to,
             instance: self.instance,
-            obituary: self.obituary,
+            // After that no promise to an earlier process is left.
+            obituary: self.obituary.filter(|_| clock::now() < self.started_at + self.timing.election_timeout() * 2),
         }
     }
 

@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use super::DeathWitness;
+use crate::clock;
 use crate::config::{Config, NodeConfig, WitnessProgram};
-use crate::log_queue::LogQueue;
 use crate::status::Board;
 use crate::sync::lock;
 use crate::transport;
@@ -38,7 +39,11 @@ const END_OF_CONFIG: &str = "...";
 
 /// A child that watches over this process. It is killed with this value.
 #[derive(Debug)]
-pub(crate) struct WitnessChild(Mutex<Child>);
+pub(crate) struct WitnessChild {
+    child: Mutex<Child>,
+    /// Its process, so that no other one is killed if the program has reaped it. Not on old kernels.
+    process: Option<OwnedFd>,
+}
 
 impl WitnessChild {
     /// Starts it. If `kill_after` is given, it kills this process when the election thread has not turned for so long.
@@ -48,7 +53,7 @@ impl WitnessChild {
         kill_after: Option<Duration>,
         board: &Arc<Board>,
     ) -> io::Result<WitnessChild> {
-        let limit = kill_after.map_or(0, |limit| limit.as_millis());
+        let limit = kill_after.map_or(0, |limit| limit.as_millis().min(u128::from(u64::MAX)));
         let mut command = Command::new(program.path());
         command.env(VARIABLE, format!("{} {limit}", std::process::id())).stdin(Stdio::piped()).stdout(Stdio::piped());
         // What a terminal sends to this program is not for the witness.
@@ -63,7 +68,8 @@ impl WitnessChild {
         let mut input = child.stdin.take().expect("it was asked for");
         let mut output = child.stdout.take().expect("it was asked for");
         // Killed from now on, if it is not what it should be.
-        let child = WitnessChild(Mutex::new(child));
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
+        let child = WitnessChild { child: Mutex::new(child), process };
         let (tell, is_ready) = crossbeam_channel::bounded(1);
         let yaml = config.to_yaml()?;
         let greeting = format!("{}\n{yaml}\n{END_OF_CONFIG}\n", config.id());
@@ -92,15 +98,18 @@ impl WitnessChild {
 
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
-        lock(&self.0).id()
+        lock(&self.child).id()
     }
 }
 
 impl Drop for WitnessChild {
     fn drop(&mut self) {
-        let mut child = lock(&self.0);
+        let mut child = lock(&self.child);
         // It may have ended already.
-        let _ = child.kill();
+        let _ = match &self.process {
+            Some(process) => pidfd_send_signal(process, Signal::KILL).map_err(io::Error::from),
+            None => child.kill(),
+        };
         let _ = child.wait();
     }
 }
@@ -108,7 +117,7 @@ impl Drop for WitnessChild {
 /// Tells the witness each time that the election thread has turned, until the node or the witness is gone.
 fn tell_turns(mut input: ChildStdin, pause: Duration, board: &Weak<Board>) {
     let mut last = None;
-    while let Some(turns) = board.upgrade().map(|board| board.turns()) {
+    while let Some(turns) = board.upgrade().and_then(|board| board.turns()) {
         if last.replace(turns) != Some(turns) && input.write_all(b".").is_err() {
             return;
         }
@@ -142,9 +151,7 @@ fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
     let (parent, limit) = asked.split_once(' ').ok_or_else(unexpected)?;
     let parent: i32 = parent.parse().map_err(|_| unexpected())?;
     let limit = Duration::from_millis(limit.parse().map_err(|_| unexpected())?);
-    // If it has died meanwhile, its id may be that of another by now.
-    let parent = Pid::from_raw(parent).filter(|parent| getppid() == Some(*parent));
-    let parent = parent.map(|parent| pidfd_open(parent, PidfdFlags::empty())).transpose()?;
+    let program = if limit.is_zero() { None } else { program_to_kill(parent)? };
     let mut input = BufReader::new(io::stdin());
     let (mut id, mut text, mut line) = (String::new(), String::new(), String::new());
     input.read_line(&mut id)?;
@@ -154,19 +161,29 @@ fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
     }
     let witness = DeathWitness::new(Config::from_yaml_str(&text)?.for_node(id.trim_end())?)?;
     io::stdout().write_all(READY).and_then(|()| io::stdout().flush())?;
-    // Whoever reads what the program says must see its end, and not wait for this process.
+    // Whoever reads what the program says must see its end, and not wait for this process. But a kill must be told.
     let nothing = OpenOptions::new().write(true).open("/dev/null")?;
     dup2_stdout(&nothing)?;
-    dup2_stderr(&nothing)?;
-    if let (Some(parent), false) = (parent, limit.is_zero()) {
-        let log = witness.log.clone();
-        thread::Builder::new().name("beat".into()).spawn(move || kill_when_stuck(input, &parent, limit, &log))?;
+    if program.is_none() {
+        dup2_stderr(&nothing)?;
+    }
+    if let Some(program) = program {
+        thread::Builder::new().name("beat".into()).spawn(move || kill_when_stuck(input, &program, limit))?;
     }
     Ok(witness.watch_once()?)
 }
 
+/// The process with this id, if it is the parent of this one. Otherwise it has died, and the id may be another's by now.
+fn program_to_kill(id: i32) -> io::Result<Option<OwnedFd>> {
+    let Some(id) = Pid::from_raw(id) else {
+        return Ok(None);
+    };
+    let process = pidfd_open(id, PidfdFlags::empty())?;
+    Ok((getppid() == Some(id)).then_some(process))
+}
+
 /// Kills the program when no turn of its election thread is told for so long.
-fn kill_when_stuck(mut input: impl Read + Send + 'static, program: &OwnedFd, limit: Duration, log: &LogQueue) {
+fn kill_when_stuck(mut input: impl Read + Send + 'static, program: &OwnedFd, limit: Duration) {
     let (turns, told) = crossbeam_channel::bounded(1);
     let listen = move || {
         let mut bytes = [0; 64];
@@ -179,17 +196,27 @@ fn kill_when_stuck(mut input: impl Read + Send + 'static, program: &OwnedFd, lim
     if thread::Builder::new().name("listen".into()).spawn(listen).is_err() {
         return;
     }
+    // In two parts: a witness that was stopped itself, or got no processor, has heard nothing of a program that is well.
+    let part = limit / 2;
+    let mut silent_parts = 0;
     loop {
-        match told.recv_timeout(limit) {
-            Ok(()) => {}
+        let began = clock::now();
+        match told.recv_timeout(part) {
+            Ok(()) => silent_parts = 0,
             // The program has ended, or its node has.
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                log::error!(logger: log, "the election thread has not turned for {limit:?}: kills its process");
-                // It may have died meanwhile.
-                let _ = pidfd_send_signal(program, Signal::KILL);
-                return;
-            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) if clock::now().since(began) > part * 3 / 2 => silent_parts = 0,
+            Err(RecvTimeoutError::Timeout) => silent_parts += 1,
+        }
+        if silent_parts == 2 {
+            // Nobody may read it, and then there is nothing else to say it to.
+            let _ = writeln!(
+                io::stderr(),
+                "leadelect: the election thread of this program has not taken a turn for {limit:?}: kills the program"
+            );
+            // It may have died meanwhile.
+            let _ = pidfd_send_signal(program, Signal::KILL);
+            return;
         }
     }
 }

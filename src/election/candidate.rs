@@ -309,7 +309,7 @@ impl Election {
         };
         if candidate.ends_at == Instant::NEVER {
             // The first request waited for the write of this node's own vote. The votes may wait for as long a write.
-            let write = now.since(*first);
+            let write = now.since(*first).min(timing.election_timeout() * 2);
             let patience = timing.suspicion() + self.dice.below(timing.election_timeout() - timing.suspicion());
             candidate.ends_at = now + write + patience * (1 << self.failures);
         }

@@ -126,6 +126,8 @@ impl Leadership {
         self.publish(None, EndReason::Stopped, now);
         let mut inner = self.inner();
         (inner.closed, inner.lock) = (true, None);
+        // From now on only their holders keep them, and the lock with them.
+        inner.leases.clear();
         drop(inner);
         self.changed.notify_all();
     }

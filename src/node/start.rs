@@ -22,12 +22,14 @@ use crate::log_queue::LogQueue;
 use crate::recording::Recorder;
 use crate::status::Board;
 use crate::store::{StateProblem, StoreError, VoteFile};
+use crate::sync::lock;
 use crate::transport::{self, Complaints, Local, Protocols, Transport};
 
 impl Node {
     /// Starts the node: locks and reads its state, listens on its address, and joins the election.
     ///
-    /// Returns at once. It waits only for the node's own disk, and for a look-up of its own address.
+    /// Returns at once. It waits only for the node's own disk, for a look-up of its own address, and, while the node runs
+    /// already, for its [death witness](NodeConfig::death_witness) if it has one.
     ///
     /// # Errors
     ///
@@ -90,7 +92,6 @@ impl Node {
             inbox: inbox.clone(),
             log: log.clone(),
         };
-        let death_witness = start_death_witness(config, &board)?;
         let transport = Transport::start(local, listener).map_err(StartError::Threads)?;
         let setup = Setup { me: id, voters: config.members.voters(), timing: config.timing() };
         let election = Election::new(setup, recovery, clock::now(), seed);
@@ -110,15 +111,19 @@ impl Node {
             driver.run();
         };
         let thread = transport::spawn(&format!("le{id}-election"), body).map_err(StartError::Threads)?;
-        Ok(Node {
+        let node = Node {
             handle: NodeHandle { id, inbox, leadership, timing: config.timing(), log: log.clone() },
             members: config.members.clone(),
             board,
             thread: Mutex::new(Some(thread)),
             stopped,
             stops: false.into(),
-            death_witness: Mutex::new(death_witness),
-        })
+            death_witness: Mutex::default(),
+        };
+        // The node does not wait for it. If it fails, dropping the node stops it.
+        let death_witness = start_death_witness(config, &node.board)?;
+        *lock(&node.death_witness) = death_witness;
+        Ok(node)
     }
 }
 
@@ -198,6 +203,10 @@ fn open_storage(config: &NodeConfig, log: &LogQueue) -> Result<(Storage, Recover
     let (file, recovery) = VoteFile::open(folder, id, &config.cluster).map_err(StartError::state)?;
     if let Some(warning) = file.warning() {
         log::warn!(logger: log, "node {id}: {warning}");
+    }
+    match file.obituary() {
+        Ok(term) => log::debug!(logger: log, "node {id}: no earlier process of it can act in a term up to {term}"),
+        Err(why) => log::log!(logger: log, why.level(), "node {id}: the others are not told of earlier deaths: {why}"),
     }
     Ok((Storage::File(Box::new(file)), recovery))
 }

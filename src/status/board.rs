@@ -51,9 +51,9 @@ impl Board {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many turns the election thread has taken.
-    pub(crate) fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
+    /// How many turns the election thread has taken. None once it has ended.
+    pub(crate) fn turns(&self) -> Option<u64> {
+        (!lock(&self.view).closed).then(|| self.turns.load(Ordering::Relaxed))
     }
 
     pub(crate) fn new(me: NodeId, peers: impl IntoIterator<Item = (NodeId, String)>) -> Self {

@@ -50,6 +50,17 @@ pub(crate) enum NoObituary {
     InDoubt,
 }
 
+impl NoObituary {
+    /// How loud it is said at the start of a node: what stays so has to be known, and what is usual has not.
+    pub(crate) fn level(self) -> log::Level {
+        match self {
+            NoObituary::New | NoObituary::OtherBoot => log::Level::Debug,
+            NoObituary::BootUnknown | NoObituary::NotLocal { .. } | NoObituary::InDoubt => log::Level::Info,
+            NoObituary::Copied => log::Level::Warn,
+        }
+    }
+}
+
 impl fmt::Display for NoObituary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -100,6 +111,9 @@ pub(super) fn obituary(place: Place, host: &Host, found: Option<&Found>) -> Resu
         return Err(NoObituary::New);
     };
     let home = record.home.ok_or(NoObituary::New)?;
+    if !LOCAL.contains(&place.kind) {
+        return Err(NoObituary::NotLocal { kind: place.kind });
+    }
     if record.copied || is_copy(&record, home, place.home, host) {
         return Err(NoObituary::Copied);
     }
@@ -108,9 +122,6 @@ pub(super) fn obituary(place: Place, host: &Host, found: Option<&Found>) -> Resu
     }
     if record.boot != host.boot {
         return Err(NoObituary::OtherBoot);
-    }
-    if !LOCAL.contains(&place.kind) {
-        return Err(NoObituary::NotLocal { kind: place.kind });
     }
     if record.state.in_doubt {
         return Err(NoObituary::InDoubt);
@@ -122,8 +133,7 @@ pub(super) fn obituary(place: Place, host: &Host, found: Option<&Found>) -> Resu
 /// after a boot, an inode has not.
 fn is_copy(record: &Record, home: Home, own: Home, host: &Host) -> bool {
     let same_boot = host.boot.is_some() && record.boot == host.boot;
-    let other_machine = host.machine.is_some() && record.machine.is_some() && record.machine != host.machine;
-    home.inode != own.inode || (same_boot && home.device != own.device) || other_machine
+    home.inode != own.inode || (same_boot && home.device != own.device)
 }
 
 /// What a process that waits in the lock of a node has found when it got it.
@@ -247,7 +257,6 @@ mod tests {
         assert_eq!(says(inode, rebooted, |_| {}), Err(NoObituary::Copied));
         let device = Place { home: Home { device: 5, ..HOME }, ..PLACE };
         assert_eq!(says(device, rebooted, |_| {}), Err(NoObituary::OtherBoot), "a device may change its number");
-        assert_eq!(says(PLACE, Host { machine: Some(2), ..HOST }, |_| {}), Err(NoObituary::Copied));
         assert_eq!(says(PLACE, HOST, |record| record.copied = true), Err(NoObituary::Copied));
     }
 

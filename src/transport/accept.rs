@@ -173,7 +173,6 @@ impl Acceptor {
         outbox.look();
         let ends_at = Local::connection_ends(LONGEST_ACCEPTED, certificate_ends);
         let end = self.converse(stream, protocol, &session, ends_at);
-        session.ended(matches!(end, Err(LinkError::Gone(_))));
         outbox.look();
         end
     }
@@ -215,7 +214,9 @@ impl Acceptor {
     ) -> Result<(), LinkError> {
         loop {
             let deadline = (clock::now() + LONGEST_SILENCE).min(ends_at);
-            let frame = receive(stream, "a request", deadline, protocol)?;
+            let frame = receive(stream, "a request", deadline, protocol).inspect_err(|error| {
+                session.ended(matches!(error, LinkError::Gone(_)));
+            })?;
             stream.set_deadline(clock::now() + self.local.rpc_timeout);
             session.speak(&frame).map_err(LinkError::Refused)?;
             match frame {

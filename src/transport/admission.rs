@@ -195,7 +195,9 @@ impl Admission {
             (places, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         let now = clock::now();
-        let obituary = hello.obituary.filter(|_| now < accepted_at + self.promise);
+        // The kernel has closed the connections of a dead process. So one that still has one may live.
+        let believed = now < accepted_at + self.promise && !places.is_another_connected(hello);
+        let obituary = hello.obituary.filter(|_| believed);
         places.connections += 1;
         let number = places.connections;
         let fresh = || Session {
@@ -212,10 +214,9 @@ impl Admission {
         };
         let session = places.sessions.entry(id).or_insert_with(fresh);
         if session.instance != hello.instance {
-            // The kernel has closed the connections of a dead process, so the one that still has one may live.
-            let may_live = obituary.is_some() || now.since(session.heard_at) < TWO_PROCESSES;
-            if session.is_connected() && may_live {
-                if now >= session.tell_again_at {
+            if session.is_connected() && now.since(session.heard_at) < TWO_PROCESSES {
+                // Who only tells of a death is not there to speak for the node.
+                if now >= session.tell_again_at && hello.obituary.is_none() {
                     session.tell_again_at = now + TELL_INTERVAL;
                     session.contested = Some(two_processes(id, addr));
                 }

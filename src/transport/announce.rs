@@ -32,11 +32,14 @@ pub(crate) fn announce(local: Local, give_up_at: Instant) -> io::Result<Told> {
             connections: connections.clone(),
             side: side.clone(),
         };
-        let results = results.clone();
-        spawn(&format!("le{}-tell-{peer}", local.me()), move || {
+        let own_results = results.clone();
+        let spawned = spawn(&format!("le{}-tell-{peer}", local.me()), move || {
             // The receiver is there until all have ended.
-            let _ = results.send((peer, dialler.tell(give_up_at)));
-        })?;
+            let _ = own_results.send((peer, dialler.tell(give_up_at)));
+        });
+        if let Err(error) = spawned {
+            let _ = results.send((peer, Err(format!("cannot start a thread: {error}"))));
+        }
     }
     drop((results, side));
     let told = told.iter().collect();

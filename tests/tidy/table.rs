@@ -43,7 +43,7 @@ pub(super) const ROWS: [Row; 29] = [
     row("inbox", &["election", "engine"], &["crossbeam_channel", "serde"]),
     row("log_queue", &["clock", "election", "sync"], &["crossbeam_channel", "log"]),
     // How long the host has been up is a matter of the state: it shortens the quarantine.
-    row("store", &["clock", "election", "state_lock"], &["crc32fast", "rustix"]),
+    row("store", &["clock", "election", "state_lock"], &["crc32fast", "log", "rustix"]),
     row(
         "recording",
         &["clock", "election", "engine", "log_queue", "store"],

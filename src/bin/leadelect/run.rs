@@ -24,9 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
+use leadelect::config::NodeConfig;
 use leadelect::death_witness::WitnessProgram;
 use leadelect::election::Timing;
-use leadelect::{Node, time_from_str};
+use leadelect::{Node, StartError, time_from_str};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{getpid, set_child_subreaper};
 
@@ -253,6 +254,20 @@ fn own_program(argument: &str) -> Command {
     program
 }
 
+/// Without a witness if none can be started: a crash of this program then costs an election timeout.
+fn start_node(config: NodeConfig, watched: bool) -> Result<Node, StartError> {
+    if !watched {
+        return Node::start(config);
+    }
+    match Node::start(config.clone().death_witness(WitnessProgram::This)) {
+        Err(StartError::DeathWitness(error)) => {
+            log::warn!("node {}: runs without a death witness: {error}", config.id());
+            Node::start(config)
+        }
+        started => started,
+    }
+}
+
 /// The lock on the state of the node, which every process inherits that is started from now on: the guards, the command
 /// and what that starts. While one of them has it, nobody takes this node for dead.
 fn inheritable_lock(node: &Node) -> std::io::Result<Option<OwnedFd>> {
@@ -279,8 +294,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     run.end_leftovers(Duration::from_nanos(spec.drain_time - spec.margin)).map_err(Failure::of)?;
     let workers = Workers::start(config.id().as_str()).map_err(Failure::of)?;
     let watched = config.state_dir().is_some() && !args.no_witness;
-    let config = if watched { config.death_witness(WitnessProgram::This) } else { config };
-    let node = Arc::new(Node::start(config).map_err(Failure::of)?);
+    let node = Arc::new(start_node(config, watched).map_err(Failure::of)?);
     let lock = inheritable_lock(&node).map_err(Failure::of)?;
     scheduling::report(&spec.node);
     signals.set_node(&node);

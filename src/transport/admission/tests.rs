@@ -285,6 +285,8 @@ fn a_death_is_not_believed_of_a_process_that_has_a_connection() {
     lives.ended(true);
     drop(lives);
     assert!(begin_after_a_death(&admission, 10).is_err(), "it has a newer connection");
+    newer.speak(&heartbeat()).expect("who tells of a death does not disturb it");
+    assert!(begin(&admission, 13).is_err());
     newer.speak(&heartbeat()).expect_err("two processes run");
     newer.ended(false);
     drop(newer);
