@@ -311,9 +311,9 @@ fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             let shown = path.display();
             let text = format!(
-                "another process uses this state: {shown}: if it is another node, stop it or correct the config; if this \
-                 node has just ended, end what its program has started, and drop every `Lease` of the last node in a \
-                 program that starts its node again"
+                "another process uses this state: {shown}: if it is another node, stop it or correct the config; if \
+                 this node has just ended, end what its program has started, and drop every `Lease` of the last node \
+                 in a program that starts its node again"
             );
             Err(StoreError { problem: StateProblem::Locked, text, source: None })
         }

@@ -173,7 +173,8 @@ fn serve(asked: &str) -> Result<(), Box<dyn std::error::Error>> {
     Ok(witness.watch_once()?)
 }
 
-/// The process with this id, if it is the parent of this one. Otherwise it has died, and the id may be another's by now.
+/// The process with this id, if it is the parent of this one. Otherwise it has died, and the id may be another's by
+/// now.
 fn program_to_kill(id: i32) -> io::Result<Option<OwnedFd>> {
     let Some(id) = Pid::from_raw(id) else {
         return Ok(None);
@@ -196,7 +197,8 @@ fn kill_when_stuck(mut input: impl Read + Send + 'static, program: &OwnedFd, lim
     if thread::Builder::new().name("listen".into()).spawn(listen).is_err() {
         return;
     }
-    // In two parts: a witness that was stopped itself, or got no processor, has heard nothing of a program that is well.
+    // In two parts: a witness that was stopped itself, or got no processor, has heard nothing of a program that is
+    // well.
     let part = limit / 2;
     let mut silent_parts = 0;
     loop {

@@ -28,8 +28,8 @@ use crate::transport::{self, Complaints, Local, Protocols, Transport};
 impl Node {
     /// Starts the node: locks and reads its state, listens on its address, and joins the election.
     ///
-    /// Returns at once. It waits only for the node's own disk, for a look-up of its own address, and, while the node runs
-    /// already, for its [death witness](NodeConfig::death_witness) if it has one.
+    /// Returns at once. It waits only for the node's own disk, for a look-up of its own address, and, while the node
+    /// runs already, for its [death witness](NodeConfig::death_witness) if it has one.
     ///
     /// # Errors
     ///

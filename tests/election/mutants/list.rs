@@ -457,7 +457,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "grant_for_ever",
         breaks: "a grant counts however old its candidacy is",
         found: Found::Paper(
-            "a candidacy ends within its own timeout; matters if a voter without state has a shorter one",
+            "no answer older than the own timeout is taken; matters if a voter without state has a shorter one",
         ),
         patches: &[patch(CANDIDATE, "vote_reply", "now < asked + timing.lease(wait)", "true")],
     },
