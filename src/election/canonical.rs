@@ -115,11 +115,13 @@ impl Election {
             origin_of.end(until);
         }
         if let Some(heard) = heard {
-            let Heard { leader, term, seq, at, released: _ } = heard;
+            let Heard { leader, term, seq, at, released } = heard;
             if *leader != setup.me {
                 *seq = names.heartbeat(*term, *seq);
             }
-            match *at + timing.suspicion() <= now {
+            // A last resort counts from a release until it starts.
+            let matters = if *released { timing.election_timeout() } else { timing.suspicion() };
+            match *at + matters <= now {
                 true => *at = Instant::ZERO,
                 false => origin_of.moment(at),
             }

@@ -51,15 +51,19 @@ impl Dialler {
     fn tell(&self, give_up_at: Instant) -> Result<(), String> {
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let now = clock::now();
-            match self.dial() {
+            let why = match self.dial() {
                 Ok(link) => {
                     link.close();
                     return Ok(());
                 }
-                Err(error) if now >= give_up_at => return Err(error.to_string()),
-                Err(_) => thread::park_timeout(pause.min(give_up_at.since(now))),
+                Err(error) => error.to_string(),
+            };
+            // The next attempt could say only that there was no time for it.
+            let left = give_up_at.since(clock::now());
+            if left <= pause {
+                return Err(why);
             }
+            thread::park_timeout(pause);
             pause = (pause * 2).min(self.longest_pause());
         }
     }
