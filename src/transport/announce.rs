@@ -9,7 +9,7 @@ use std::thread;
 use super::connections::Connections;
 use super::dial::{Dialler, SHORTEST_PAUSE};
 use super::renew::SideThread;
-use super::{Local, spawn};
+use super::{LinkError, Local, spawn};
 use crate::clock;
 use crate::election::{Instant, NodeId};
 
@@ -50,18 +50,21 @@ pub(crate) fn announce(local: Local, give_up_at: Instant) -> io::Result<Told> {
 impl Dialler {
     fn tell(&self, give_up_at: Instant) -> Result<(), String> {
         let mut pause = SHORTEST_PAUSE;
+        let mut refusal = None;
         loop {
             let why = match self.dial() {
                 Ok(link) => {
                     link.close();
                     return Ok(());
                 }
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
-            // The next attempt could say only that there was no time for it.
-            let left = give_up_at.since(clock::now());
-            if left <= pause {
-                return Err(why);
+            if let LinkError::Refused(_) = why {
+                refusal = Some(why.to_string());
+            }
+            if give_up_at.since(clock::now()) <= pause {
+                // The last attempt may say only that there was no time for it.
+                return Err(refusal.unwrap_or(why.to_string()));
             }
             thread::park_timeout(pause);
             pause = (pause * 2).min(self.longest_pause());
