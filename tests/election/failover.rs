@@ -52,7 +52,7 @@ enum Cause {
 
 const CAUSES: [(Cause, &str); 10] = [
     (Cause::Crash, "the leader crashes"),
-    (Cause::WatchedCrash, "the leader is killed, and a lock watcher says so"),
+    (Cause::WatchedCrash, "the leader is killed, and a death witness says so"),
     (Cause::RestartAtOnce, "the leader is killed and starts again at once"),
     (Cause::HandOver, "hand-over"),
     (Cause::RestartThenCrash, "a follower restarts, then the leader crashes"),
@@ -191,7 +191,7 @@ impl Run {
             Cause::Crash => self.crash_leader(None),
             Cause::WatchedCrash => {
                 self.world.tell_obituaries(self.dice.next(), Some(LOCK));
-                self.crash_leader(None);
+                self.world.crash(self.leader);
                 self.world.now.after(LOCK)
             }
             Cause::RestartAtOnce => {
