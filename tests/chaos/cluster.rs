@@ -240,7 +240,7 @@ impl Cluster {
         })
     }
 
-    /// The guards of a node that wait for the next term.
+    /// The guards of a node that wait for the next term, and its death witness.
     pub(crate) fn spare_guards(&self, index: usize) -> Vec<i32> {
         let busy = self.command_and_guard().map(|(_, guard)| guard);
         let children = self.pid(index).map(processes::children).unwrap_or_default();
