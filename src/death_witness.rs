@@ -33,19 +33,18 @@ mod child;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-pub(crate) use self::child::WitnessChild;
-pub use self::child::become_one_if_asked;
-pub use crate::config::WitnessProgram;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+pub(crate) use self::child::WitnessChild;
+pub use self::child::become_one_if_asked;
 use crate::clock;
 use crate::config::NodeConfig;
+pub use crate::config::WitnessProgram;
 use crate::election::{NodeId, Term};
 use crate::inbox::Inbox;
 use crate::leadership::Leadership;
@@ -140,7 +139,7 @@ impl DeathWitness {
 
     fn death(
         &self,
-        find: fn(&std::path::Path, NodeId, &str) -> Result<store::Death, store::StoreError>,
+        find: fn(&Path, NodeId, &str) -> Result<store::Death, store::StoreError>,
     ) -> Result<Death, WitnessError> {
         let found = find(&self.folder, self.config.id(), &self.config.cluster);
         Ok(match found.map_err(|error| WitnessError::State(Box::new(error)))? {
@@ -182,11 +181,7 @@ impl DeathWitness {
     }
 
     /// Watches until the process dies that holds the lock now, and tells all peers. Says in the log what it does.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`wait`](DeathWitness::wait) and [`tell`](DeathWitness::tell).
-    pub fn watch_once(&self) -> Result<(), WitnessError> {
+    fn watch_once(&self) -> Result<(), WitnessError> {
         let death = self.wait()?;
         self.act_on(&death)
     }
@@ -195,7 +190,7 @@ impl DeathWitness {
     ///
     /// # Errors
     ///
-    /// As [`watch_once`](DeathWitness::watch_once).
+    /// Those of [`wait`](DeathWitness::wait) and [`tell`](DeathWitness::tell).
     pub fn watch(&self) -> Result<std::convert::Infallible, WitnessError> {
         loop {
             self.wait_for_life();
@@ -204,25 +199,18 @@ impl DeathWitness {
     }
 
     /// Does what follows from a death.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`tell`](DeathWitness::tell).
-    pub fn act_on(&self, death: &Death) -> Result<(), WitnessError> {
+    fn act_on(&self, death: &Death) -> Result<(), WitnessError> {
         let id = self.config.id();
         match death {
             Death::Proved(term) => {
                 let began = clock::now();
                 let told = self.tell(*term)?;
                 let took = clock::now().since(began);
-                let heard: Vec<String> =
-                    told.iter().filter(|(_, told)| told.is_ok()).map(|(id, _)| id.to_string()).collect();
+                let (heard, peers) = (told.values().filter(|told| told.is_ok()).count(), told.len());
                 log::info!(
                     logger: self.log,
-                    "node {id}: no process of it is left that can act in a term up to {term}; told {} of {} peers in \
-                     {took:.1?}",
-                    heard.len(),
-                    told.len()
+                    "node {id}: no process of it is left that can act in a term up to {term}; told {heard} of {peers} \
+                     peers in {took:.1?}"
                 );
                 for (peer, why) in told.iter().filter_map(|(peer, told)| Some((peer, told.as_ref().err()?))) {
                     log::info!(logger: self.log, "node {id}: peer {peer} was not told: {why}");

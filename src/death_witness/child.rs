@@ -87,12 +87,10 @@ impl WitnessChild {
                 program.path().display()
             )));
         };
-        let beat = kill_after.map(|limit| (limit / 4, Arc::downgrade(board)));
-        let tell = move || match beat {
-            Some((pause, board)) => tell_turns(input, pause, &board),
-            None => drop(input),
-        };
-        transport::spawn(&format!("le{}-beat", config.id()), tell)?;
+        if let Some(limit) = kill_after {
+            let board = Arc::downgrade(board);
+            transport::spawn(&format!("le{}-beat", config.id()), move || tell_turns(input, limit / 4, &board))?;
+        }
         Ok(child)
     }
 

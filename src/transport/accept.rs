@@ -100,7 +100,8 @@ impl Acceptor {
         addr: IpAddr,
         (registration, handshake): (Registration, Handshake),
     ) -> (About, Result<(), LinkError>) {
-        // The process that connects lived at this moment, or later.
+        // The process that connects lived at this moment, or later: TLS needs its answers. Without TLS it may have died
+        // while the connection waited to be accepted.
         let accepted_at = clock::now();
         let deadline = handshake_deadline(self.local.timing);
         let mut stream = match self.shake_hands(tcp, &handshake, deadline) {

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use leadelect::death_witness::{Death, DeathWitness};
+use leadelect::death_witness::Death;
 
-use super::error_output::start_logger;
-use super::{ConfigFile, Failure, print};
+use super::witness::WatchedNode;
+use super::{Failure, print};
 
 /// Tell the other nodes that the process of a node has died, so that they need not wait for the end of its lease
 ///
@@ -24,22 +24,16 @@ In the unit of a service that runs a node:
   ExecStopPost=-/usr/bin/leadelect bury --config /etc/leadelect.yaml --id 1")]
 pub(crate) struct Args {
     #[command(flatten)]
-    config: ConfigFile,
-    /// The id of the node in the config
-    #[arg(long)]
-    id: String,
+    node: WatchedNode,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    start_logger();
-    let config = args.config.read()?.for_node(&args.id).map_err(Failure::of)?;
-    let id = config.id();
-    let witness = DeathWitness::new(config).map_err(Failure::of)?;
+    let witness = args.node.witness()?;
     let term = match witness.look().map_err(Failure::of)? {
         Death::Proved(term) => term,
         Death::Unproved(why) => return Err(Failure::of_cluster(format!("nobody was told: {why}"))),
         Death::NoState => {
-            print(&format!("node {id} has no state: nothing to tell\n"))?;
+            print("the node has no state: nothing to tell\n")?;
             return Ok(ExitCode::SUCCESS);
         }
     };

@@ -27,15 +27,27 @@ Example:
   leadelect witness --config cfg.yaml --id 1")]
 pub(crate) struct Args {
     #[command(flatten)]
+    node: WatchedNode,
+}
+
+/// The node whose death is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchedNode {
+    #[command(flatten)]
     config: ConfigFile,
     /// The id of the node in the config
     #[arg(long)]
     id: String,
 }
 
+impl WatchedNode {
+    pub(super) fn witness(&self) -> Result<DeathWitness, Failure> {
+        start_logger();
+        let config = self.config.read()?.for_node(&self.id).map_err(Failure::of)?;
+        DeathWitness::new(config).map_err(Failure::of)
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    start_logger();
-    let config = args.config.read()?.for_node(&args.id).map_err(Failure::of)?;
-    let witness = DeathWitness::new(config).map_err(Failure::of)?;
-    match witness.watch().map_err(Failure::of)? {}
+    match args.node.witness()?.watch().map_err(Failure::of)? {}
 }

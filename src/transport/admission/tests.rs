@@ -303,8 +303,8 @@ fn the_last_connection_of_the_dead_may_end_a_moment_after_the_death_is_told() {
     let dead = begin(&admission, 7).expect("the only one");
     std::thread::scope(|scope| {
         let told = scope.spawn(|| begin_after_a_death(&admission, 8).map(drop));
-        // Most likely it waits by now; if not, it need not wait.
-        std::thread::yield_now();
+        // Most likely it waits by then, or would have been refused.
+        std::thread::park_timeout(LAST_BREATH / 5);
         dead.ended(true);
         drop(dead);
         assert_eq!(told.join().expect("no panic"), Ok(()));

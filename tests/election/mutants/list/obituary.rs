@@ -111,7 +111,7 @@ pub(super) const OBITUARY_OF_ITSELF: Mutant = Mutant {
 
 pub(super) const OBITUARY_WITHOUT_THE_LOCK: Mutant = Mutant {
     name: "obituary_without_the_lock",
-    breaks: "a watcher does not wait for the lock of the process whose death it tells",
+    breaks: "a death witness does not wait for the lock of the process whose death it tells",
     found: Found::Safety(10_000),
     patches: &[patch(SENDER, "watcher_speaks", "!self.is_locked(id)", "true")],
 };
